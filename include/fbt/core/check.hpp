@@ -1,0 +1,23 @@
+// Errors at the borders of the library: they name the thing, what was expected and what was found.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+#include <utility>
+
+namespace fbt {
+
+/// Throws std::invalid_argument with the formatted message unless the condition holds: the caller passed something wrong.
+template <class... Args>
+void check(bool condition, fmt::format_string<Args...> format, Args&&... args) {
+  if (!condition) throw std::invalid_argument(fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Throws std::runtime_error with the formatted message unless the condition holds: a file or a computation went wrong.
+template <class... Args>
+void ensure(bool condition, fmt::format_string<Args...> format, Args&&... args) {
+  if (!condition) throw std::runtime_error(fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace fbt

@@ -1,0 +1,88 @@
+// Functions over the named parameters of a layer.
+//
+// A layer is its parameters; its gradient and its optimiser moments are further objects of the same class ("twins").
+// Each layer names its tensors in one static function,
+//
+//   template <class F, class... Same> static void visit(F&& f, Same&... layers);   // f("weight", a.weight, b.weight, ...)
+//
+// and everything else (zeroing, norms, counting, the optimiser, saving, loading, the gradient check) is a function over it.
+// Tensors are Eigen matrices or vectors that own their storage. A layer may skip a tensor that its options leave out,
+// as long as twins agree.
+#pragma once
+
+#include "fbt/core/types.hpp"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace fbt {
+
+/// Calls f(name, tensor of each twin...) for every parameter of the layers, which are twins of one class.
+template <class F, class First, class... Rest>
+void visit(F&& f, First& first, Rest&... rest) {
+  std::remove_const_t<First>::visit(f, first, rest...);
+}
+
+/// For the visit of a composite: the parameters of a child, under the dotted name "child.parameter".
+template <class F, class First, class... Rest>
+void visit_child(std::string_view child, F&& f, First& first, Rest&... rest) {
+  std::remove_const_t<First>::visit(
+      [&](std::string_view name, auto&... tensors) { f(fmt::format("{}.{}", child, name), tensors...); }, first, rest...);
+}
+
+/// For the visit of a composite: children held in vectors of equal length, as "child.0.parameter", "child.1.parameter", ...
+template <class F, class First, class... Rest>
+void visit_children(std::string_view child, F&& f, First& first, Rest&... rest) {
+  for (std::size_t i = 0; i < first.size(); ++i) visit_child(fmt::format("{}.{}", child, i), f, first[i], rest[i]...);
+}
+
+/// All coefficients of a tensor as one vector, in storage order.
+template <class Tensor>
+auto flat(Tensor& tensor) {
+  using Scalar = typename std::remove_const_t<Tensor>::Scalar;
+  using Plain = std::conditional_t<std::is_const_v<Tensor>, const Vector<Scalar>, Vector<Scalar>>;
+  return Eigen::Map<Plain>(tensor.data(), tensor.size());
+}
+
+/// Sets every parameter to zero.
+template <class Layer>
+void set_zero(Layer& layer) {
+  visit([](std::string_view, auto& tensor) { tensor.setZero(); }, layer);
+}
+
+/// A twin of the layer with every parameter zero: a gradient to add to, or an optimiser moment.
+template <class Layer>
+Layer zeros_like(const Layer& layer) {
+  Layer zeros = layer;
+  set_zero(zeros);
+  return zeros;
+}
+
+/// The number of parameters.
+template <class Layer>
+Index count_parameters(const Layer& layer) {
+  Index count = 0;
+  visit([&](std::string_view, const auto& tensor) { count += tensor.size(); }, layer);
+  return count;
+}
+
+/// The sum of the squares of all parameters, added up in double. Not finite when any parameter is not finite.
+template <class Layer>
+double squared_norm(const Layer& layer) {
+  double sum = 0;
+  visit([&](std::string_view, const auto& tensor) { sum += static_cast<double>(tensor.squaredNorm()); }, layer);
+  return sum;
+}
+
+/// sum += layer, parameter by parameter.
+template <class Layer>
+void add(Layer& sum, const Layer& layer) {
+  visit([](std::string_view, auto& a, const auto& b) { a += b; }, sum, layer);
+}
+
+}  // namespace fbt

@@ -1,0 +1,151 @@
+// Attention over a memory: for each head j, with q = W_q x,
+//   s_i = (q_j . k_ij + position_i(q_j)) / sqrt(e),   p = softmax(s),   o_j = sum_i dropout(p)_i v_ij,   y = W_o [o_1 ..
+//   o_H] + b_o
+// over the slots i of a window (section 3 of the paper). Keys and values are the memory's: this layer only reads them.
+// Follows the contract of linear.hpp with the memory, the window and the position term as further arguments.
+#pragma once
+
+#include "fbt/core/math.hpp"
+#include "fbt/layers/dropout.hpp"
+#include "fbt/layers/memory.hpp"
+#include "fbt/layers/position.hpp"
+
+namespace fbt {
+
+template <class Scalar>
+struct Attention {
+  Index heads = 0, head_size = 0, span = 0;  ///< H, e, S
+  Linear<Scalar> query;                      ///< W_q (H*e, d)
+  Linear<Scalar> output;                     ///< W_o (d, H*e), b_o (d) or nothing
+  Dropout<Scalar> dropout;                   ///< on the attention weights
+
+  struct Trace {
+    typename Linear<Scalar>::Trace query, output;
+    // position.x holds the queries (e, H*B*T); position.dy the attention weights p (S, H*B*T), newest slot last, until
+    // backward puts ds there. Rows of slots that are not in the window are zero.
+    typename Position<Scalar>::Trace position;
+    typename Dropout<Scalar>::Trace dropout;
+    Matrix<Scalar> dheads;             // (H*e, B)
+    Vector<Scalar> weights, dweights;  // (S)
+  };
+
+  Attention() = default;
+  Attention(Index width, Index heads_, Index head_size_, Index span_, bool output_bias, double dropout_rate, Random& random)
+      : heads(heads_),
+        head_size(head_size_),
+        span(span_),
+        query(width, heads * head_size, random, false),
+        output(heads * head_size, width, random, output_bias),
+        dropout{span, dropout_rate} {}
+
+  void prepare(const Position<Scalar>& position, Trace& trace, const Shape& shape) const {
+    Shape per_head = shape;
+    per_head.lanes = heads * shape.lanes;
+    query.prepare(trace.query, shape);
+    output.prepare(trace.output, shape);
+    position.prepare(trace.position, per_head);
+    dropout.prepare(trace.dropout, per_head);
+    trace.dheads.resize(output.inputs(), shape.lanes);
+    trace.weights.resize(span);
+    trace.dweights.resize(span);
+  }
+
+  /// x, y (d, B). The window holds at least one slot.
+  void forward(const In<Scalar>& x, const Slots<Scalar>& memory, Window window, const Position<Scalar>& position,
+               Trace& trace, Index t, Out<Scalar> y) const {
+    auto q = trace.position.input(t);
+    auto p = trace.position.delta(t);
+    auto out = trace.output.input(t);
+    query.forward(x, trace.query, t, merge_heads(q));
+    position.forward(q, trace.position, t, p);
+    p.topRows(span - window.count).setZero();
+    for (Index b = 0; b < memory.lanes; ++b) {
+      for (Index j = 0; j < heads; ++j) {
+        const Index column = b * heads + j;
+        auto s = p.col(column).tail(window.count);
+        s.noalias() += memory.key(b, j, window) * q.col(column);
+        s *= scale();
+        softmax(s);
+        auto o = out.col(b).segment(j * head_size, head_size);
+        if (trace.dropout.active()) {
+          auto kept = trace.weights.head(window.count);
+          kept = s.cwiseProduct(mask(trace, t, column, window));
+          o.noalias() = memory.value(b, j, window) * kept;
+        } else {
+          o.noalias() = memory.value(b, j, window) * s;
+        }
+      }
+    }
+    output.forward(out, trace.output, t, y);
+  }
+
+  /// dy, dx (d, B). ADDS to the gradient of the memory's slots; overwrites dx.
+  void backward(const In<Scalar>& dy, const Slots<Scalar>& memory, Slots<Scalar>& dmemory, Window window,
+                const Position<Scalar>& position, Trace& trace, Index t, Out<Scalar> dx) const {
+    auto q = trace.position.input(t);
+    auto ds = trace.position.delta(t);  // p, to be replaced by ds
+    auto dq = trace.query.delta(t);
+    output.backward(dy, trace.output, t, trace.dheads);
+    auto dp = trace.dweights.head(window.count);
+    for (Index b = 0; b < memory.lanes; ++b) {
+      for (Index j = 0; j < heads; ++j) {
+        const Index column = b * heads + j;
+        const auto dout = trace.dheads.col(b).segment(j * head_size, head_size);
+        auto p = ds.col(column).tail(window.count);
+        // o = sum_i kept_i v_i  =>  dv_i += kept_i do,  dkept_i = v_i . do;  kept = p * mask  =>  dp = dkept * mask
+        dp.noalias() = memory.value(b, j, window).transpose() * dout;
+        if (trace.dropout.active()) {
+          auto kept = trace.weights.head(window.count);
+          kept = p.cwiseProduct(mask(trace, t, column, window));
+          dmemory.value(b, j, window).noalias() += dout * kept.transpose();
+          dp.array() *= mask(trace, t, column, window).array();
+        } else {
+          dmemory.value(b, j, window).noalias() += dout * p.transpose();
+        }
+        // p = softmax(scale * s)  =>  ds = scale * p * (dp - <p, dp>)
+        p.array() *= (dp.array() - p.dot(dp)) * scale();
+      }
+    }
+    // s_i = q . k_i + position_i(q)  =>  dq = position's share + sum_i ds_i k_i,  dk_i += ds_i q
+    position.backward(ds, trace.position, t, split_heads(dq));
+    for (Index b = 0; b < memory.lanes; ++b) {
+      for (Index j = 0; j < heads; ++j) {
+        const auto s = ds.col(b * heads + j).tail(window.count);
+        dq.col(b).segment(j * head_size, head_size).noalias() += memory.key(b, j, window).transpose() * s;
+        dmemory.key(b, j, window).noalias() += s * q.col(b * heads + j).transpose();
+      }
+    }
+    query.backward(dq, trace.query, t, dx);
+  }
+
+  /// Records in the Trace that step t did not attend, so that it adds nothing to any gradient.
+  void skip(Trace& trace, Index t) const {
+    for (auto* linear : {&trace.query, &trace.output, &trace.position}) {
+      linear->input(t).setZero();
+      linear->delta(t).setZero();
+    }
+  }
+
+  void accumulate(Trace& trace, Attention& grad) const {
+    query.accumulate(trace.query, grad.query);
+    output.accumulate(trace.output, grad.output);
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... layers) {
+    visit_child("query", f, layers.query...);
+    visit_child("output", f, layers.output...);
+  }
+
+ private:
+  Scalar scale() const { return Scalar(1) / std::sqrt(static_cast<Scalar>(head_size)); }
+
+  static auto mask(const Trace& trace, Index t, Index column, Window window) {
+    return block(trace.dropout.mask, t, trace.dropout.lanes).col(column).tail(window.count);
+  }
+  // (e, H*B) and (H*e, B) are the same numbers in the same order.
+  auto merge_heads(Out<Scalar> m) const { return Eigen::Map<Matrix<Scalar>>(m.data(), heads * head_size, m.cols() / heads); }
+  auto split_heads(Out<Scalar> m) const { return Eigen::Map<Matrix<Scalar>>(m.data(), head_size, m.cols() * heads); }
+};
+
+}  // namespace fbt

@@ -1,0 +1,62 @@
+// Dropout: in training, y = x * mask, where an entry of the mask is 0 with probability rate and 1 / (1 - rate) otherwise
+// (Srivastava et al., 2014); else y = x. The masks of a segment are drawn from Shape::seed. Follows the contract of
+// linear.hpp.
+#pragma once
+
+#include "fbt/core/random.hpp"
+#include "fbt/core/types.hpp"
+
+#include <cmath>
+
+namespace fbt {
+
+template <class Scalar>
+struct Dropout {
+  Index rows = 0;
+  double rate = 0;  ///< in [0, 1); kept to a multiple of 2^-16
+
+  struct Trace {
+    Matrix<Scalar> mask;  // (rows, T*B), or empty when nothing is dropped
+    Index lanes = 0;
+
+    bool active() const { return mask.size() > 0; }
+  };
+
+  void prepare(Trace& trace, const Shape& shape) const {
+    trace.lanes = shape.lanes;
+    const auto threshold = static_cast<std::uint64_t>(std::lround(rate * 65536));
+    if (!shape.train || threshold == 0) {
+      trace.mask.resize(0, 0);
+      return;
+    }
+    trace.mask.resize(rows, shape.columns());
+    const auto keep = static_cast<Scalar>(65536.0 / (65536.0 - static_cast<double>(threshold)));
+    Random random(shape.seed);
+    Scalar* const mask = trace.mask.data();
+    for (Index i = 0; i < trace.mask.size(); i += 4) {
+      std::uint64_t bits = random.bits();
+      for (Index j = i; j < std::min(i + 4, trace.mask.size()); ++j, bits >>= 16)
+        mask[j] = (bits & 0xffff) < threshold ? Scalar(0) : keep;
+    }
+  }
+
+  /// x, y (rows, B); y may be x.
+  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const { apply(x, trace, t, y); }
+  /// y = x * mask  =>  dx = dy * mask. dx may be dy.
+  void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const { apply(dy, trace, t, dx); }
+  void accumulate(Trace&, Dropout&) const {}
+
+  template <class F, class... Same>
+  static void visit(F&&, Same&...) {}
+
+ private:
+  static void apply(const In<Scalar>& from, const Trace& trace, Index t, Out<Scalar> to) {
+    if (trace.active()) {
+      to = from.cwiseProduct(block(trace.mask, t, trace.lanes));
+    } else if (to.data() != from.data()) {
+      to = from;
+    }
+  }
+};
+
+}  // namespace fbt

@@ -1,0 +1,62 @@
+// Embedding: y = row x of a table, for a token x. Follows the contract of linear.hpp with tokens in place of columns.
+#pragma once
+
+#include "fbt/core/random.hpp"
+#include "fbt/core/types.hpp"
+#include "fbt/core/visit.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace fbt {
+
+template <class Scalar>
+struct Embedding {
+  RowMatrix<Scalar> weight;  ///< (V, d)
+
+  struct Trace {
+    std::vector<Token> tokens;  // (T*B)
+    Matrix<Scalar> dy;          // (d, T*B)
+    Index lanes = 0;
+
+    auto delta(Index t) { return block(dy, t, lanes); }
+  };
+
+  Embedding() = default;
+  /// Normal with the given standard deviation.
+  Embedding(Index vocabulary, Index width, double deviation, Random& random) : weight(vocabulary, width) {
+    fill_normal(weight, deviation, random);
+  }
+
+  Index vocabulary() const { return weight.rows(); }
+
+  void prepare(Trace& trace, const Shape& shape) const {
+    trace.lanes = shape.lanes;
+    trace.tokens.assign(static_cast<std::size_t>(shape.columns()), 0);
+    trace.dy.setZero(weight.cols(), shape.columns());
+  }
+
+  /// tokens (B), each in [0, V); y (d, B).
+  void forward(Tokens tokens, Trace& trace, Index t, Out<Scalar> y) const {
+    std::copy(tokens.begin(), tokens.end(), trace.tokens.begin() + t * trace.lanes);
+    for (Index b = 0; b < trace.lanes; ++b) y.col(b) = weight.row(tokens[static_cast<std::size_t>(b)]).transpose();
+  }
+
+  /// There is no gradient with respect to a token: only keeps dy (d, B).
+  void backward(const In<Scalar>& dy, Trace& trace, Index t) const {
+    if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
+  }
+
+  void accumulate(Trace& trace, Embedding& grad) const {
+    // y = weight.row(x)  =>  dweight.row(x) += dy
+    for (Index i = 0; i < trace.dy.cols(); ++i)
+      grad.weight.row(trace.tokens[static_cast<std::size_t>(i)]) += trace.dy.col(i).transpose();
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... layers) {
+    f("weight", layers.weight...);
+  }
+};
+
+}  // namespace fbt

@@ -1,0 +1,99 @@
+// FeedForward: y = W2 dropout(activation(W1 x + b1)) + b2. Follows the contract of linear.hpp.
+//   relu   max(0, a)
+//   gelu   a Phi(a)
+//   geglu  W1 has 2 f rows, [value; gate] = W1 x + b1, and the hidden vector is value * gelu(gate) (Shazeer, 2020)
+// The activation is chosen at run time because checkpoints bring it with them; the choice is made once per step.
+#pragma once
+
+#include "fbt/core/math.hpp"
+#include "fbt/layers/dropout.hpp"
+#include "fbt/layers/linear.hpp"
+
+namespace fbt {
+
+enum class Activation { relu, gelu, geglu };
+
+template <class Scalar>
+struct FeedForward {
+  Linear<Scalar> first;   ///< (f, d), or (2 f, d) for geglu
+  Linear<Scalar> second;  ///< (d, f)
+  Activation activation = Activation::relu;
+  Dropout<Scalar> dropout;  ///< on the hidden vector (f)
+
+  struct Trace {
+    typename Linear<Scalar>::Trace first, second;  // first.dy holds the pre-activation until backward puts its delta there
+    typename Dropout<Scalar>::Trace dropout;
+    Matrix<Scalar> dhidden;  // (f, B)
+  };
+
+  FeedForward() = default;
+  FeedForward(Index width, Index hidden, Activation activation_, double dropout_rate, Random& random)
+      : first(width, activation_ == Activation::geglu ? 2 * hidden : hidden, random),
+        second(hidden, width, random),
+        activation(activation_),
+        dropout{hidden, dropout_rate} {}
+
+  void prepare(Trace& trace, const Shape& shape) const {
+    first.prepare(trace.first, shape);
+    second.prepare(trace.second, shape);
+    dropout.prepare(trace.dropout, shape);
+    trace.dhidden.resize(second.inputs(), shape.lanes);
+  }
+
+  /// x, y (d, B).
+  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const {
+    auto before = trace.first.delta(t);
+    auto hidden = trace.second.input(t);
+    first.forward(x, trace.first, t, before);
+    const Index f = second.inputs();
+    switch (activation) {
+      case Activation::relu: hidden = before.cwiseMax(Scalar(0)); break;
+      case Activation::gelu: hidden = before.unaryExpr([](Scalar a) { return gelu(a); }); break;
+      case Activation::geglu:
+        hidden = before.topRows(f).cwiseProduct(before.bottomRows(f).unaryExpr([](Scalar a) { return gelu(a); }));
+        break;
+    }
+    dropout.forward(hidden, trace.dropout, t, hidden);
+    second.forward(hidden, trace.second, t, y);
+  }
+
+  void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
+    auto delta = trace.first.delta(t);  // the pre-activation a, to be replaced by da
+    const Index f = second.inputs();
+    auto& dhidden = trace.dhidden;
+    second.backward(dy, trace.second, t, dhidden);
+    dropout.backward(dhidden, trace.dropout, t, dhidden);
+    switch (activation) {
+      case Activation::relu:  // hidden = max(0, a)  =>  da = dhidden where a > 0
+        delta = (delta.array() > 0).select(dhidden, Scalar(0));
+        break;
+      case Activation::gelu:  // hidden = gelu(a)  =>  da = dhidden * gelu'(a)
+        delta = dhidden.cwiseProduct(delta.unaryExpr([](Scalar a) { return gelu_derivative(a); }));
+        break;
+      case Activation::geglu:
+        // hidden = value * gelu(gate)  =>  dgate = dhidden * value * gelu'(gate),  dvalue = dhidden * gelu(gate)
+        for (Index b = 0; b < delta.cols(); ++b) {
+          for (Index i = 0; i < f; ++i) {
+            const Scalar value = delta(i, b), gate = delta(f + i, b);
+            delta(i, b) = dhidden(i, b) * gelu(gate);
+            delta(f + i, b) = dhidden(i, b) * value * gelu_derivative(gate);
+          }
+        }
+        break;
+    }
+    first.backward(delta, trace.first, t, dx);
+  }
+
+  void accumulate(Trace& trace, FeedForward& grad) const {
+    first.accumulate(trace.first, grad.first);
+    second.accumulate(trace.second, grad.second);
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... layers) {
+    visit_child("first", f, layers.first...);
+    visit_child("second", f, layers.second...);
+  }
+};
+
+}  // namespace fbt

@@ -1,0 +1,71 @@
+// LayerMix, the feedback aggregator: m = sum over l = 0..L of softmax(weight)_l h^l (section 3 of the paper).
+// The input is the stack [h^0; ...; h^L] of all layer outputs of a step. Follows the contract of linear.hpp.
+#pragma once
+
+#include "fbt/core/math.hpp"
+#include "fbt/core/types.hpp"
+#include "fbt/core/visit.hpp"
+
+namespace fbt {
+
+template <class Scalar>
+struct LayerMix {
+  Vector<Scalar> weight;  ///< (L+1), starts equal
+  Index width = 0;        ///< d
+
+  struct Trace {
+    Matrix<Scalar> x;       // the stacks ((L+1) d, T*B)
+    Matrix<Scalar> dy;      // (d, T*B)
+    Vector<Scalar> shares;  // softmax(weight) (L+1)
+    Index lanes = 0;
+
+    auto input(Index t) { return block(x, t, lanes); }
+    auto delta(Index t) { return block(dy, t, lanes); }
+  };
+
+  LayerMix() = default;
+  LayerMix(Index layers, Index width_) : weight(Vector<Scalar>::Zero(layers + 1)), width(width_) {}
+
+  /// softmax(weight) (L+1): how much of each layer the memory holds.
+  Vector<Scalar> shares() const {
+    Vector<Scalar> result = weight;
+    softmax(result);
+    return result;
+  }
+
+  void prepare(Trace& trace, const Shape& shape) const {
+    trace.lanes = shape.lanes;
+    trace.x.resize(weight.size() * width, shape.columns());
+    trace.dy.resize(width, shape.columns());
+    trace.shares = weight;
+    softmax(trace.shares);
+  }
+
+  /// x ((L+1) d, B), y (d, B).
+  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const {
+    if (auto own = trace.input(t); own.data() != x.data()) own = x;
+    y = trace.shares(0) * x.topRows(width);
+    for (Index l = 1; l < weight.size(); ++l) y += trace.shares(l) * x.middleRows(l * width, width);
+  }
+
+  void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
+    if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
+    // m = sum_l shares_l h^l  =>  dh^l = shares_l dm
+    for (Index l = 0; l < weight.size(); ++l) dx.middleRows(l * width, width) = trace.shares(l) * dy;
+  }
+
+  void accumulate(Trace& trace, LayerMix& grad) const {
+    // m = sum_l shares_l h^l  =>  dshares_l = <dm, h^l>;  shares = softmax(w)  =>  dw = shares * (dshares - <shares,
+    // dshares>)
+    Vector<Scalar> dshares(weight.size());
+    for (Index l = 0; l < weight.size(); ++l) dshares(l) = trace.dy.cwiseProduct(trace.x.middleRows(l * width, width)).sum();
+    grad.weight.array() += trace.shares.array() * (dshares.array() - trace.shares.dot(dshares));
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... layers) {
+    f("weight", layers.weight...);
+  }
+};
+
+}  // namespace fbt

@@ -1,0 +1,116 @@
+// Linear: y = W x + b. Also the home of the layer contract, which every header in this folder follows.
+//
+// The contract
+//   - A layer is its hyper-parameters and parameters, nothing else. Gradient and optimiser moments are twins: further
+//     objects of the same class (core/visit.hpp).
+//   - All state of a run is in a Trace, which belongs to the caller: one per thread. A const layer serves many threads.
+//   - prepare(trace, shape)      sizes the Trace for a segment of T steps and B lanes and packs the weights. Once per
+//   segment,
+//                                since parameters may have changed; it does not allocate again for the same shape.
+//   - forward(x, trace, t, y)    step t, from the segment's first to its last. Overwrites y (rows, B).
+//   - backward(dy, trace, t, dx) step t, from the last to the first. Overwrites dx, keeps dy.
+//   - accumulate(trace, grad)    ADDS the parameter gradients of the whole segment: one deep product per matrix
+//                                instead of T thin ones.
+//   - visit(f, layers...)        names the parameters.
+// A Trace keeps inputs and output deltas for all T * B columns. A caller may write a layer's input straight into
+// trace.input(t), and an output delta into trace.delta(t), and pass that block: then nothing is copied.
+// A layer that reads something else besides x (a memory, tokens) takes it as a further argument of the same verbs.
+#pragma once
+
+#include "fbt/core/packed.hpp"
+#include "fbt/core/random.hpp"
+#include "fbt/core/types.hpp"
+#include "fbt/core/visit.hpp"
+
+#include <cmath>
+#include <concepts>
+
+namespace fbt {
+
+/// What every layer has: a Trace, prepare, accumulate and visit.
+template <class L>
+concept Layer = std::copyable<L> && std::default_initializable<typename L::Trace> &&
+    requires(const L layer, L grad, typename L::Trace trace, Shape shape) {
+  layer.prepare(trace, shape);
+  layer.accumulate(trace, grad);
+  L::visit([](std::string_view, auto&...) {}, grad, layer);
+};
+
+/// A layer that maps columns to columns and nothing else; testing/gradient_check.hpp checks any of them.
+template <class L, class Scalar>
+concept ColumnLayer = Layer<L> && requires(const L layer, typename L::Trace trace, Matrix<Scalar> m) {
+  layer.forward(m, trace, Index{}, m);
+  layer.backward(m, trace, Index{}, m);
+};
+
+template <class Scalar>
+struct Linear {
+  Matrix<Scalar> weight;  ///< W (out, in)
+  Vector<Scalar> bias;    ///< b (out), or empty
+
+  struct Trace {
+    Matrix<Scalar> x;   // (in, T*B)
+    Matrix<Scalar> dy;  // (out, T*B)
+    Packed<Scalar> forward, backward, scratch;
+    Index lanes = 0;
+
+    auto input(Index t) { return block(x, t, lanes); }
+    auto delta(Index t) { return block(dy, t, lanes); }
+  };
+
+  Linear() = default;
+  /// W uniform in +-1/sqrt(in), which keeps a third of the variance; b = 0.
+  Linear(Index in, Index out, Random& random, bool with_bias = true) : weight(out, in) {
+    fill_uniform(weight, 1 / std::sqrt(static_cast<double>(in)), random);
+    if (with_bias) bias.setZero(out);
+  }
+
+  Index inputs() const { return weight.cols(); }
+  Index outputs() const { return weight.rows(); }
+
+  void prepare(Trace& trace, const Shape& shape) const {
+    trace.lanes = shape.lanes;
+    trace.x.resize(inputs(), shape.columns());
+    trace.dy.resize(outputs(), shape.columns());
+    if (shape.lanes == 1) return;  // a single column streams the weights once: there is nothing to gain from packing
+    trace.forward.pack(weight);
+    if (shape.train) trace.backward.pack_transposed(weight);
+  }
+
+  /// x (in, B), y (out, B).
+  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const {
+    eigen_assert(x.cols() == trace.lanes && y.cols() == trace.lanes);
+    if (auto own = trace.input(t); own.data() != x.data()) own = x;
+    // y = W x + b
+    if (trace.lanes > 1) {
+      bias.size() > 0 ? trace.forward.multiply(x, bias, y) : trace.forward.multiply(x, y);
+    } else {
+      y.col(0).noalias() = weight * x.col(0);
+      if (bias.size() > 0) y.col(0) += bias;
+    }
+  }
+
+  void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
+    if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
+    // y = W x + b  =>  dx = W^T dy
+    if (trace.lanes > 1) {
+      trace.backward.multiply(dy, dx);
+    } else {
+      dx.col(0).noalias() = weight.transpose() * dy.col(0);
+    }
+  }
+
+  void accumulate(Trace& trace, Linear& grad) const {
+    // y = W x + b  =>  dW = sum over columns of dy x^T,  db = sum of dy
+    add_outer<Scalar>(trace.dy, trace.x, grad.weight, trace.scratch);
+    if (bias.size() > 0) grad.bias += trace.dy.rowwise().sum();
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... layers) {
+    f("weight", layers.weight...);
+    if (((layers.bias.size() > 0) && ...)) f("bias", layers.bias...);
+  }
+};
+
+}  // namespace fbt

@@ -1,0 +1,180 @@
+// Memory (the recurrent state) and KeyValue (the projection that writes one slot of it).
+//
+// A slot holds one past step: key = W_k n(m), value = W_v n(m) + b_v for its memory vector m, with n an own LayerNorm or
+// nothing. Slots live in storage that is longer than the window, so that a window is a contiguous view and keys that an
+// earlier step has read are still there for its backward pass; when the storage is full the last S slots move to the front.
+#pragma once
+
+#include "fbt/core/types.hpp"
+#include "fbt/layers/layer_norm.hpp"
+#include "fbt/layers/linear.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+namespace fbt {
+
+/// The slots a query may see: [begin, begin + count).
+struct Window {
+  Index begin = 0;
+  Index count = 0;
+};
+
+/// Keys and values of all slots, lanes and heads; also, as a twin, the gradient with respect to them.
+template <class Scalar>
+struct Slots {
+  Index head_size = 0, heads = 0, lanes = 0, capacity = 0;
+  Matrix<Scalar> keys;    ///< (capacity, e*H*B): entry i of head j in lane b is column (b*H + j)*e + i
+  Matrix<Scalar> values;  ///< (e, capacity*H*B): slot s of head j in lane b is column (b*H + j)*capacity + s
+
+  Slots() = default;
+  Slots(Index head_size_, Index heads_, Index lanes_, Index capacity_)
+      : head_size(head_size_), heads(heads_), lanes(lanes_), capacity(capacity_) {
+    keys.setZero(capacity, head_size * heads * lanes);
+    values.setZero(head_size, capacity * heads * lanes);
+  }
+
+  /// Keys of head j in lane b within the window (count, e).
+  auto key(Index b, Index j, Window w) { return keys.block(w.begin, (b * heads + j) * head_size, w.count, head_size); }
+  auto key(Index b, Index j, Window w) const { return keys.block(w.begin, (b * heads + j) * head_size, w.count, head_size); }
+  /// Values of head j in lane b within the window (e, count).
+  auto value(Index b, Index j, Window w) { return values.middleCols((b * heads + j) * capacity + w.begin, w.count); }
+  auto value(Index b, Index j, Window w) const { return values.middleCols((b * heads + j) * capacity + w.begin, w.count); }
+
+  /// Writes a slot from key, value (H*e, B).
+  void write(Index slot, const In<Scalar>& key, const In<Scalar>& value) {
+    for (Index b = 0; b < lanes; ++b) {
+      keys.row(slot).segment(b * heads * head_size, heads * head_size) = key.col(b).transpose();
+      for (Index j = 0; j < heads; ++j)
+        values.col((b * heads + j) * capacity + slot) = value.col(b).segment(j * head_size, head_size);
+    }
+  }
+  /// Reads a slot into key, value (H*e, B).
+  void read(Index slot, Out<Scalar> key, Out<Scalar> value) const {
+    for (Index b = 0; b < lanes; ++b) {
+      key.col(b) = keys.row(slot).segment(b * heads * head_size, heads * head_size).transpose();
+      for (Index j = 0; j < heads; ++j)
+        value.col(b).segment(j * head_size, head_size) = values.col((b * heads + j) * capacity + slot);
+    }
+  }
+  /// Moves the slots of the window to the front.
+  void move_to_front(Window w) {
+    for (Index i = 0; i < keys.cols(); ++i) {
+      Scalar* const column = keys.col(i).data();
+      std::copy(column + w.begin, column + w.begin + w.count, column);
+    }
+    for (Index i = 0; i < heads * lanes; ++i) {
+      Scalar* const front = values.col(i * capacity).data();
+      std::copy(front + w.begin * head_size, front + (w.begin + w.count) * head_size, front);
+    }
+  }
+};
+
+/// The past of B lanes, carried from step to step and from segment to segment by the caller.
+template <class Scalar>
+struct Memory {
+  std::vector<Slots<Scalar>> slots;  ///< one for all layers, or one per layer
+  Index span = 0;                    ///< S, the most slots a step may see
+  Index begin = 0, end = 0;          ///< the slots that are in use
+
+  Index lanes() const { return slots.empty() ? 0 : slots.front().lanes; }
+  /// What the next step sees.
+  Window window() const { return window_at(end); }
+  /// What the step sees that will write the given slot.
+  Window window_at(Index slot) const {
+    const Index count = std::min(span, slot - begin);
+    return {slot - count, count};
+  }
+
+  /// Makes room for a segment of the given number of steps. What is visible stays visible; slot numbers may change.
+  void reserve(Index steps) {
+    const Index capacity = slots.front().capacity;
+    if (end + steps <= capacity) return;
+    const Window w = window();
+    if (w.count + steps <= capacity) {
+      for (auto& s : slots) s.move_to_front(w);
+    } else {
+      for (auto& s : slots) {
+        Slots<Scalar> larger(s.head_size, s.heads, s.lanes, span + std::max(steps, span));
+        for (Index i = 0; i < s.keys.cols(); ++i) larger.keys.col(i).head(w.count) = s.keys.col(i).segment(w.begin, w.count);
+        for (Index b = 0; b < s.lanes; ++b)
+          for (Index j = 0; j < s.heads; ++j) larger.value(b, j, {0, w.count}) = s.value(b, j, w);
+        s = std::move(larger);
+      }
+    }
+    begin = 0;
+    end = w.count;
+  }
+};
+
+/// Projects a memory vector to the key and value of one slot, for all layers that share it.
+template <class Scalar>
+struct KeyValue {
+  std::optional<LayerNorm<Scalar>> norm;  ///< n, or nothing
+  Linear<Scalar> key;                     ///< W_k (H*e, d)
+  Linear<Scalar> value;                   ///< W_v (H*e, d), b_v (H*e) or nothing
+
+  struct Trace {
+    typename LayerNorm<Scalar>::Trace norm;
+    typename Linear<Scalar>::Trace key, value;
+    Matrix<Scalar> k, v;    // (H*e, B)
+    Matrix<Scalar> dn, dx;  // (d, B)
+  };
+
+  KeyValue() = default;
+  KeyValue(Index width, Index heads, Index head_size, bool with_norm, bool value_bias, double epsilon, Random& random)
+      : key(width, heads * head_size, random, false), value(width, heads * head_size, random, value_bias) {
+    if (with_norm) norm.emplace(width, epsilon);
+  }
+
+  void prepare(Trace& trace, const Shape& shape) const {
+    if (norm) norm->prepare(trace.norm, shape);
+    key.prepare(trace.key, shape);
+    value.prepare(trace.value, shape);
+    trace.k.resize(key.outputs(), shape.lanes);
+    trace.v.resize(key.outputs(), shape.lanes);
+    trace.dn.resize(key.inputs(), shape.lanes);
+    trace.dx.resize(key.inputs(), shape.lanes);
+  }
+
+  /// Leaves key and value of the memory vectors m (d, B) in trace.k and trace.v.
+  void forward(const In<Scalar>& m, Trace& trace, Index t) const {
+    auto n = trace.key.input(t);
+    if (norm) {
+      norm->forward(m, trace.norm, t, n);
+    } else {
+      n = m;
+    }
+    key.forward(n, trace.key, t, trace.k);
+    value.forward(n, trace.value, t, trace.v);
+  }
+
+  /// From dk in trace.k and dv in trace.v to dm (d, B).
+  void backward(Trace& trace, Index t, Out<Scalar> dm) const {
+    // k = W_k n,  v = W_v n + b  =>  dn = W_k^T dk + W_v^T dv
+    key.backward(trace.k, trace.key, t, trace.dn);
+    value.backward(trace.v, trace.value, t, trace.dx);
+    trace.dn += trace.dx;
+    if (norm) {
+      norm->backward(trace.dn, trace.norm, t, dm);
+    } else {
+      dm = trace.dn;
+    }
+  }
+
+  void accumulate(Trace& trace, KeyValue& grad) const {
+    if (norm) norm->accumulate(trace.norm, *grad.norm);
+    key.accumulate(trace.key, grad.key);
+    value.accumulate(trace.value, grad.value);
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... layers) {
+    if ((layers.norm.has_value() && ...)) visit_child("norm", f, *layers.norm...);
+    visit_child("key", f, layers.key...);
+    visit_child("value", f, layers.value...);
+  }
+};
+
+}  // namespace fbt

@@ -1,0 +1,135 @@
+// Block: one layer of the Transformer, attention over the memory and then feed-forward, each with norm and residual.
+//   pre-norm    g = x + attention(norm1(x)),   y = g + feed_forward(norm2(g))
+//   post-norm   g = norm1(x + attention(x)),   y = norm2(g + feed_forward(g))
+// With an empty window the attention is left out: attention(.) = 0. Follows the contract of linear.hpp, with the memory as a
+// further argument.
+#pragma once
+
+#include "fbt/layers/attention.hpp"
+#include "fbt/layers/feed_forward.hpp"
+#include "fbt/layers/layer_norm.hpp"
+#include "fbt/models/config.hpp"
+
+namespace fbt {
+
+template <class Scalar>
+struct Block {
+  LayerNorm<Scalar> norm1, norm2;
+  Attention<Scalar> attention;
+  FeedForward<Scalar> feed_forward;
+  Dropout<Scalar> dropout;  ///< on both residual branches
+  bool pre_norm = true;
+
+  struct Trace {
+    typename LayerNorm<Scalar>::Trace norm1, norm2;
+    typename Attention<Scalar>::Trace attention;
+    typename FeedForward<Scalar>::Trace feed_forward;
+    typename Dropout<Scalar>::Trace attention_dropout, feed_forward_dropout;
+    Matrix<Scalar> branch, sum, dsum;  // (d, B)
+  };
+
+  Block() = default;
+  Block(const Config& c, Random& random)
+      : norm1(c.width, c.norm_epsilon),
+        norm2(c.width, c.norm_epsilon),
+        attention(c.width, c.heads, c.head_columns(), c.window, c.output_bias, c.dropout, random),
+        feed_forward(c.width, c.hidden_units(), c.activation, c.dropout, random),
+        dropout{c.width, c.dropout},
+        pre_norm(c.pre_norm) {}
+
+  void prepare(const Position<Scalar>& position, Trace& trace, const Shape& shape) const {
+    norm1.prepare(trace.norm1, shape);
+    norm2.prepare(trace.norm2, shape);
+    attention.prepare(position, trace.attention, shape.child(0));
+    feed_forward.prepare(trace.feed_forward, shape.child(1));
+    dropout.prepare(trace.attention_dropout, shape.child(2));
+    dropout.prepare(trace.feed_forward_dropout, shape.child(3));
+    for (auto* m : {&trace.branch, &trace.sum, &trace.dsum}) m->resize(dropout.rows, shape.lanes);
+  }
+
+  /// x, y (d, B).
+  void forward(const In<Scalar>& x, const Slots<Scalar>& memory, Window window, const Position<Scalar>& position,
+               Trace& trace, Index t, Out<Scalar> y) const {
+    auto& g = trace.sum;
+    auto query_input = trace.attention.query.input(t);
+    auto hidden_input = trace.feed_forward.first.input(t);
+    if (window.count > 0) {
+      if (pre_norm) {
+        norm1.forward(x, trace.norm1, t, query_input);
+      } else {
+        query_input = x;
+      }
+      attention.forward(query_input, memory, window, position, trace.attention, t, trace.branch);
+      dropout.forward(trace.branch, trace.attention_dropout, t, trace.branch);
+      g = x + trace.branch;
+    } else {
+      attention.skip(trace.attention, t);
+      g = x;
+    }
+    if (pre_norm) {
+      norm2.forward(g, trace.norm2, t, hidden_input);
+    } else {
+      norm1.forward(g, trace.norm1, t, hidden_input);
+      g = hidden_input;
+    }
+    feed_forward.forward(hidden_input, trace.feed_forward, t, trace.branch);
+    dropout.forward(trace.branch, trace.feed_forward_dropout, t, trace.branch);
+    if (pre_norm) {
+      y = g + trace.branch;
+    } else {
+      g += trace.branch;
+      norm2.forward(g, trace.norm2, t, y);
+    }
+  }
+
+  /// dy, dx (d, B). ADDS to the gradient of the memory's slots; overwrites dx.
+  void backward(const In<Scalar>& dy, const Slots<Scalar>& memory, Slots<Scalar>& dmemory, Window window,
+                const Position<Scalar>& position, Trace& trace, Index t, Out<Scalar> dx) const {
+    auto& dg = trace.dsum;
+    auto& branch = trace.branch;
+    // y = g + branch (pre-norm) or norm2(g + branch): dg starts as the gradient of the sum
+    if (pre_norm) {
+      dg = dy;
+    } else {
+      norm2.backward(dy, trace.norm2, t, dg);
+    }
+    dropout.backward(dg, trace.feed_forward_dropout, t, branch);
+    feed_forward.backward(branch, trace.feed_forward, t, trace.sum);
+    if (pre_norm) {  // branch = feed_forward(norm2(g))
+      norm2.backward(trace.sum, trace.norm2, t, branch);
+      dg += branch;
+    } else {  // branch = feed_forward(g),  g = norm1(x + attention)
+      branch = dg + trace.sum;
+      norm1.backward(branch, trace.norm1, t, dg);
+    }
+    if (window.count == 0) {  // g = x
+      dx = dg;
+      return;
+    }
+    dropout.backward(dg, trace.attention_dropout, t, branch);
+    attention.backward(branch, memory, dmemory, window, position, trace.attention, t, trace.sum);
+    if (pre_norm) {  // g = x + attention(norm1(x))
+      norm1.backward(trace.sum, trace.norm1, t, dx);
+      dx += dg;
+    } else {
+      dx = dg + trace.sum;
+    }
+  }
+
+  void accumulate(Trace& trace, Block& grad) const {
+    norm1.accumulate(trace.norm1, grad.norm1);
+    norm2.accumulate(trace.norm2, grad.norm2);
+    attention.accumulate(trace.attention, grad.attention);
+    feed_forward.accumulate(trace.feed_forward, grad.feed_forward);
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... layers) {
+    visit_child("norm1", f, layers.norm1...);
+    visit_child("attention", f, layers.attention...);
+    visit_child("norm2", f, layers.norm2...);
+    visit_child("feed_forward", f, layers.feed_forward...);
+  }
+};
+
+}  // namespace fbt

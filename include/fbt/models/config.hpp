@@ -1,0 +1,118 @@
+// Config: everything that decides the shape and meaning of a FeedbackTransformer's parameters.
+#pragma once
+
+#include "fbt/core/check.hpp"
+#include "fbt/core/types.hpp"
+#include "fbt/layers/feed_forward.hpp"
+#include "fbt/layers/position.hpp"
+
+#include <array>
+#include <string_view>
+#include <utility>
+
+namespace fbt {
+
+/// What a step sees before anything has been remembered.
+enum class EmptyMemory {
+  skip,        ///< attention is left out until there is a slot: h passes through
+  zero_slots,  ///< S slots written from the memory vector 0 take part in the softmax from the start
+};
+
+struct Config {
+  Index vocabulary = 0;    ///< V, number of different tokens
+  Index width = 128;       ///< d, size of a layer's output and of a memory vector
+  Index layers = 4;        ///< L
+  Index heads = 4;         ///< H
+  Index head_size = 0;     ///< e; 0 means width / heads
+  Index feed_forward = 0;  ///< f, hidden units of the feed-forward part; 0 means 4 * width
+  Index window = 64;       ///< S, how many past steps a step may see
+  Activation activation = Activation::relu;
+  PositionTerm position = PositionTerm::relative_key;
+  EmptyMemory empty_memory = EmptyMemory::skip;
+  bool pre_norm = true;  ///< LayerNorm before attention and feed-forward and before the head; else after each residual
+  bool share_key_value = true;  ///< one key and value projection for all layers; else one per layer
+  bool memory_norm = true;      ///< an own LayerNorm of the memory vector before it is projected
+  bool value_bias = false;
+  bool output_bias = true;  ///< of attention
+  double dropout = 0;       ///< rate in [0, 1), of embeddings, attention weights, hidden units and residual branches
+  double norm_epsilon = 1e-5;
+  double embedding_deviation = 0.3;  ///< standard deviation of the initial embeddings
+
+  bool operator==(const Config&) const = default;
+
+  Index head_columns() const { return head_size > 0 ? head_size : width / heads; }
+  Index hidden_units() const { return feed_forward > 0 ? feed_forward : 4 * width; }
+  Index key_values() const { return share_key_value ? 1 : layers; }
+
+  /// Throws std::invalid_argument naming the first field that is out of range or does not fit another.
+  void validate() const;
+};
+
+/// The largest accepted size of any dimension: keeps every product of two of them far from overflow.
+inline constexpr Index largest_dimension = 1 << 24;
+
+/// The names of the enumerators, as configs are written and read. Not found: the empty name.
+template <class Enum>
+struct Names;
+template <>
+struct Names<Activation> {
+  static constexpr std::array<std::pair<std::string_view, Activation>, 3> list{
+      {{"relu", Activation::relu}, {"gelu", Activation::gelu}, {"geglu", Activation::geglu}}};
+};
+template <>
+struct Names<PositionTerm> {
+  static constexpr std::array<std::pair<std::string_view, PositionTerm>, 2> list{
+      {{"none", PositionTerm::none}, {"relative_key", PositionTerm::relative_key}}};
+};
+template <>
+struct Names<EmptyMemory> {
+  static constexpr std::array<std::pair<std::string_view, EmptyMemory>, 2> list{
+      {{"skip", EmptyMemory::skip}, {"zero_slots", EmptyMemory::zero_slots}}};
+};
+
+/// Calls f(name, field) for every field of one or more configs, with the names they have in files.
+template <class F, class... Same>
+void visit_config(F&& f, Same&... configs) {
+  f("vocabulary", configs.vocabulary...);
+  f("width", configs.width...);
+  f("layers", configs.layers...);
+  f("heads", configs.heads...);
+  f("head_size", configs.head_size...);
+  f("feed_forward", configs.feed_forward...);
+  f("window", configs.window...);
+  f("activation", configs.activation...);
+  f("position", configs.position...);
+  f("empty_memory", configs.empty_memory...);
+  f("pre_norm", configs.pre_norm...);
+  f("share_key_value", configs.share_key_value...);
+  f("memory_norm", configs.memory_norm...);
+  f("value_bias", configs.value_bias...);
+  f("output_bias", configs.output_bias...);
+  f("dropout", configs.dropout...);
+  f("norm_epsilon", configs.norm_epsilon...);
+  f("embedding_deviation", configs.embedding_deviation...);
+}
+
+inline void Config::validate() const {
+  const auto dimension = [](std::string_view name, Index value, Index least) {
+    check(value >= least && value <= largest_dimension, "config: {} must be between {} and {}, found {}", name, least,
+          largest_dimension, value);
+  };
+  dimension("vocabulary", vocabulary, 1);
+  dimension("width", width, 1);
+  check(layers >= 1 && layers <= 4096, "config: layers must be between 1 and 4096, found {}", layers);
+  dimension("heads", heads, 1);
+  dimension("head_size", head_size, 0);
+  dimension("feed_forward", feed_forward, 0);
+  dimension("window", window, 1);
+  check(head_size > 0 || width % heads == 0,
+        "config: width {} is not divisible by heads {}; choose them so, or give head_size", width, heads);
+  check(heads * head_columns() <= largest_dimension, "config: heads * head_size must be at most {}, found {} * {}",
+        largest_dimension, heads, head_columns());
+  check(dropout >= 0 && dropout < 1, "config: dropout must be at least 0 and below 1, found {}", dropout);
+  check(norm_epsilon > 0 && norm_epsilon < 1, "config: norm_epsilon must be above 0 and below 1, found {}", norm_epsilon);
+  check(embedding_deviation > 0 && embedding_deviation <= 100,
+        "config: embedding_deviation must be above 0 and at most 100, found {}", embedding_deviation);
+}
+
+}  // namespace fbt

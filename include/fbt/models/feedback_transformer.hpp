@@ -1,0 +1,313 @@
+// FeedbackTransformer: the model of "Addressing Some Limitations of Transformers with Feedback Memory"
+// (Fan, Lavril, Grave, Joulin, Sukhbaatar, arXiv 2002.09402), section 3. For each step t:
+//   h^0 = embedding(token)
+//   h^l = block_l(h^{l-1}, memory of earlier steps)                    l = 1..L
+//   logits = head(norm_out(h^L))                                      (no norm_out in the post-norm form)
+//   m = sum_l softmax(w)_l h^l;   key, value = W_k n(m), W_v n(m)      written to the memory, one slot for all layers
+// The memory is written once and read by every later step and layer, so going back in time its gradient is complete when its
+// own step is reached: slot t is read only by steps after t.
+#pragma once
+
+#include "fbt/core/check.hpp"
+#include "fbt/layers/dropout.hpp"
+#include "fbt/layers/embedding.hpp"
+#include "fbt/layers/layer_mix.hpp"
+#include "fbt/models/block.hpp"
+#include "fbt/models/config.hpp"
+
+#include <vector>
+
+namespace fbt {
+
+template <class Scalar_>
+class FeedbackTransformer {
+ public:
+  using Scalar = Scalar_;
+
+  /// What one segment keeps for its backward pass.
+  struct Trace {
+    Shape shape{0, 0, false, 0};
+    typename Embedding<Scalar>::Trace embedding;
+    typename Dropout<Scalar>::Trace dropout;
+    std::vector<typename Block<Scalar>::Trace> blocks;
+    typename LayerMix<Scalar>::Trace mix;  // mix.x is the stack of all layer outputs ((L+1) d, T*B)
+    std::vector<typename KeyValue<Scalar>::Trace> key_values, zero_slots;
+    typename LayerNorm<Scalar>::Trace norm_out;  // over all columns of the segment as one step, like the head
+    typename Linear<Scalar>::Trace head;
+    Matrix<Scalar> logits;                // (V, T*B)
+    Matrix<Scalar> memory_vector, dread;  // (d, B)
+    Matrix<Scalar> dtop;                  // (d, T*B)
+    Matrix<Scalar> dlayers;               // ((L+1) d, B)
+    Matrix<Scalar> dinput;                // (d, B)
+    std::vector<Slots<Scalar>> dslots;
+    Index first_slot = 0;      // the slot that step 0 writes
+    bool fresh_zeros = false;  // the zero slots were written in this segment
+  };
+
+  /// The running state of B sequences: what they remember, and room for the segment at hand.
+  struct State {
+    Memory<Scalar> memory;
+    Trace trace;
+  };
+
+  FeedbackTransformer() = default;
+  /// Random parameters. Throws std::invalid_argument when the config does not hold (Config::validate).
+  FeedbackTransformer(const Config& config, Random& random) : config_((config.validate(), config)) {
+    const Config& c = config_;
+    embedding = Embedding<Scalar>(c.vocabulary, c.width, c.embedding_deviation, random);
+    for (Index l = 0; l < c.layers; ++l) blocks.emplace_back(c, random);
+    position = Position<Scalar>(c.position, c.head_columns(), c.window, random);
+    mix = LayerMix<Scalar>(c.layers, c.width);
+    for (Index i = 0; i < c.key_values(); ++i)
+      key_values.emplace_back(c.width, c.heads, c.head_columns(), c.memory_norm, c.value_bias, c.norm_epsilon, random);
+    norm_out = LayerNorm<Scalar>(c.pre_norm ? c.width : 0, c.norm_epsilon);
+    head = Linear<Scalar>(c.width, c.vocabulary, random);
+  }
+
+  Embedding<Scalar> embedding;
+  std::vector<Block<Scalar>> blocks;
+  Position<Scalar> position;
+  LayerMix<Scalar> mix;
+  std::vector<KeyValue<Scalar>> key_values;
+  LayerNorm<Scalar> norm_out;
+  Linear<Scalar> head;
+
+  const Config& config() const { return config_; }
+
+  /// The empty memory of the given number of lanes.
+  Memory<Scalar> make_memory(Index lanes) const {
+    check(lanes >= 1, "memory: lanes must be at least 1, found {}", lanes);
+    Memory<Scalar> memory;
+    memory.span = config_.window;
+    memory.slots.assign(key_values.size(), Slots<Scalar>(config_.head_columns(), config_.heads, lanes, 0));
+    return memory;
+  }
+
+  /// A fresh state for stepping the given number of lanes. It holds keys, values and packed weights made from the present
+  /// parameters: start anew after changing them.
+  State start(Index lanes) const {
+    State state{make_memory(lanes), {}};
+    prepare(state.trace, {1, lanes, false, 0});
+    return state;
+  }
+
+  /// Reads one token per lane (B), each in [0, V), and remembers the step. Returns the logits (V, B) of the next token,
+  /// which stay valid until the next call. Throws std::invalid_argument for a wrong number of tokens or a token outside the
+  /// vocabulary.
+  const Matrix<Scalar>& step(Tokens tokens, State& state) const {
+    check(state.trace.shape.steps == 1, "step: the state was prepared for segments of {} steps, expected 1; use start()",
+          state.trace.shape.steps);
+    run(tokens, state);
+    return state.trace.logits;
+  }
+
+  /// Reads a segment of T steps, step after step: tokens (T*B), the B lanes of step 0 first. The memory is carried on from
+  /// whatever it holds. Returns the logits (V, T*B); with shape.train the state can then go backward. Packs the weights
+  /// anew. Throws as step() does.
+  const Matrix<Scalar>& forward(Tokens tokens, const Shape& shape, State& state) const {
+    check(shape.steps >= 1, "forward: a segment has at least 1 step, found {}", shape.steps);
+    prepare(state.trace, shape);
+    run(tokens, state);
+    return state.trace.logits;
+  }
+
+  /// Goes back through the segment that forward() has just read, given the gradient with respect to its logits (V, T*B).
+  /// Slots carried from before the segment are constants. Parameter gradients are left for accumulate().
+  void backward(const In<Scalar>& dlogits, State& state) const {
+    Trace& trace = state.trace;
+    const Memory<Scalar>& memory = state.memory;
+    const Index d = config_.width, B = trace.shape.lanes, L = config_.layers;
+    check(trace.shape.train, "backward: forward() was not called with shape.train");
+    check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
+          "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
+          trace.shape.columns(), dlogits.rows(), dlogits.cols());
+    resize_dslots(state);
+
+    // logits = head(norm_out(h^L)) for all steps at once
+    auto dtop = trace.dtop.leftCols(trace.shape.columns());
+    if (config_.pre_norm) {
+      auto dnormed = trace.mix.dy.leftCols(trace.shape.columns());  // free until the walk back
+      head.backward(dlogits, trace.head, 0, dnormed);
+      norm_out.backward(dnormed, trace.norm_out, 0, dtop);
+    } else {
+      head.backward(dlogits, trace.head, 0, dtop);
+    }
+
+    for (Index t = trace.shape.steps - 1; t >= 0; --t) {
+      const Index slot = trace.first_slot + t;
+      const Window window = memory.window_at(slot);
+      // every reader of this slot comes later: its gradient is complete. k, v = key_value(m),  m = mix(h^0 .. h^L)
+      auto dm = trace.mix.delta(t);
+      for (std::size_t i = 0; i < key_values.size(); ++i) {
+        auto& kv = trace.key_values[i];
+        trace.dslots[i].read(slot, kv.k, kv.v);
+        if (i == 0) {
+          key_values[i].backward(kv, t, dm);
+        } else {
+          key_values[i].backward(kv, t, trace.dread);
+          dm += trace.dread;
+        }
+      }
+      mix.backward(dm, trace.mix, t, trace.dlayers);
+      trace.dlayers.bottomRows(d) += block(trace.dtop, t, B);
+      for (Index l = L; l >= 1; --l) {
+        const std::size_t r = reader(l);
+        blocks[static_cast<std::size_t>(l - 1)].backward(trace.dlayers.middleRows(l * d, d), memory.slots[r],
+                                                         trace.dslots[r], window, position,
+                                                         trace.blocks[static_cast<std::size_t>(l - 1)], t, trace.dinput);
+        trace.dlayers.middleRows((l - 1) * d, d) += trace.dinput;
+      }
+      auto dembedded = trace.embedding.delta(t);
+      dropout().backward(trace.dlayers.topRows(d), trace.dropout, t, dembedded);
+      embedding.backward(dembedded, trace.embedding, t);
+    }
+
+    if (!trace.fresh_zeros) return;
+    for (std::size_t i = 0; i < key_values.size(); ++i) {  // all zero slots of all lanes are copies of one
+      auto& kv = trace.zero_slots[i];
+      kv.k.setZero();
+      kv.v.setZero();
+      auto& one = trace.key_values[i];
+      for (Index slot = trace.first_slot - config_.window; slot < trace.first_slot; ++slot) {
+        trace.dslots[i].read(slot, one.k, one.v);
+        kv.k += one.k.rowwise().sum();
+        kv.v += one.v.rowwise().sum();
+      }
+      key_values[i].backward(kv, 0, trace.dread.leftCols(1));
+    }
+  }
+
+  /// ADDS the parameter gradients of the segment to grad, a twin of the model.
+  void accumulate(State& state, FeedbackTransformer& grad) const {
+    Trace& trace = state.trace;
+    embedding.accumulate(trace.embedding, grad.embedding);
+    for (std::size_t l = 0; l < blocks.size(); ++l) {
+      blocks[l].accumulate(trace.blocks[l], grad.blocks[l]);
+      position.accumulate(trace.blocks[l].attention.position, grad.position);
+    }
+    mix.accumulate(trace.mix, grad.mix);
+    for (std::size_t i = 0; i < key_values.size(); ++i) {
+      key_values[i].accumulate(trace.key_values[i], grad.key_values[i]);
+      if (trace.fresh_zeros) key_values[i].accumulate(trace.zero_slots[i], grad.key_values[i]);
+    }
+    if (config_.pre_norm) norm_out.accumulate(trace.norm_out, grad.norm_out);
+    head.accumulate(trace.head, grad.head);
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... models) {
+    visit_child("embedding", f, models.embedding...);
+    visit_children("blocks", f, models.blocks...);
+    visit_child("position", f, models.position...);
+    visit_child("mix", f, models.mix...);
+    visit_children("key_values", f, models.key_values...);
+    if (((models.norm_out.weight.size() > 0) && ...)) visit_child("norm_out", f, models.norm_out...);
+    visit_child("head", f, models.head...);
+  }
+
+ private:
+  /// Which slots layer l = 1..L reads.
+  std::size_t reader(Index l) const { return config_.share_key_value ? 0 : static_cast<std::size_t>(l - 1); }
+  Dropout<Scalar> dropout() const { return {config_.width, config_.dropout}; }
+
+  void prepare(Trace& trace, const Shape& shape) const {
+    const Index d = config_.width;
+    Shape all = shape;  // the head and its norm see the whole segment as one step
+    all.steps = 1;
+    all.lanes = shape.columns();
+    trace.shape = shape;
+    trace.blocks.resize(blocks.size());
+    trace.key_values.resize(key_values.size());
+    trace.zero_slots.resize(key_values.size());
+    embedding.prepare(trace.embedding, shape);
+    dropout().prepare(trace.dropout, shape.child(0));
+    for (std::size_t l = 0; l < blocks.size(); ++l) blocks[l].prepare(position, trace.blocks[l], shape.child(l + 1));
+    mix.prepare(trace.mix, shape);
+    for (std::size_t i = 0; i < key_values.size(); ++i) key_values[i].prepare(trace.key_values[i], shape);
+    norm_out.prepare(trace.norm_out, all);
+    head.prepare(trace.head, all);
+    trace.logits.resize(config_.vocabulary, shape.columns());
+    trace.memory_vector.resize(d, shape.lanes);
+    trace.dread.resize(d, shape.lanes);
+    trace.dinput.resize(d, shape.lanes);
+    trace.dlayers.resize(trace.mix.x.rows(), shape.lanes);
+    trace.dtop.resize(d, shape.train ? shape.columns() : 0);
+  }
+
+  void run(Tokens tokens, State& state) const {
+    Trace& trace = state.trace;
+    Memory<Scalar>& memory = state.memory;
+    const Index T = trace.shape.steps, B = trace.shape.lanes, d = config_.width;
+    check(memory.lanes() == B, "the memory has {} lanes, expected {}", memory.lanes(), B);
+    check(static_cast<Index>(tokens.size()) == T * B, "expected {} tokens ({} steps of {} lanes), found {}", T * B, T, B,
+          tokens.size());
+    for (const Token token : tokens)
+      check(token >= 0 && token < config_.vocabulary, "token {} is outside the vocabulary: expected 0 to {}", token,
+            config_.vocabulary - 1);
+
+    const bool zeros = config_.empty_memory == EmptyMemory::zero_slots && memory.end == 0;
+    memory.reserve(T + (zeros ? config_.window : 0));
+    if (zeros) write_zero_slots(state);
+    trace.fresh_zeros = zeros;
+    trace.first_slot = memory.end;
+
+    for (Index t = 0; t < T; ++t) {
+      auto layers = trace.mix.input(t);
+      const Window window = memory.window();
+      embedding.forward(block(tokens, t, B), trace.embedding, t, layers.topRows(d));
+      dropout().forward(layers.topRows(d), trace.dropout, t, layers.topRows(d));
+      for (Index l = 1; l <= config_.layers; ++l) {
+        const std::size_t i = static_cast<std::size_t>(l - 1);
+        blocks[i].forward(layers.middleRows((l - 1) * d, d), memory.slots[reader(l)], window, position, trace.blocks[i], t,
+                          layers.middleRows(l * d, d));
+      }
+      mix.forward(layers, trace.mix, t, trace.memory_vector);
+      for (std::size_t i = 0; i < key_values.size(); ++i) {
+        auto& kv = trace.key_values[i];
+        key_values[i].forward(trace.memory_vector, kv, t);
+        memory.slots[i].write(memory.end, kv.k, kv.v);
+      }
+      ++memory.end;
+    }
+
+    auto top = trace.head.input(0);
+    if (config_.pre_norm) {
+      norm_out.forward(trace.mix.x.bottomRows(d), trace.norm_out, 0, top);
+    } else {
+      top = trace.mix.x.bottomRows(d);
+    }
+    head.forward(top, trace.head, 0, trace.logits);
+  }
+
+  void write_zero_slots(State& state) const {
+    Memory<Scalar>& memory = state.memory;
+    Shape one = state.trace.shape;
+    one.steps = one.lanes = 1;
+    for (std::size_t i = 0; i < key_values.size(); ++i) {
+      auto& kv = state.trace.zero_slots[i];
+      key_values[i].prepare(kv, one);
+      key_values[i].forward(Vector<Scalar>::Zero(config_.width), kv, 0);
+      const Matrix<Scalar> key = kv.k.replicate(1, memory.lanes()), value = kv.v.replicate(1, memory.lanes());
+      for (Index slot = 0; slot < config_.window; ++slot) memory.slots[i].write(slot, key, value);
+    }
+    memory.end = config_.window;
+  }
+
+  void resize_dslots(State& state) const {
+    const auto& slots = state.memory.slots;
+    state.trace.dslots.resize(slots.size());
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      auto& twin = state.trace.dslots[i];
+      if (twin.capacity == slots[i].capacity && twin.lanes == slots[i].lanes) {
+        twin.keys.setZero();
+        twin.values.setZero();
+      } else {
+        twin = Slots<Scalar>(slots[i].head_size, slots[i].heads, slots[i].lanes, slots[i].capacity);
+      }
+    }
+  }
+
+  Config config_;
+};
+
+}  // namespace fbt
