@@ -4,9 +4,8 @@
 //   - A layer is its hyper-parameters and parameters, nothing else. Gradient and optimiser moments are twins: further
 //     objects of the same class (core/visit.hpp).
 //   - All state of a run is in a Trace, which belongs to the caller: one per thread. A const layer serves many threads.
-//   - prepare(trace, shape)      sizes the Trace for a segment of T steps and B lanes and packs the weights. Once per
-//   segment,
-//                                since parameters may have changed; it does not allocate again for the same shape.
+//   - prepare(trace, shape)      sizes the Trace for a segment of T steps and B lanes and packs the weights: once per segment,
+//                                since parameters may have changed. It does not allocate again for the same shape.
 //   - forward(x, trace, t, y)    step t, from the segment's first to its last. Overwrites y (rows, B).
 //   - backward(dy, trace, t, dx) step t, from the last to the first. Overwrites dx, keeps dy.
 //   - accumulate(trace, grad)    ADDS the parameter gradients of the whole segment: one deep product per matrix
