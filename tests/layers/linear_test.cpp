@@ -2,16 +2,19 @@
 
 #include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
+#include "helpers.hpp"
 
 using namespace fbt;
 
-static_assert(ColumnLayer<Linear<float>, float>);
+static_assert(ColumnLayer<Linear<float>, float> && ColumnLayer<Linear<double>, double>);
+static_assert(!Layer<Packed<float>> && !ColumnLayer<Linear<float>, double>);
 
 TEST_CASE("Linear: gradients") {
   Random random(1);
   const bool with_bias = GENERATE(true, false);
   const Index lanes = GENERATE(1, 2, 3);
-  const Linear<double> layer(5, 4, random, with_bias);
+  Linear<double> layer(5, 4, random, with_bias);
+  scatter(layer, random);
   const GradientReport report = check_layer(layer, 5, 4, random, {3, lanes, true, 0});
   INFO(report.where);
   CHECK(report.compared == (5 * 3 * lanes) + 20 + (with_bias ? 4 : 0));
@@ -30,4 +33,60 @@ TEST_CASE("Linear: the product by hand") {
   expected << 13, 8, 27, 16, 41, 24;
   layer.forward(x, trace, 0, y);
   CHECK(y == expected);
+
+  layer.prepare(trace, {1, 1, false, 0});
+  Matrix<double> single(3, 1);
+  layer.forward(x.leftCols(1), trace, 0, single);
+  CHECK(single == expected.leftCols(1));
+}
+
+TEST_CASE("Linear: starting values") {
+  Random random(1);
+  const Linear<double> layer(16, 50, random);
+  CHECK(layer.inputs() == 16);
+  CHECK(layer.outputs() == 50);
+  CHECK(layer.bias == Vector<double>::Zero(50));
+  CHECK(layer.weight.cwiseAbs().maxCoeff() <= 0.25);
+  CHECK(layer.weight.cwiseAbs().maxCoeff() > 0.24);
+  CHECK(layer.weight.squaredNorm() / 800 == Approx(0.25 * 0.25 / 3).epsilon(0.1));
+  CHECK(Linear<double>(16, 50, random, false).bias.size() == 0);
+}
+
+TEST_CASE("Linear: a new segment sees changed weights") {
+  Random random(1);
+  const Index lanes = GENERATE(1, 4);
+  Linear<double> layer(3, 2, random);
+  Linear<double>::Trace trace;
+  const Matrix<double> x = random_matrix(3, lanes, random);
+  Matrix<double> y(2, lanes);
+  layer.prepare(trace, {1, lanes, false, 0});
+  layer.forward(x, trace, 0, y);
+  layer.weight *= 2;
+  layer.prepare(trace, {1, lanes, false, 0});
+  layer.forward(x, trace, 0, y);
+  CHECK(difference(y, layer.weight * x) < 1e-14);
+}
+
+TEST_CASE("Linear: inputs and deltas may be written where the Trace keeps them") {
+  Random random(1);
+  const Linear<double> layer(3, 2, random);
+  const Matrix<double> x = random_matrix(3, 4, random), dy = random_matrix(2, 4, random);
+  Matrix<double> y(2, 4), dx(3, 4), y_in_place(2, 4), dx_in_place(3, 4);
+  Linear<double>::Trace trace, in_place;
+  layer.prepare(trace, {2, 2, true, 0});
+  layer.prepare(in_place, {2, 2, true, 0});
+  for (Index t = 0; t < 2; ++t) {
+    layer.forward(block(x, t, 2), trace, t, block(y, t, 2));
+    layer.backward(block(dy, t, 2), trace, t, block(dx, t, 2));
+    in_place.input(t) = block(x, t, 2);
+    in_place.delta(t) = block(dy, t, 2);
+    layer.forward(in_place.input(t), in_place, t, block(y_in_place, t, 2));
+    layer.backward(in_place.delta(t), in_place, t, block(dx_in_place, t, 2));
+  }
+  CHECK(y_in_place == y);
+  CHECK(dx_in_place == dx);
+  CHECK(trace.x == x);
+  CHECK(trace.dy == dy);
+  CHECK(in_place.x == x);
+  CHECK(in_place.dy == dy);
 }
