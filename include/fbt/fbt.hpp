@@ -1,5 +1,8 @@
 // fbt: the Feedback Transformer (arXiv 2002.09402). Includes everything a program needs; testing/ is included by itself.
 #pragma once
 
+#include "fbt/generation/generate.hpp"
+#include "fbt/io/checkpoint.hpp"
 #include "fbt/models/feedback_transformer.hpp"
+#include "fbt/training/trainer.hpp"
 #include "fbt/version.hpp"

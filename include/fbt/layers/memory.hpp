@@ -87,24 +87,27 @@ struct Memory {
     return {slot - count, count};
   }
 
-  /// Makes room for a segment of the given number of steps. What is visible stays visible; slot numbers may change.
-  void reserve(Index steps) {
-    const Index capacity = slots.front().capacity;
-    if (end + steps <= capacity) return;
+  /// Renumbers the visible slots from 0 and forgets the others.
+  void move_to_front() {
     const Window w = window();
-    if (w.count + steps <= capacity) {
+    if (w.begin > 0)
       for (auto& s : slots) s.move_to_front(w);
-    } else {
-      for (auto& s : slots) {
-        Slots<Scalar> larger(s.head_size, s.heads, s.lanes, span + std::max(steps, span));
-        for (Index i = 0; i < s.keys.cols(); ++i) larger.keys.col(i).head(w.count) = s.keys.col(i).segment(w.begin, w.count);
-        for (Index b = 0; b < s.lanes; ++b)
-          for (Index j = 0; j < s.heads; ++j) larger.value(b, j, {0, w.count}) = s.value(b, j, w);
-        s = std::move(larger);
-      }
-    }
     begin = 0;
     end = w.count;
+  }
+
+  /// Makes room for the given number of steps. What is visible stays visible; slot numbers may change.
+  void reserve(Index steps) {
+    if (end + steps <= slots.front().capacity) return;
+    move_to_front();
+    if (end + steps <= slots.front().capacity) return;
+    for (auto& s : slots) {
+      Slots<Scalar> larger(s.head_size, s.heads, s.lanes, span + std::max(steps, span));
+      larger.keys.topRows(end) = s.keys.topRows(end);
+      for (Index b = 0; b < s.lanes; ++b)
+        for (Index j = 0; j < s.heads; ++j) larger.value(b, j, {0, end}) = s.value(b, j, {0, end});
+      s = std::move(larger);
+    }
   }
 };
 

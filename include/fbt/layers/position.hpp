@@ -24,12 +24,14 @@ struct Position {
   Position() = default;
   Position(PositionTerm term_, Index head_size_, Index window_, Random& random)
       : term(term_), head_size(head_size_), window(window_) {
-    if (term == PositionTerm::relative_key) linear = Linear<Scalar>(head_size, window, random, false);
+    if (has_table()) linear = Linear<Scalar>(head_size, window, random, false);
   }
+
+  bool has_table() const { return term == PositionTerm::relative_key; }
 
   /// shape.lanes is H*B: every head of every lane is a column.
   void prepare(Trace& trace, const Shape& shape) const {
-    if (term == PositionTerm::relative_key) return linear.prepare(trace, shape);
+    if (has_table()) return linear.prepare(trace, shape);
     trace.lanes = shape.lanes;
     trace.x.resize(head_size, shape.columns());
     trace.dy.resize(window, shape.columns());
@@ -37,20 +39,20 @@ struct Position {
 
   /// queries (e, H*B), scores (S, H*B).
   void forward(const In<Scalar>& queries, Trace& trace, Index t, Out<Scalar> scores) const {
-    if (term == PositionTerm::relative_key) return linear.forward(queries, trace, t, scores);
+    if (has_table()) return linear.forward(queries, trace, t, scores);
     scores.setZero();
   }
   void backward(const In<Scalar>& dscores, Trace& trace, Index t, Out<Scalar> dqueries) const {
-    if (term == PositionTerm::relative_key) return linear.backward(dscores, trace, t, dqueries);
+    if (has_table()) return linear.backward(dscores, trace, t, dqueries);
     dqueries.setZero();
   }
   void accumulate(Trace& trace, Position& grad) const {
-    if (term == PositionTerm::relative_key) linear.accumulate(trace, grad.linear);
+    if (has_table()) linear.accumulate(trace, grad.linear);
   }
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
-    if (((layers.term == PositionTerm::relative_key) && ...)) Linear<Scalar>::visit(f, layers.linear...);
+    if ((layers.has_table() && ...)) Linear<Scalar>::visit(f, layers.linear...);
   }
 };
 

@@ -46,6 +46,9 @@ struct Config {
 
   /// Throws std::invalid_argument naming the first field that is out of range or does not fit another.
   void validate() const;
+
+  /// The number of parameters of the model, without building it.
+  double parameters() const;
 };
 
 /// The largest accepted size of any dimension: keeps every product of two of them far from overflow.
@@ -113,6 +116,19 @@ inline void Config::validate() const {
   check(norm_epsilon > 0 && norm_epsilon < 1, "config: norm_epsilon must be above 0 and below 1, found {}", norm_epsilon);
   check(embedding_deviation > 0 && embedding_deviation <= 100,
         "config: embedding_deviation must be above 0 and at most 100, found {}", embedding_deviation);
+}
+
+inline double Config::parameters() const {
+  const auto d = static_cast<double>(width), V = static_cast<double>(vocabulary), L = static_cast<double>(layers);
+  const auto f = static_cast<double>(hidden_units()), e = static_cast<double>(head_columns());
+  const double head_rows = static_cast<double>(heads) * e;
+  const double first_rows = activation == Activation::geglu ? 2 * f : f;
+  const double attention = 2 * d * head_rows + (output_bias ? d : 0);
+  const double feed_forward_part = first_rows * (d + 1) + d * (f + 1);
+  const double key_value = 2 * d * head_rows + (value_bias ? head_rows : 0) + (memory_norm ? 2 * d : 0);
+  return V * d + L * (4 * d + attention + feed_forward_part) +
+         (position == PositionTerm::relative_key ? static_cast<double>(window) * e : 0) + (L + 1) +
+         static_cast<double>(key_values()) * key_value + (pre_norm ? 2 * d : 0) + V * (d + 1);
 }
 
 }  // namespace fbt

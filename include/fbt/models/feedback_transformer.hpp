@@ -107,6 +107,7 @@ class FeedbackTransformer {
   const Matrix<Scalar>& forward(Tokens tokens, const Shape& shape, State& state) const {
     check(shape.steps >= 1, "forward: a segment has at least 1 step, found {}", shape.steps);
     prepare(state.trace, shape);
+    state.memory.move_to_front();  // so that a segment's arithmetic does not depend on how the memory came about
     run(tokens, state);
     return state.trace.logits;
   }

@@ -1,0 +1,274 @@
+// Checkpoints of models and of trainings, as safetensors files.
+//
+// A model file holds every parameter under its dotted name, and in __metadata__ "fbt.config" (JSON) beside whatever the caller
+// adds (a vocabulary, say). A training file holds all that is needed to go on bit for bit: parameters, Adam's moments and
+// counter, the place in the data and the carried memories. It has parameters of its own, so that it does not matter which of two
+// files was written last when a program is killed.
+#pragma once
+
+#include "fbt/io/safetensors.hpp"
+#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/training/trainer.hpp"
+
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace fbt {
+
+/// A config as a JSON object.
+inline std::string write_config(const Config& config) {
+  nlohmann::ordered_json json;
+  visit_config(
+      [&]<class T>(const char* name, const T& value) {
+        if constexpr (std::is_enum_v<T>) {
+          for (const auto& [text, enumerator] : Names<T>::list)
+            if (enumerator == value) json[name] = text;
+        } else {
+          json[name] = value;
+        }
+      },
+      config);
+  return json.dump();
+}
+
+/// The config in a JSON object. Fields that are missing keep their defaults. Throws std::runtime_error, or
+/// std::invalid_argument from Config::validate; name is for messages.
+inline Config read_config(std::string_view text, std::string_view name) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  ensure(json.is_object(), "{}: expected a JSON object as config, found something else", name);
+  std::set<std::string> unknown;
+  for (const auto& item : json.items()) unknown.insert(item.key());
+  Config config;
+  visit_config(
+      [&]<class T>(const char* field, T& value) {
+        if (!json.contains(field)) return;
+        unknown.erase(field);
+        const auto& found = json[field];
+        if constexpr (std::is_enum_v<T>) {
+          const auto& list = Names<T>::list;
+          const auto entry = std::find_if(list.begin(), list.end(), [&](const auto& e) { return found == e.first; });
+          if (entry == list.end()) {
+            std::string expected;
+            for (const auto& e : list) expected += fmt::format("{}{}", expected.empty() ? "" : ", ", e.first);
+            ensure(false, "{}: config {}: expected one of {}, found {}", name, field, expected, found.dump());
+          }
+          value = entry->second;
+        } else if constexpr (std::is_same_v<T, bool>) {
+          ensure(found.is_boolean(), "{}: config {}: expected true or false, found {}", name, field, found.dump());
+          value = found.template get<bool>();
+        } else if constexpr (std::is_integral_v<T>) {
+          ensure(found.is_number_integer() && found.template get<double>() >= 0 && found.template get<double>() < 0x1p62,
+                 "{}: config {}: expected a whole number of at least 0, found {}", name, field, found.dump());
+          value = found.template get<T>();
+        } else {
+          ensure(found.is_number(), "{}: config {}: expected a number, found {}", name, field, found.dump());
+          value = found.template get<T>();
+        }
+      },
+      config);
+  ensure(unknown.empty(), "{}: config: unknown field {}; the file may come from a newer version", name,
+         unknown.empty() ? "" : *unknown.begin());
+  config.validate();
+  return config;
+}
+
+/// Adds every parameter of a layer under prefix + name.
+template <class Layer>
+void add_parameters(TensorWriter& writer, const std::string& prefix, const Layer& layer) {
+  visit([&](std::string_view name, const auto& tensor) { writer.add(fmt::format("{}{}", prefix, name), tensor); }, layer);
+}
+
+/// Fills every parameter of a layer from the tensor prefix + name. Throws std::runtime_error that lists every missing or
+/// misshapen tensor, and every tensor with the prefix that the layer does not have; the layer is then untouched.
+template <class Layer>
+void read_parameters(const TensorFile& file, const std::string& prefix, Layer& layer) {
+  std::vector<std::string> problems;
+  std::set<std::string, std::less<>> expected;
+  visit(
+      [&]<class Tensor>(std::string_view name, const Tensor& tensor) {
+        const std::string full = fmt::format("{}{}", prefix, name);
+        std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(tensor.rows())};
+        if (Tensor::ColsAtCompileTime != 1) shape.push_back(static_cast<std::uint64_t>(tensor.cols()));
+        const TensorView* const found = file.find(full);
+        if (!found) {
+          problems.push_back(fmt::format("missing {} of shape {}", full, shape_text(shape)));
+        } else if (found->shape != shape) {
+          problems.push_back(
+              fmt::format("{}: expected shape {}, found {}", full, shape_text(shape), shape_text(found->shape)));
+        }
+        expected.insert(full);
+      },
+      std::as_const(layer));
+  for (const TensorView& tensor : file.tensors())
+    if (tensor.name.starts_with(prefix) && !expected.contains(tensor.name))
+      problems.push_back(fmt::format("unexpected {} of shape {}", tensor.name, shape_text(tensor.shape)));
+  ensure(problems.empty(), "{}: the tensors do not fit the model:\n  {}", file.name(), fmt::join(problems, "\n  "));
+  visit(
+      [&]<class Tensor>(std::string_view name, Tensor& tensor) {
+        const TensorView& found = file.get(fmt::format("{}{}", prefix, name));
+        for (Index i = 0; i < tensor.rows(); ++i)
+          for (Index j = 0; j < tensor.cols(); ++j)
+            tensor(i, j) =
+                static_cast<typename Tensor::Scalar>(found.number(static_cast<std::uint64_t>(i * tensor.cols() + j)));
+      },
+      layer);
+}
+
+/// Writes a model file; extra goes into its __metadata__. Throws std::runtime_error when it cannot be written; an old file is
+/// then left as it was.
+template <class Scalar>
+void save_model(const std::filesystem::path& path, const FeedbackTransformer<Scalar>& model, const Metadata& extra = {}) {
+  TensorWriter writer;
+  writer.metadata = extra;
+  writer.metadata["fbt.config"] = write_config(model.config());
+  add_parameters(writer, "", model);
+  writer.write(path);
+}
+
+template <class Scalar>
+struct LoadedModel {
+  FeedbackTransformer<Scalar> model;
+  Metadata metadata;
+};
+
+/// The model in a file that save_model() wrote, for either scalar type. Throws std::runtime_error that says what is wrong.
+template <class Scalar>
+LoadedModel<Scalar> load_model(const TensorFile& file) {
+  const auto found = file.metadata().find("fbt.config");
+  ensure(found != file.metadata().end(), "{}: expected a model written by fbt, found no fbt.config in its __metadata__",
+         file.name());
+  const Config config = read_config(found->second, file.name());
+  std::uint64_t elements = 0;
+  for (const TensorView& tensor : file.tensors()) elements += tensor.size();
+  ensure(config.parameters() == static_cast<double>(elements), "{}: expected {} parameters by its config, found {}",
+         file.name(), config.parameters(), elements);  // so nothing is allocated that the file does not hold
+  Random random(0);
+  LoadedModel<Scalar> result{FeedbackTransformer<Scalar>(config, random), file.metadata()};
+  read_parameters(file, "", result.model);
+  return result;
+}
+template <class Scalar>
+LoadedModel<Scalar> load_model(const std::filesystem::path& path) {
+  return load_model<Scalar>(TensorFile::read(path));
+}
+
+/// Identifies a text: FNV-1a over its tokens.
+inline std::string fingerprint(Tokens tokens) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const Token token : tokens) hash = (hash ^ static_cast<std::uint32_t>(token)) * 0x100000001b3u;
+  return fmt::format("{} tokens {:016x}", tokens.size(), hash);
+}
+
+namespace detail {
+
+/// What a training file and the trainer that reads it have to agree on.
+template <class Model>
+Metadata training_identity(const Trainer<Model>& trainer) {
+  const TrainerOptions& o = trainer.options();
+  return {{"config", write_config(trainer.model().config())},
+          {"data", fingerprint(trainer.batches().data())},
+          {"lanes", std::to_string(o.lanes)},
+          {"segment", std::to_string(o.segment)},
+          {"shards", std::to_string(o.shards)},
+          {"seed", std::to_string(o.seed)}};
+}
+
+}  // namespace detail
+
+/// Writes all that a training needs to go on; extra goes into the file's __metadata__. Throws as save_model().
+template <class Model>
+void save_training(const std::filesystem::path& path, const Trainer<Model>& trainer, const Metadata& extra = {}) {
+  TensorWriter writer;
+  writer.metadata = extra;
+  for (const auto& [key, value] : detail::training_identity(trainer)) writer.metadata["fbt.training." + key] = value;
+  add_parameters(writer, "model.", trainer.model());
+  add_parameters(writer, "adam.m.", trainer.adam().m);
+  add_parameters(writer, "adam.v.", trainer.adam().v);
+  const auto place = trainer.batches().place();
+  writer.add("place", std::vector<std::int64_t>{trainer.adam().updates, place.position, place.passes});
+  for (Index s = 0; s < trainer.options().shards; ++s) {
+    const auto& memory = trainer.memory(s);
+    const Window w = memory.window();
+    for (std::size_t i = 0; i < memory.slots.size(); ++i) {
+      const auto& slots = memory.slots[i];
+      writer.add(fmt::format("memory.{}.{}.keys", s, i), slots.keys.middleRows(w.begin, w.count));
+      Matrix<typename Model::Scalar> values(slots.head_size, w.count * slots.heads * slots.lanes);
+      for (Index b = 0; b < slots.lanes; ++b)
+        for (Index j = 0; j < slots.heads; ++j)
+          values.middleCols((b * slots.heads + j) * w.count, w.count) = slots.value(b, j, w);
+      writer.add(fmt::format("memory.{}.{}.values", s, i), values);
+    }
+  }
+  writer.write(path);
+}
+
+/// Brings a trainer, and its model, to where save_training() left them. Returns the file's metadata. Throws std::runtime_error
+/// when the file is damaged or belongs to another model, text or set of options; trainer and model are then untouched.
+template <class Model>
+Metadata load_training(const std::filesystem::path& path, Trainer<Model>& trainer) {
+  using Scalar = typename Model::Scalar;
+  const TensorFile file = TensorFile::read(path);
+  for (const auto& [key, expected] : detail::training_identity(trainer)) {
+    const auto found = file.metadata().find("fbt.training." + key);
+    ensure(found != file.metadata().end(),
+           "{}: expected a training written by fbt, found no fbt.training.{} in its __metadata__", file.name(), key);
+    ensure(found->second == expected, "{}: the training belongs to another {}: expected {}, found {}", file.name(), key,
+           expected, found->second);
+  }
+  Model model = trainer.model();
+  read_parameters(file, "model.", model);
+  Adam<Model> adam = trainer.adam();
+  read_parameters(file, "adam.m.", adam.m);
+  read_parameters(file, "adam.v.", adam.v);
+
+  const TensorView& counters = file.get("place");
+  ensure(counters.dtype == Dtype::i64 && counters.size() == 3, "{}: place: expected 3 numbers of dtype I64, found {} of {}",
+         file.name(), counters.size(), dtype_info(counters.dtype).name);
+  adam.updates = counters.at<std::int64_t>(0);
+  const Batches::Place place{counters.at<std::int64_t>(1), counters.at<std::int64_t>(2)};
+  ensure(adam.updates >= 0 && place.passes >= 0 && place.position >= 0 && place.position <= trainer.batches().length(),
+         "{}: place: expected a place in the text, found {}, {}, {}", file.name(), adam.updates, place.position,
+         place.passes);
+
+  std::vector<Memory<Scalar>> memories;
+  for (Index s = 0; s < trainer.options().shards; ++s) {
+    auto& memory = memories.emplace_back(model.make_memory(trainer.memory(s).lanes()));
+    for (std::size_t i = 0; i < memory.slots.size(); ++i) {
+      const TensorView& keys = file.get(fmt::format("memory.{}.{}.keys", s, i));
+      const TensorView& values = file.get(fmt::format("memory.{}.{}.values", s, i));
+      const auto read = [&](const TensorView& view, Index rows, Index columns) {
+        ensure(
+            view.shape == std::vector<std::uint64_t>{static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns)},
+            "{}: {}: expected shape ({}, {}), found {}", file.name(), view.name, rows, columns, shape_text(view.shape));
+        Matrix<Scalar> m(rows, columns);
+        for (Index r = 0; r < rows; ++r)
+          for (Index c = 0; c < columns; ++c)
+            m(r, c) = static_cast<Scalar>(view.number(static_cast<std::uint64_t>(r * columns + c)));
+        return m;
+      };
+      if (i == 0) {
+        ensure(keys.shape.size() == 2 && keys.shape[0] <= static_cast<std::uint64_t>(memory.span),
+               "{}: {}: expected at most {} slots, found shape {}", file.name(), keys.name, memory.span,
+               shape_text(keys.shape));
+        memory.reserve(static_cast<Index>(keys.shape[0]));
+        memory.end = static_cast<Index>(keys.shape[0]);
+      }
+      auto& slots = memory.slots[i];
+      slots.keys.topRows(memory.end) = read(keys, memory.end, slots.keys.cols());
+      const Matrix<Scalar> all = read(values, slots.head_size, memory.end * slots.heads * slots.lanes);
+      for (Index b = 0; b < slots.lanes; ++b)
+        for (Index j = 0; j < slots.heads; ++j)
+          slots.value(b, j, {0, memory.end}) = all.middleCols((b * slots.heads + j) * memory.end, memory.end);
+    }
+  }
+
+  trainer.model() = std::move(model);
+  trainer.adam() = std::move(adam);
+  trainer.batches().set_place(place);
+  for (Index s = 0; s < trainer.options().shards; ++s) trainer.memory(s) = std::move(memories[static_cast<std::size_t>(s)]);
+  return file.metadata();
+}
+
+}  // namespace fbt

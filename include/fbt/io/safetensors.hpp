@@ -1,0 +1,408 @@
+// Reader and writer of safetensors files: an 8-byte little-endian header length, a JSON header that maps each tensor's name to
+// dtype, shape and data offsets (and "__metadata__" to strings), then the data, row-major, without holes.
+#pragma once
+
+#include "fbt/core/check.hpp"
+#include "fbt/core/types.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace fbt {
+
+static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian, and so must the machine be");
+
+using Metadata = std::map<std::string, std::string>;
+
+enum class Dtype { f16, bf16, f32, f64, i32, i64, u8 };
+
+struct DtypeInfo {
+  std::string_view name;
+  Dtype dtype;
+  std::uint64_t size;  ///< bytes
+};
+inline constexpr std::array<DtypeInfo, 7> dtypes{{{"F16", Dtype::f16, 2},
+                                                  {"BF16", Dtype::bf16, 2},
+                                                  {"F32", Dtype::f32, 4},
+                                                  {"F64", Dtype::f64, 8},
+                                                  {"I32", Dtype::i32, 4},
+                                                  {"I64", Dtype::i64, 8},
+                                                  {"U8", Dtype::u8, 1}}};
+inline const DtypeInfo& dtype_info(Dtype dtype) {
+  return *std::find_if(dtypes.begin(), dtypes.end(), [&](const DtypeInfo& info) { return info.dtype == dtype; });
+}
+
+template <class T>
+constexpr Dtype dtype_of() {
+  if constexpr (std::is_same_v<T, float>) {
+    return Dtype::f32;
+  } else if constexpr (std::is_same_v<T, double>) {
+    return Dtype::f64;
+  } else if constexpr (std::is_same_v<T, std::int32_t>) {
+    return Dtype::i32;
+  } else {
+    static_assert(std::is_same_v<T, std::int64_t>, "no safetensors dtype for this type");
+    return Dtype::i64;
+  }
+}
+
+/// A tensor inside a file that has been read.
+struct TensorView {
+  std::string name;
+  Dtype dtype = Dtype::f32;
+  std::vector<std::uint64_t> shape;
+  std::string_view bytes;
+
+  std::uint64_t size() const { return bytes.size() / dtype_info(dtype).size; }
+
+  /// Element i in row-major order, as a number. The data need not be aligned.
+  double number(std::uint64_t i) const {
+    switch (dtype) {
+      case Dtype::f16: return half(at<std::uint16_t>(i));
+      case Dtype::bf16: return std::bit_cast<float>(static_cast<std::uint32_t>(at<std::uint16_t>(i)) << 16);
+      case Dtype::f32: return at<float>(i);
+      case Dtype::f64: return at<double>(i);
+      case Dtype::i32: return at<std::int32_t>(i);
+      case Dtype::i64: return static_cast<double>(at<std::int64_t>(i));
+      case Dtype::u8: return at<std::uint8_t>(i);
+    }
+    return 0;
+  }
+
+  template <class T>
+  T at(std::uint64_t i) const {
+    T value;
+    std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
+    return value;
+  }
+
+ private:
+  static double half(std::uint16_t bits) {
+    const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
+    const double sign = bits & 0x8000 ? -1 : 1;
+    if (exponent == 31) {
+      return fraction ? std::numeric_limits<double>::quiet_NaN() : sign * std::numeric_limits<double>::infinity();
+    }
+    return sign * (exponent ? std::ldexp(1024 + fraction, exponent - 25) : std::ldexp(fraction, -24));
+  }
+};
+
+/// "(2, 3)", for messages.
+template <class Range>
+std::string shape_text(const Range& shape) {
+  return fmt::format("({})", fmt::join(shape, ", "));
+}
+
+/// A safetensors file in memory.
+class TensorFile {
+ public:
+  static constexpr std::uint64_t largest_header = 100'000'000;
+
+  /// Reads a file. Throws std::runtime_error that says what is wrong with it.
+  static TensorFile read(const std::filesystem::path& path) {
+    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
+    ensure(file != nullptr, "{}: cannot open the file: {}", path.string(), std::strerror(errno));
+    std::error_code error;
+    const auto size = std::filesystem::file_size(path, error);
+    ensure(!error, "{}: expected a file: {}", path.string(), error.message());
+    std::string content(size, '\0');
+    ensure(std::fread(content.data(), 1, size, file.get()) == size, "{}: cannot read the file: expected {} bytes",
+           path.string(), size);
+    return parse(std::move(content), path.string());
+  }
+
+  /// Takes the content of a file; name is for messages.
+  static TensorFile parse(std::string content, const std::string& name) {
+    TensorFile result;
+    result.name_ = name;
+    result.content_ = std::make_unique<const std::string>(std::move(content));
+    result.parse_header();
+    return result;
+  }
+
+  const std::string& name() const { return name_; }
+  const Metadata& metadata() const { return metadata_; }
+  /// In the order of their data.
+  const std::vector<TensorView>& tensors() const { return tensors_; }
+  /// Null when there is none of the name.
+  const TensorView* find(std::string_view name) const {
+    const auto found = index_.find(name);
+    return found == index_.end() ? nullptr : &tensors_[found->second];
+  }
+  const TensorView& get(std::string_view name) const {
+    const TensorView* const found = find(name);
+    ensure(found != nullptr, "{}: expected a tensor named {}, found none", name_, name);
+    return *found;
+  }
+
+ private:
+  struct Entry {
+    std::string name, dtype;
+    std::vector<std::uint64_t> shape, offsets;
+    bool has_dtype = false, has_shape = false, has_offsets = false;
+  };
+
+  /// Accepts exactly the header's grammar; stops at the first thing that is not.
+  struct Header final : nlohmann::json_sax<nlohmann::json> {
+    explicit Header(const std::string& file_) : file(file_) {}
+    const std::string& file;
+    std::vector<Entry> entries;
+    std::map<std::string, std::size_t> names;
+    Metadata metadata;
+    bool metadata_seen = false;
+    int depth = 0;  // 1: the header, 2: a tensor or the metadata
+    bool in_metadata = false, in_array = false;
+    std::string key_, field;
+
+    [[noreturn]] void wrong(const std::string& expected, const std::string& found) const {
+      const std::string where = depth < 2     ? std::string("the header")
+                                : in_metadata ? "__metadata__"
+                                              : "tensor " + entries.back().name;
+      throw std::runtime_error(fmt::format("{}: {}: expected {}, found {}", file, where, expected, found));
+    }
+    std::string wanted() const {
+      if (depth == 0) return "an object";
+      if (depth == 1) return "an object for every name";
+      if (in_metadata) return "strings as values";
+      if (in_array) return "whole numbers of at least 0 in " + field;
+      return field == "dtype" ? "a string as dtype" : "an array as " + field;
+    }
+    bool start_object(std::size_t) override {
+      if (depth == 0) return ++depth;
+      if (depth != 1) wrong(wanted(), "an object");
+      in_metadata = key_ == "__metadata__";
+      if (in_metadata) {
+        if (metadata_seen) wrong("one __metadata__", "two");
+        metadata_seen = true;
+      } else {
+        if (!names.emplace(key_, entries.size()).second) wrong("every name once", fmt::format("tensor {} twice", key_));
+        entries.push_back({key_, {}, {}, {}});
+      }
+      return ++depth;
+    }
+    bool key(std::string& text) override {
+      if (depth == 1) {
+        key_ = text;
+      } else if (in_metadata) {
+        field = text;
+        if (metadata.contains(text)) wrong("every key once", fmt::format("{} twice", text));
+      } else {
+        Entry& entry = entries.back();
+        bool* const seen = text == "dtype"          ? &entry.has_dtype
+                           : text == "shape"        ? &entry.has_shape
+                           : text == "data_offsets" ? &entry.has_offsets
+                                                    : nullptr;
+        if (!seen) wrong("dtype, shape and data_offsets", fmt::format("{:?}", text));
+        if (*seen) wrong("every field once", text + " twice");
+        *seen = true;
+        field = text;
+      }
+      return true;
+    }
+    bool end_object() override {
+      if (depth == 2 && !in_metadata) {
+        const Entry& entry = entries.back();
+        if (!entry.has_dtype || !entry.has_shape || !entry.has_offsets)
+          wrong("dtype, shape and data_offsets", "not all of them");
+        if (entry.offsets.size() != 2) wrong("2 data_offsets", std::to_string(entry.offsets.size()));
+      }
+      --depth;
+      return true;
+    }
+    bool start_array(std::size_t) override {
+      if (depth != 2 || in_metadata || in_array || field == "dtype") wrong(wanted(), "an array");
+      return in_array = true;
+    }
+    bool end_array() override {
+      in_array = false;
+      return true;
+    }
+    bool number_unsigned(std::uint64_t value) override {
+      if (!in_array) wrong(wanted(), "a number");
+      Entry& entry = entries.back();
+      (field == "shape" ? entry.shape : entry.offsets).push_back(value);
+      return true;
+    }
+    bool string(std::string& text) override {
+      if (depth == 2 && in_metadata) {
+        metadata[field] = text;
+      } else if (depth == 2 && !in_array && field == "dtype") {
+        entries.back().dtype = text;
+      } else {
+        wrong(wanted(), "a string");
+      }
+      return true;
+    }
+    bool null() override { wrong(wanted(), "null"); }
+    bool boolean(bool) override { wrong(wanted(), "true or false"); }
+    bool number_integer(std::int64_t) override { wrong(wanted(), "a negative number"); }
+    bool number_float(double, const std::string& text) override { wrong(wanted(), text); }
+    bool binary(nlohmann::json::binary_t&) override { wrong(wanted(), "binary data"); }
+    bool parse_error(std::size_t at, const std::string&, const nlohmann::json::exception&) override {
+      throw std::runtime_error(
+          fmt::format("{}: expected a JSON object in UTF-8 as header, found an error at its byte {}", file, at));
+    }
+  };
+
+  void parse_header() {
+    const std::string& content = *content_;
+    ensure(content.size() >= 8, "{}: expected a safetensors file, found only {} bytes", name_, content.size());
+    std::uint64_t length = 0;
+    std::memcpy(&length, content.data(), 8);
+    ensure(length <= largest_header, "{}: expected a safetensors header of at most {} bytes, found a length of {}", name_,
+           largest_header, length);
+    ensure(length <= content.size() - 8, "{}: expected a header of {} bytes, found only {} bytes after its length", name_,
+           length, content.size() - 8);
+    const std::string_view text = std::string_view(content).substr(8, length);
+    const std::string_view data = std::string_view(content).substr(8 + length);
+    ensure(text.starts_with('{'), "{}: expected a safetensors header that starts with {{, found something else", name_);
+    Header header(name_);
+    nlohmann::json::sax_parse(text.begin(), text.end(), &header);
+    metadata_ = std::move(header.metadata);
+
+    std::sort(header.entries.begin(), header.entries.end(),
+              [](const Entry& a, const Entry& b) { return std::tie(a.offsets, a.name) < std::tie(b.offsets, b.name); });
+    std::uint64_t position = 0;
+    for (Entry& entry : header.entries) {
+      const std::uint64_t begin = entry.offsets[0], end = entry.offsets[1];
+      ensure(begin <= end && end <= data.size(),
+             "{}: tensor {}: expected data_offsets inside the {} bytes of data, found {}", name_, entry.name, data.size(),
+             shape_text(entry.offsets));
+      ensure(begin == position, "{}: tensor {}: expected its data to begin at {}, where the one before ends, found {}",
+             name_, entry.name, position, begin);
+      const auto info =
+          std::find_if(dtypes.begin(), dtypes.end(), [&](const DtypeInfo& i) { return i.name == entry.dtype; });
+      ensure(info != dtypes.end(), "{}: tensor {}: expected one of the dtypes F16, BF16, F32, F64, I32, I64, U8, found {:?}",
+             name_, entry.name, entry.dtype);
+      std::uint64_t bytes = info->size;
+      for (const std::uint64_t n : entry.shape)
+        ensure(!__builtin_mul_overflow(bytes, n, &bytes), "{}: tensor {}: the shape {} is too large", name_, entry.name,
+               shape_text(entry.shape));
+      ensure(bytes == end - begin, "{}: tensor {}: expected {} bytes for {} of shape {}, found {}", name_, entry.name, bytes,
+             entry.dtype, shape_text(entry.shape), end - begin);
+      position = end;
+      index_.emplace(entry.name, tensors_.size());
+      tensors_.push_back({std::move(entry.name), info->dtype, std::move(entry.shape), data.substr(begin, end - begin)});
+    }
+    ensure(position == data.size(), "{}: expected {} bytes of data, found {}", name_, position, data.size());
+  }
+
+  std::string name_;
+  std::unique_ptr<const std::string> content_;
+  Metadata metadata_;
+  std::vector<TensorView> tensors_;
+  std::map<std::string, std::size_t, std::less<>> index_;
+};
+
+/// Writes a file so that at every moment the path holds either all of the old content or all of the new: into a temporary file
+/// in the same folder, flushed to the disk, then renamed. Throws std::runtime_error, with the temporary file removed.
+inline void write_atomically(const std::filesystem::path& path, const std::vector<std::string_view>& pieces) {
+  const std::filesystem::path temporary = path.string() + ".part";
+  const auto require = [&](bool good) {
+    if (good) return;
+    const std::string reason = std::strerror(errno);
+    std::error_code ignored;
+    std::filesystem::remove(temporary, ignored);
+    throw std::runtime_error(fmt::format("{}: cannot write the file: {}", path.string(), reason));
+  };
+  struct Descriptor {
+    int number;
+    ~Descriptor() {
+      if (number >= 0) ::close(number);
+    }
+  } file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
+  require(file.number >= 0);
+  for (std::string_view piece : pieces) {
+    while (!piece.empty()) {
+      const ssize_t written = ::write(file.number, piece.data(), piece.size());
+      if (written < 0 && errno == EINTR) continue;
+      require(written >= 0);
+      piece.remove_prefix(static_cast<std::size_t>(written));
+    }
+  }
+  require(::fsync(file.number) == 0);
+  require(::close(std::exchange(file.number, -1)) == 0);
+  require(std::rename(temporary.c_str(), path.c_str()) == 0);
+}
+
+/// Collects tensors and writes them as one file.
+class TensorWriter {
+ public:
+  Metadata metadata;
+
+  /// Copies a matrix or vector. Vectors have one dimension, matrices two (rows, columns).
+  template <class Derived>
+  void add(std::string name, const Eigen::DenseBase<Derived>& tensor) {
+    using Scalar = typename Derived::Scalar;
+    std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(tensor.rows())};
+    if (Derived::ColsAtCompileTime != 1) shape.push_back(static_cast<std::uint64_t>(tensor.cols()));
+    const RowMatrix<Scalar> rows = tensor;  // row-major
+    add(std::move(name), dtype_of<Scalar>(), std::move(shape),
+        {reinterpret_cast<const char*>(rows.data()), static_cast<std::size_t>(rows.size()) * sizeof(Scalar)});
+  }
+  /// Copies numbers.
+  template <class T>
+  void add(std::string name, const std::vector<T>& values) {
+    add(std::move(name), dtype_of<T>(), {values.size()},
+        {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
+  }
+  void add(std::string name, Dtype dtype, std::vector<std::uint64_t> shape, std::string_view bytes) {
+    tensors_.push_back({std::move(name), dtype, std::move(shape), std::string(bytes)});
+  }
+
+  /// Throws std::runtime_error when the file cannot be written; an old one is then left as it was.
+  void write(const std::filesystem::path& path) const {
+    // sorted by falling alignment, so that a reader may map the data; an ordered object keeps that order
+    std::vector<const Tensor*> order;
+    for (const Tensor& tensor : tensors_) order.push_back(&tensor);
+    std::stable_sort(order.begin(), order.end(),
+                     [](const Tensor* a, const Tensor* b) { return dtype_info(a->dtype).size > dtype_info(b->dtype).size; });
+    nlohmann::ordered_json header = nlohmann::ordered_json::object();
+    if (!metadata.empty()) header["__metadata__"] = metadata;
+    std::uint64_t position = 0;
+    for (const Tensor* tensor : order) {
+      check(!header.contains(tensor->name), "{}: expected every name once, found tensor {} twice", path.string(),
+            tensor->name);
+      header[tensor->name] = {{"dtype", dtype_info(tensor->dtype).name},
+                              {"shape", tensor->shape},
+                              {"data_offsets", {position, position + tensor->bytes.size()}}};
+      position += tensor->bytes.size();
+    }
+    std::string text = header.dump();
+    text.resize((text.size() + 7) / 8 * 8, ' ');
+    const std::uint64_t length = text.size();
+    ensure(length <= TensorFile::largest_header, "{}: expected a header of at most {} bytes, found {}", path.string(),
+           TensorFile::largest_header, length);
+    std::vector<std::string_view> pieces{{reinterpret_cast<const char*>(&length), sizeof(length)}, text};
+    for (const Tensor* tensor : order) pieces.push_back(tensor->bytes);
+    write_atomically(path, pieces);
+  }
+
+ private:
+  struct Tensor {
+    std::string name;
+    Dtype dtype;
+    std::vector<std::uint64_t> shape;
+    std::string bytes;
+  };
+  std::vector<Tensor> tensors_;
+};
+
+}  // namespace fbt

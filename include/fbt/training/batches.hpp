@@ -1,0 +1,82 @@
+// Batches: B contiguous lanes through a stream of tokens, cut into segments of T steps, for truncated backpropagation through
+// time with carried memory.
+#pragma once
+
+#include "fbt/core/check.hpp"
+#include "fbt/core/random.hpp"
+#include "fbt/core/types.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace fbt {
+
+class Batches {
+ public:
+  /// Where a run is in the data: enough to go on from.
+  struct Place {
+    Index position = 0;  ///< of the next segment within every lane
+    Index passes = 0;    ///< how often the lanes have been read to their end
+
+    bool operator==(const Place&) const = default;
+  };
+
+  /// Lane b reads the b-th of B equal parts of the data (not copied: it must outlive this). Throws std::invalid_argument
+  /// when a part is shorter than one segment and the token after it.
+  Batches(Tokens data, Index lanes, Index segment, std::uint64_t seed)
+      : data_(data), lanes_(lanes), segment_(segment), seed_(seed) {
+    check(lanes >= 1, "lanes must be at least 1, found {}", lanes);
+    check(segment >= 1, "the segment must be at least 1 token, found {}", segment);
+    length_ = (static_cast<Index>(data.size()) - 1) / lanes;
+    check(length_ >= segment, "the text is too short: {} lanes of segments of {} tokens need {} tokens, found {}", lanes,
+          segment, lanes * segment + 1, data.size());
+    tokens_.resize(static_cast<std::size_t>(lanes * segment));
+    targets_.resize(tokens_.size());
+  }
+
+  Index lanes() const { return lanes_; }
+  Index segment() const { return segment_; }
+  Index length() const { return length_; }  ///< tokens of a lane
+  Tokens data() const { return data_; }
+  Place place() const { return place_; }
+  void set_place(const Place& place) { place_ = place; }
+
+  /// Whether the next segment begins a new pass, so that the memory of the last one has to be forgotten. From the second
+  /// pass on the segments are cut at another random place.
+  bool starts_pass() const { return place_.position == 0 || place_.position + segment_ > length_; }
+
+  /// Goes on to the next segment.
+  void next() {
+    if (place_.position + segment_ > length_) {
+      ++place_.passes;
+      place_.position = 0;
+    }
+    Index offset = place_.position;
+    if (offset == 0 && place_.passes > 0) {
+      Random random(mix_seed(seed_, static_cast<std::uint64_t>(place_.passes)));
+      offset = random.below(std::min(segment_, length_ - segment_ + 1));
+    }
+    for (Index t = 0; t < segment_; ++t) {
+      for (Index b = 0; b < lanes_; ++b) {
+        const auto from = static_cast<std::size_t>(b * length_ + offset + t);
+        const auto to = static_cast<std::size_t>(t * lanes_ + b);
+        tokens_[to] = data_[from];
+        targets_[to] = data_[from + 1];
+      }
+    }
+    place_.position = offset + segment_;
+  }
+
+  /// The segment (T*B, the lanes of step 0 first), and for each token the one after it.
+  Tokens tokens() const { return tokens_; }
+  Tokens targets() const { return targets_; }
+
+ private:
+  Tokens data_;
+  Index lanes_, segment_, length_ = 0;
+  std::uint64_t seed_;
+  Place place_;
+  std::vector<Token> tokens_, targets_;
+};
+
+}  // namespace fbt

@@ -1,0 +1,182 @@
+// Trainer: truncated backpropagation through time with carried memory, over lanes that are split into shards.
+//
+// A shard is a fixed group of lanes with its own state and gradient. Threads take whole shards; the shards' gradients are added
+// in shard order. So the result is the same to the last bit with any number of threads.
+// Works for any model with Scalar, State, make_memory, forward, backward, accumulate and visit.
+#pragma once
+
+#include "fbt/core/parallel.hpp"
+#include "fbt/training/adam.hpp"
+#include "fbt/training/batches.hpp"
+#include "fbt/training/cross_entropy.hpp"
+#include "fbt/training/schedule.hpp"
+
+#include <cmath>
+#include <vector>
+
+namespace fbt {
+
+struct TrainerOptions {
+  Index lanes = 32;    ///< B, sequences read side by side
+  Index segment = 64;  ///< T, steps between updates
+  Index shards = 2;    ///< groups of lanes; part of the result, unlike threads
+  Index threads = 1;
+  Schedule schedule;
+  AdamOptions adam;
+  double clip = 1;  ///< largest norm of the gradient; 0: none
+  std::uint64_t seed = 1;
+
+  void validate() const {
+    check(lanes >= 1, "lanes must be at least 1, found {}", lanes);
+    check(segment >= 1, "the segment must be at least 1 token, found {}", segment);
+    check(shards >= 1 && shards <= lanes, "shards must be between 1 and the {} lanes, found {}", lanes, shards);
+    check(threads >= 1 && threads <= 1024, "threads must be between 1 and 1024, found {}", threads);
+    check(clip >= 0, "clip must be at least 0, found {}", clip);
+    schedule.validate();
+    adam.validate();
+  }
+};
+
+template <class Model>
+class Trainer {
+ public:
+  using Scalar = typename Model::Scalar;
+
+  struct Report {
+    double loss = 0;           ///< nats per token, before the update
+    double gradient_norm = 0;  ///< before clipping
+    double learning_rate = 0;
+  };
+
+  /// The model and the data are the caller's and must outlive the trainer. Throws std::invalid_argument when an option is out of
+  /// range or the data is too short.
+  Trainer(Model& model, Tokens data, const TrainerOptions& options)
+      : model_(model),
+        options_((options.validate(), options)),
+        batches_(data, options.lanes, options.segment, options.seed),
+        adam_(model, options.adam) {
+    const Model zeros = zeros_like(model);
+    for (Index s = 0; s < options.shards; ++s) {
+      const Index first = options.lanes * s / options.shards, end = options.lanes * (s + 1) / options.shards;
+      shards_.push_back({first, end - first, {model.make_memory(end - first), {}}, zeros, {}, {}, {}});
+    }
+  }
+
+  /// Reads one segment and updates the model. progress in [0, 1] is the share of the whole training that is done.
+  /// Throws std::runtime_error when loss or gradient is not finite; the model is then as it was before.
+  Report update(double progress) {
+    const bool fresh = batches_.starts_pass();
+    batches_.next();
+    Index scored = 0;
+    for (const Token target : batches_.targets()) scored += target >= 0;
+    const auto scale = static_cast<Scalar>(1 / static_cast<double>(std::max<Index>(scored, 1)));
+    parallel_for(options_.shards, options_.threads, [&](Index s) {
+      Shard& shard = shards_[static_cast<std::size_t>(s)];
+      if (fresh) shard.state.memory = model_.make_memory(shard.lanes);
+      take(shard);
+      const Shape shape{
+          options_.segment, shard.lanes, true,
+          mix_seed(mix_seed(options_.seed, static_cast<std::uint64_t>(adam_.updates)), static_cast<std::uint64_t>(s))};
+      const Matrix<Scalar>& logits = model_.forward(shard.tokens, shape, shard.state);
+      shard.dlogits.resize(logits.rows(), logits.cols());
+      shard.loss = cross_entropy<Scalar>(logits, shard.targets, scale, shard.dlogits);
+      model_.backward(shard.dlogits, shard.state);
+      set_zero(shard.grad);
+      model_.accumulate(shard.state, shard.grad);
+    });
+
+    CrossEntropy loss;
+    for (std::size_t s = 0; s < shards_.size(); ++s) {
+      loss += shards_[s].loss;
+      if (s > 0) add(shards_[0].grad, shards_[s].grad);
+    }
+    const Index number = static_cast<Index>(adam_.updates);
+    Report report{loss.count > 0 ? loss.mean() : 0, std::sqrt(squared_norm(shards_[0].grad)),
+                  options_.schedule.rate(number, progress)};
+    constexpr std::string_view advice =
+        "the model was left as it was before this update; try a smaller learning rate, a longer warm-up or a smaller clip";
+    ensure(std::isfinite(report.loss), "update {}: expected a finite loss, found {} (learning rate {:.3g}); {}", number + 1,
+           report.loss, report.learning_rate, advice);
+    ensure(std::isfinite(report.gradient_norm),
+           "update {}: expected a finite gradient norm, found {} (learning rate {:.3g}); {}", number + 1,
+           report.gradient_norm, report.learning_rate, advice);
+    adam_.update(model_, shards_[0].grad, report.learning_rate, clip_scale(report.gradient_norm, options_.clip));
+    return report;
+  }
+
+  const TrainerOptions& options() const { return options_; }
+  Model& model() { return model_; }
+  const Model& model() const { return model_; }
+  /// What a checkpoint of the training keeps besides the model: moments and counter, place in the data, carried memories.
+  Adam<Model>& adam() { return adam_; }
+  const Adam<Model>& adam() const { return adam_; }
+  Batches& batches() { return batches_; }
+  const Batches& batches() const { return batches_; }
+  auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard)].state.memory; }
+  const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard)].state.memory; }
+
+ private:
+  struct Shard {
+    Index first_lane, lanes;
+    typename Model::State state;
+    Model grad;
+    std::vector<Token> tokens, targets;
+    Matrix<Scalar> dlogits;
+    CrossEntropy loss = {};
+  };
+
+  /// Copies the shard's lanes of the segment.
+  void take(Shard& shard) const {
+    shard.tokens.resize(static_cast<std::size_t>(shard.lanes * options_.segment));
+    shard.targets.resize(shard.tokens.size());
+    for (Index t = 0; t < options_.segment; ++t) {
+      const Index from = t * options_.lanes + shard.first_lane, to = t * shard.lanes;
+      std::copy_n(batches_.tokens().begin() + from, shard.lanes, shard.tokens.begin() + to);
+      std::copy_n(batches_.targets().begin() + from, shard.lanes, shard.targets.begin() + to);
+    }
+  }
+
+  Model& model_;
+  TrainerOptions options_;
+  Batches batches_;
+  Adam<Model> adam_;
+  std::vector<Shard> shards_;
+};
+
+/// The loss of predicting every token of a text but the first from those before it, with the memory carried from end to end.
+/// The text is read as up to B lanes side by side; every lane but the first reads `context` tokens unscored before its part, so
+/// that none is scored with a shorter memory than in one long run, if context is the window or more. The result does not
+/// depend on the number of threads. Throws std::invalid_argument when there are fewer than 2 tokens.
+template <class Model>
+CrossEntropy evaluate(const Model& model, Tokens text, Index lanes, Index context, Index threads) {
+  check(text.size() >= 2, "evaluation needs at least 2 tokens, found {}", text.size());
+  check(lanes >= 1 && threads >= 1 && context >= 0,
+        "evaluation needs at least 1 lane, 1 thread and a context of 0, found {}, {} and {}", lanes, threads, context);
+  const Index predictions = static_cast<Index>(text.size()) - 1;
+  lanes = std::clamp<Index>(predictions / std::max<Index>(context, 1), 1, lanes);
+  const Index length =
+      std::max<Index>(0, (predictions - context + lanes - 1) / lanes);  // lane b is scored on its last `length`
+  constexpr Index lanes_per_shard = 16;
+  const Index shards = (lanes + lanes_per_shard - 1) / lanes_per_shard;
+  std::vector<CrossEntropy> losses(static_cast<std::size_t>(shards));
+  parallel_for(shards, threads, [&](Index s) {
+    const Index first = lanes * s / shards, count = lanes * (s + 1) / shards - first;
+    auto state = model.start(count);
+    std::vector<Token> tokens(static_cast<std::size_t>(count)), targets(tokens.size());
+    for (Index t = 0; t < context + length; ++t) {
+      for (Index b = 0; b < count; ++b) {
+        const auto at = static_cast<std::size_t>((first + b) * length + t);
+        const bool inside = at + 1 < text.size();
+        const bool scored = inside && (t >= context || first + b == 0);
+        tokens[static_cast<std::size_t>(b)] = inside ? text[at] : 0;
+        targets[static_cast<std::size_t>(b)] = scored ? text[at + 1] : -1;
+      }
+      losses[static_cast<std::size_t>(s)] += cross_entropy(model.step(tokens, state), targets);
+    }
+  });
+  CrossEntropy total;
+  for (const auto& loss : losses) total += loss;
+  return total;
+}
+
+}  // namespace fbt
