@@ -34,7 +34,7 @@ void remove_ones(L& layer) {
 /// Biases that hold every ReLU far from its kink, half of them on, half of them off: differences across a kink mean nothing.
 template <class FeedForward>
 void avoid_kinks(FeedForward& layer) {
-  for (Index i = 0; i < layer.first.bias.size(); ++i) layer.first.bias(i) = i % 2 == 0 ? 9 : -9;
+  for (Index i = 0; i < layer.first.bias.size(); ++i) layer.first.bias(i) = i % 2 == 0 ? 4 : -4;
 }
 
 inline std::vector<Token> random_tokens(Index count, Index vocabulary, Random& random) {

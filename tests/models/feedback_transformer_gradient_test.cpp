@@ -1,0 +1,70 @@
+#include "catch.hpp"
+#include "fbt/testing/gradient_check.hpp"
+#include "models/small_models.hpp"
+
+using namespace fbt;
+
+namespace {
+
+constexpr Index lanes = 2, steps = 5;
+
+// A segment longer than the window, from an empty memory or from that of an earlier segment, which stays as it is while the
+// parameters are varied: carried slots are constants.
+GradientReport check_model(FeedbackTransformer<double>& model, Index carried_steps, Random& random) {
+  const Config& c = model.config();
+  FeedbackTransformer<double>::State state{model.make_memory(lanes), {}};
+  if (carried_steps > 0)
+    model.forward(random_tokens(carried_steps * lanes, c.vocabulary, random), {carried_steps, lanes, true, 3}, state);
+  const Memory<double> carried = state.memory;
+  const std::vector<Token> tokens = random_tokens(steps * lanes, c.vocabulary, random);
+  const Matrix<double> weights = random_matrix(c.vocabulary, steps * lanes, random);
+
+  const auto loss = [&] {
+    state.memory = carried;
+    return model.forward(tokens, {steps, lanes, true, 11}, state).cwiseProduct(weights).sum();
+  };
+  loss();
+  model.backward(weights, state);
+  FeedbackTransformer<double> grad = ones_like(model);
+  model.accumulate(state, grad);
+  remove_ones(grad);
+
+  GradientReport report;
+  visit([&](std::string_view name, auto& tensor,
+            const auto& analytic) { compare(report, name, loss, tensor, analytic, 4e-4); },
+        model, grad);
+  return report;
+}
+
+}  // namespace
+
+TEST_CASE("FeedbackTransformer: gradients") {
+  // every combination of the switches that change how gradients flow; the others are drawn
+  Config c = small_config();
+  c.embedding_deviation = 1;  // a norm of four small numbers bends too much for differences
+  c.norm_epsilon = 0.1;
+  c.pre_norm = GENERATE(true, false);
+  c.share_key_value = GENERATE(true, false);
+  c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
+  c.memory_norm = GENERATE(true, false);
+  c.activation = GENERATE(Activation::relu, Activation::gelu, Activation::geglu);
+  const Index carried_steps = GENERATE(0, 4);
+  // Catch2 draws again on every pass: the seed is made from the combination
+  Random random((c.pre_norm ? 1 : 0) + (c.share_key_value ? 2 : 0) + (c.memory_norm ? 4 : 0) +
+                (c.empty_memory == EmptyMemory::skip ? 8 : 0) + (carried_steps > 0 ? 16 : 0) +
+                32 * static_cast<std::uint64_t>(c.activation));
+  const auto coin = [&] { return random.below(2) == 0; };
+  if (coin()) c.head_size = 3;
+  if (coin()) c.dropout = 0.3;
+  if (coin()) c.position = PositionTerm::none;
+  c.value_bias = coin();
+  c.output_bias = coin();
+
+  FeedbackTransformer<double> model = scattered_model<double>(c, random);
+  if (c.activation == Activation::relu)
+    for (auto& block : model.blocks) avoid_kinks(block.feed_forward);
+  const GradientReport report = check_model(model, carried_steps, random);
+  INFO(describe(c) << "carried = " << carried_steps << ": " << report.where);
+  CHECK(report.compared == count_parameters(model));
+  CHECK(report.worst < 1e-7);
+}

@@ -1,0 +1,48 @@
+#include "catch.hpp"
+#include "models/small_models.hpp"
+#include "reference_model.hpp"
+
+using namespace fbt;
+
+namespace {
+
+// The largest difference to the reference over all config switches, for a sequence three times as long as the window, read in
+// segments of uneven length.
+template <class Scalar>
+void check_all_switches(double tolerance) {
+  Config c = small_config();
+  c.pre_norm = GENERATE(true, false);
+  c.share_key_value = GENERATE(true, false);
+  c.memory_norm = GENERATE(true, false);
+  c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
+  c.position = GENERATE(PositionTerm::none, PositionTerm::relative_key);
+  c.activation = GENERATE(Activation::relu, Activation::gelu, Activation::geglu);
+  for (const int bits : {0, 1, 2, 3, 4, 5, 6, 7}) {
+    c.head_size = bits & 1 ? 3 : 0;
+    c.value_bias = bits & 2;
+    c.output_bias = bits & 4;
+    Random random(static_cast<std::uint64_t>(bits));
+    const auto model = scattered_model<Scalar>(c, random);
+    const std::vector<Token> tokens = random_tokens(10, c.vocabulary, random);
+    ReferenceModel<Scalar> reference(model);
+    Matrix<Scalar> expected(c.vocabulary, 10), logits(c.vocabulary, 10);
+    for (Index t = 0; t < 10; ++t) expected.col(t) = reference.step(tokens[static_cast<std::size_t>(t)]);
+
+    typename FeedbackTransformer<Scalar>::State state{model.make_memory(1), {}};
+    Index t = 0;
+    for (const Index length : {1, 4, 2, 3}) {
+      logits.middleCols(t, length) =
+          model.forward(Tokens(tokens).subspan(static_cast<std::size_t>(t), static_cast<std::size_t>(length)),
+                        {length, 1, false, 0}, state);
+      t += length;
+    }
+    INFO(describe(c));
+    CHECK(difference(logits, expected) < tolerance);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("FeedbackTransformer: the same logits as the reference model, in double") { check_all_switches<double>(1e-12); }
+
+TEST_CASE("FeedbackTransformer: the same logits as the reference model, in float") { check_all_switches<float>(1e-4); }

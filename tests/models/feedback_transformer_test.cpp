@@ -1,0 +1,337 @@
+#include "fbt/models/feedback_transformer.hpp"
+
+#include "catch.hpp"
+#include "fbt/testing/gradient_check.hpp"
+#include "models/small_models.hpp"
+
+#include <set>
+
+using namespace fbt;
+
+namespace {
+
+using Model = FeedbackTransformer<double>;
+
+// The logits of a sequence of one or more lanes, read in segments of the given lengths.
+Matrix<double> read(const Model& model, Tokens tokens, Index lanes, std::initializer_list<Index> lengths,
+                    Model::State& state, Shape shape = {}) {
+  Matrix<double> logits(model.config().vocabulary, static_cast<Index>(tokens.size()));
+  Index t = 0;
+  shape.lanes = lanes;
+  for (const Index length : lengths) {
+    shape.steps = length;
+    const auto columns = static_cast<std::size_t>(length * lanes);
+    logits.middleCols(t, length * lanes) = model.forward(tokens.subspan(static_cast<std::size_t>(t), columns), shape, state);
+    t += length * lanes;
+  }
+  return logits;
+}
+Matrix<double> read(const Model& model, Tokens tokens, Index lanes, std::initializer_list<Index> lengths, Shape shape = {}) {
+  Model::State state{model.make_memory(lanes), {}};
+  return read(model, tokens, lanes, lengths, state, shape);
+}
+
+// Lane b of tokens laid out step by step.
+std::vector<Token> lane_of(Tokens tokens, Index lanes, Index b) {
+  std::vector<Token> lane;
+  for (auto i = static_cast<std::size_t>(b); i < tokens.size(); i += static_cast<std::size_t>(lanes))
+    lane.push_back(tokens[i]);
+  return lane;
+}
+
+Config generated_config() {
+  Config c = small_config();
+  c.share_key_value = GENERATE(true, false);
+  c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
+  return c;
+}
+
+std::set<std::string> names_of(const Config& config) {
+  Random random(1);
+  const Model model(config, random);
+  std::set<std::string> names;
+  visit([&](std::string_view name, const auto&) { CHECK(names.emplace(name).second); }, model);
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("FeedbackTransformer: lanes do not see each other") {
+  Random random(1);
+  const Model model = scattered_model<double>(generated_config(), random);
+  const Index lanes = GENERATE(2, 3), steps = 8;
+  const std::vector<Token> tokens = random_tokens(steps * lanes, 5, random);
+  const Matrix<double> weights = random_matrix(5, steps * lanes, random);
+  Model::State state{model.make_memory(lanes), {}};
+  const Matrix<double> logits = model.forward(tokens, {steps, lanes, true, 0}, state);
+  model.backward(weights, state);
+  Model grad = zeros_like(model), sum = zeros_like(model);
+  model.accumulate(state, grad);
+
+  for (Index b = 0; b < lanes; ++b) {
+    const auto column = Eigen::seqN(b, steps, lanes);
+    Model::State single{model.make_memory(1), {}};
+    const Matrix<double> expected = model.forward(lane_of(tokens, lanes, b), {steps, 1, true, 0}, single);
+    CHECK(difference(logits(Eigen::all, column), expected) < 1e-12);
+    model.backward(Matrix<double>(weights(Eigen::all, column)), single);
+    model.accumulate(single, sum);
+  }
+  visit(
+      [](std::string_view name, const auto& a, const auto& b) {
+        INFO(name);
+        CHECK(difference(a, b) < 1e-12);
+      },
+      grad, sum);
+}
+
+TEST_CASE("FeedbackTransformer: a segment is the same as its steps") {
+  Random random(1);
+  const Model model = scattered_model<double>(generated_config(), random);
+  const Index lanes = GENERATE(1, 3), steps = 20;  // many times the window: the memory grows, and moves to the front
+  const std::vector<Token> tokens = random_tokens(steps * lanes, 5, random);
+  const Matrix<double> logits = read(model, tokens, lanes, {steps});
+  Model::State state = model.start(lanes);
+  for (Index t = 0; t < steps; ++t)
+    CHECK(difference(model.step(block(Tokens(tokens), t, lanes), state), block(logits, t, lanes)) < 1e-12);
+}
+
+TEST_CASE("FeedbackTransformer: the memory carries a sequence over the borders of segments") {
+  Random random(1);
+  const Model model = scattered_model<double>(generated_config(), random);
+  const std::vector<Token> tokens = random_tokens(2 * 12, 5, random);
+  const Matrix<double> whole = read(model, tokens, 2, {12});
+  CHECK(difference(read(model, tokens, 2, {6, 6}), whole) < 1e-12);
+  CHECK(difference(read(model, tokens, 2, {1, 2, 3, 5, 1}), whole) < 1e-12);
+  CHECK(difference(read(model, tokens, 2, {1, 1, 10}), whole) < 1e-12);
+}
+
+TEST_CASE("FeedbackTransformer: a copied state goes on independently") {
+  Random random(1);
+  const Model model = scattered_model<double>(generated_config(), random);
+  Model::State state = model.start(1);
+  for (const Token token : {1, 2, 3, 4}) model.step(Tokens(&token, 1), state);
+  Model::State copy = state;
+  const Token a = 0, b = 4;
+  model.step(Tokens(&a, 1), state);
+  const Matrix<double> after_a = model.step(Tokens(&b, 1), state);
+  model.step(Tokens(&b, 1), copy);
+  CHECK(difference(model.step(Tokens(&b, 1), copy), after_a) > 1e-6);
+  copy = model.start(1);
+  for (const Token token : {1, 2, 3, 4, 0}) model.step(Tokens(&token, 1), copy);
+  CHECK(difference(model.step(Tokens(&b, 1), copy), after_a) < 1e-12);
+}
+
+TEST_CASE("FeedbackTransformer: the top of one step reaches the bottom of the next") {
+  // the last block's output bias changes nothing but h^L: seen by the next step only through the memory
+  Random random(1);
+  Config c = small_config();
+  c.layers = 1;
+  Model model = scattered_model<double>(c, random);
+  model.head.weight.setZero();
+  model.head.weight.topRows(4).setIdentity();
+  Model changed = model;
+  changed.blocks[0].feed_forward.second.bias(0) += 1;
+  const std::vector<Token> tokens{1, 2};
+  Model::State state{model.make_memory(1), {}}, other{model.make_memory(1), {}};
+  read(model, tokens, 1, {2}, state);
+  read(changed, tokens, 1, {2}, other);
+  // what the second step's attention produced differs, although its own input is the same
+  CHECK(difference(state.trace.blocks[0].attention.output.x.col(1), other.trace.blocks[0].attention.output.x.col(1)) > 1e-3);
+}
+
+TEST_CASE("FeedbackTransformer: a step sees at most the window") {
+  Random random(1);
+  Config c = small_config();
+  c.layers = 1;
+  const Model model = scattered_model<double>(c, random);
+  // with the embedding alone in the memory, nothing older than the window can be seen
+  Model direct = model;
+  direct.mix.weight << 1000, 0;
+  std::vector<Token> tokens{0, 1, 2, 3, 4}, changed{4, 1, 2, 3, 4};
+  CHECK(difference(read(direct, tokens, 1, {5}).col(3), read(direct, changed, 1, {5}).col(3)) > 1e-6);
+  CHECK(difference(read(direct, tokens, 1, {5}).col(4), read(direct, changed, 1, {5}).col(4)) == 0);
+  // with the block's output in it, the past reaches on from memory vector to memory vector
+  CHECK(difference(read(model, tokens, 1, {5}).col(4), read(model, changed, 1, {5}).col(4)) > 1e-9);
+}
+
+TEST_CASE("FeedbackTransformer: dropout in training only, one seed for one result") {
+  Random random(1);
+  Config c = small_config();
+  Model plain = scattered_model<double>(c, random);
+  c.dropout = 0.5;
+  Model model(c, random);
+  visit([](std::string_view, auto& to, const auto& from) { to = from; }, model, plain);
+  const std::vector<Token> tokens = random_tokens(6, 5, random);
+  const Matrix<double> expected = read(plain, tokens, 1, {6});
+  CHECK(read(model, tokens, 1, {6}) == expected);
+  Shape shape;
+  shape.train = true;
+  shape.seed = 1;
+  const Matrix<double> first = read(model, tokens, 1, {6}, shape);
+  CHECK(read(model, tokens, 1, {6}, shape) == first);
+  CHECK(difference(first, expected) > 1e-3);
+  shape.seed = 2;
+  CHECK(difference(read(model, tokens, 1, {6}, shape), first) > 1e-3);
+}
+
+TEST_CASE("FeedbackTransformer: gradients of several segments add up") {
+  Random random(1);
+  const Model model = scattered_model<double>(small_config(), random);
+  const std::vector<Token> tokens = random_tokens(8, 5, random);
+  const Matrix<double> weights = random_matrix(5, 4, random);
+  Model once = zeros_like(model), twice = zeros_like(model);
+  for (int i = 0; i < 2; ++i) {
+    Model::State state{model.make_memory(2), {}};
+    model.forward(tokens, {4, 2, true, 0}, state);
+    model.backward(weights.replicate(1, 2), state);
+    if (i == 0) model.accumulate(state, once);
+    model.accumulate(state, twice);
+  }
+  add(once, Model(once));
+  visit([](std::string_view, const auto& a, const auto& b) { CHECK(difference(a, b) < 1e-12); }, once, twice);
+}
+
+TEST_CASE("FeedbackTransformer: one seed gives one model") {
+  Random a(7), b(7), c(8);
+  const Model first(small_config(), a), second(small_config(), b), third(small_config(), c);
+  visit([](std::string_view, const auto& x, const auto& y) { CHECK(x == y); }, first, second);
+  CHECK(first.embedding.weight != third.embedding.weight);
+}
+
+TEST_CASE("FeedbackTransformer: memorises a short sequence") {
+  Random random(1);
+  Config c;
+  c.vocabulary = 5;
+  c.width = 16;
+  c.layers = 2;
+  c.heads = 2;
+  c.feed_forward = 32;
+  c.window = 8;
+  FeedbackTransformer<float> model(c, random);
+  const std::vector<Token> text{0, 1, 2, 2, 3, 4, 0, 1, 2, 2, 3, 4, 0, 1, 2, 2, 3};  // hello hello hello
+  const Index steps = static_cast<Index>(text.size()) - 1;
+  const auto first = zeros_like(model);
+  FeedbackTransformer<float>::State state;
+  double loss = 0;
+  for (int update = 0; update < 200; ++update) {
+    state.memory = model.make_memory(1);
+    Matrix<float> delta = model.forward(Tokens(text).first(text.size() - 1), {steps, 1, true, 0}, state);
+    loss = 0;
+    for (Index t = 0; t < steps; ++t) {  // cross-entropy: -log p(next), with the gradient p - (1 at next)
+      softmax(delta.col(t));
+      float& next = delta(text[static_cast<std::size_t>(t + 1)], t);
+      loss -= std::log(static_cast<double>(next)) / static_cast<double>(steps);
+      next -= 1;
+    }
+    model.backward(delta / static_cast<float>(steps), state);
+    auto grad = first;
+    model.accumulate(state, grad);
+    visit([](std::string_view, auto& parameter, const auto& g) { parameter -= 0.2f * g; }, model, grad);
+    if (update == 0) CHECK(loss > 1);
+  }
+  CHECK(loss < 0.05);
+}
+
+TEST_CASE("FeedbackTransformer: parameter names") {
+  Config c = small_config();
+  c.layers = 1;
+  const std::set<std::string> plain{"embedding.weight",
+                                    "blocks.0.norm1.weight",
+                                    "blocks.0.norm1.bias",
+                                    "blocks.0.attention.query.weight",
+                                    "blocks.0.attention.output.weight",
+                                    "blocks.0.attention.output.bias",
+                                    "blocks.0.norm2.weight",
+                                    "blocks.0.norm2.bias",
+                                    "blocks.0.feed_forward.first.weight",
+                                    "blocks.0.feed_forward.first.bias",
+                                    "blocks.0.feed_forward.second.weight",
+                                    "blocks.0.feed_forward.second.bias",
+                                    "position.weight",
+                                    "mix.weight",
+                                    "key_values.0.norm.weight",
+                                    "key_values.0.norm.bias",
+                                    "key_values.0.key.weight",
+                                    "key_values.0.value.weight",
+                                    "norm_out.weight",
+                                    "norm_out.bias",
+                                    "head.weight",
+                                    "head.bias"};
+  CHECK(names_of(c) == plain);
+
+  std::set<std::string> names = plain;
+  names.insert("key_values.0.value.bias");
+  for (const char* name : {"blocks.0.attention.output.bias", "position.weight", "key_values.0.norm.weight",
+                           "key_values.0.norm.bias", "norm_out.weight", "norm_out.bias"})
+    names.erase(name);
+  Config other = c;
+  other.value_bias = true;
+  other.output_bias = other.memory_norm = other.pre_norm = false;
+  other.position = PositionTerm::none;
+  CHECK(names_of(other) == names);
+
+  names = plain;
+  c.layers = 2;
+  for (const std::string& name : plain)
+    if (name.starts_with("blocks.0")) names.insert("blocks.1" + name.substr(8));
+  CHECK(names_of(c) == names);
+
+  c.share_key_value = false;
+  for (const std::string& name : plain)
+    if (name.starts_with("key_values.0")) names.insert("key_values.1" + name.substr(12));
+  CHECK(names_of(c) == names);
+}
+
+TEST_CASE("FeedbackTransformer: shapes and starting values") {
+  Random random(1);
+  Config c = small_config();
+  c.head_size = 3;
+  c.activation = Activation::geglu;
+  const Model model(c, random);
+  CHECK(model.config() == c);
+  const auto is = [](const auto& m, Index rows, Index columns) { return m.rows() == rows && m.cols() == columns; };
+  CHECK(is(model.embedding.weight, 5, 4));
+  CHECK(is(model.blocks[1].attention.query.weight, 6, 4));
+  CHECK(is(model.blocks[1].attention.output.weight, 4, 6));
+  CHECK(is(model.blocks[1].feed_forward.first.weight, 6, 4));
+  CHECK(is(model.blocks[1].feed_forward.second.weight, 4, 3));
+  CHECK(is(model.position.linear.weight, 3, 3));
+  CHECK(is(model.key_values[0].key.weight, 6, 4));
+  CHECK(is(model.head.weight, 5, 4));
+  CHECK(model.mix.weight == Vector<double>::Zero(3));
+  CHECK(model.norm_out.weight == Vector<double>::Ones(4));
+}
+
+TEST_CASE("FeedbackTransformer: wrong calls are refused") {
+  Random random(1);
+  const Config c = small_config();
+  const Model model(c, random);
+  const std::vector<Token> four{0, 1, 2, 3};
+  Model::State state = model.start(2);
+  CHECK_THROWS_WITH(model.make_memory(0), "memory: lanes must be at least 1, found 0");
+  CHECK_THROWS_WITH(model.step(Tokens(four).first(1), state), "expected 2 tokens (1 steps of 2 lanes), found 1");
+  CHECK_THROWS_WITH(model.step(four, state), "expected 2 tokens (1 steps of 2 lanes), found 4");
+  CHECK_THROWS_WITH(model.step(std::vector<Token>{0, 5}, state), "token 5 is outside the vocabulary: expected 0 to 4");
+  CHECK_THROWS_WITH(model.step(std::vector<Token>{-1, 0}, state), "token -1 is outside the vocabulary: expected 0 to 4");
+  CHECK(state.memory.end == 0);  // nothing was remembered
+  CHECK_THROWS_WITH(model.forward(four, {0, 2, false, 0}, state), "forward: a segment has at least 1 step, found 0");
+  CHECK_THROWS_WITH(model.forward(four, {4, 1, false, 0}, state), "the memory has 2 lanes, expected 1");
+  CHECK_THROWS_WITH(model.forward(four, {3, 2, false, 0}, state), "expected 6 tokens (3 steps of 2 lanes), found 4");
+
+  model.forward(four, {2, 2, false, 0}, state);
+  CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state),
+                    "step: the state was prepared for segments of 2 steps, expected 1; use start()");
+  CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state),
+                    "backward: forward() was not called with shape.train");
+  model.forward(four, {2, 2, true, 0}, state);
+  CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 3), state),
+                    "backward: expected the gradient of the logits (5, 4), found (5, 3)");
+  CHECK_THROWS_AS(model.backward(Matrix<double>::Zero(4, 4), state), std::invalid_argument);
+
+  Model::State empty;
+  CHECK_THROWS_AS(model.step(four, empty), std::invalid_argument);
+  CHECK_THROWS_AS(model.forward(four, {2, 2, false, 0}, empty), std::invalid_argument);
+  Config invalid = c;
+  invalid.width = 5;
+  CHECK_THROWS_WITH(Model(invalid, random), ContainsSubstring("width 5 is not divisible by heads 2"));
+}

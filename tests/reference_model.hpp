@@ -1,0 +1,116 @@
+// The Feedback Transformer once more, as plainly as it can be written: one sequence, one vector at a time, no Trace, no packed
+// weights, no window arithmetic. Reads the parameters of a FeedbackTransformer and shares nothing else with it.
+#pragma once
+
+#include "fbt/models/feedback_transformer.hpp"
+
+#include <cmath>
+#include <vector>
+
+namespace fbt {
+
+template <class Scalar>
+class ReferenceModel {
+ public:
+  using V = Vector<Scalar>;
+
+  explicit ReferenceModel(const FeedbackTransformer<Scalar>& parameters) : p_(parameters), c_(parameters.config()) {
+    keys_.resize(p_.key_values.size());
+    values_.resize(p_.key_values.size());
+    if (c_.empty_memory == EmptyMemory::zero_slots)
+      for (Index i = 0; i < c_.window; ++i) remember(V::Zero(c_.width));
+  }
+
+  /// The logits after one more token.
+  V step(Token token) {
+    std::vector<V> h{p_.embedding.weight.row(token).transpose()};
+    for (std::size_t l = 0; l < p_.blocks.size(); ++l) h.push_back(layer(l, h.back()));
+
+    V shares = p_.mix.weight.array().exp();
+    shares /= shares.sum();
+    V m = V::Zero(c_.width);
+    for (std::size_t l = 0; l < h.size(); ++l) m += shares(static_cast<Index>(l)) * h[l];
+    remember(m);
+    return linear(p_.head, c_.pre_norm ? norm(p_.norm_out, h.back()) : h.back());
+  }
+
+ private:
+  static V linear(const Linear<Scalar>& parameters, const V& x) {
+    V y = parameters.weight * x;
+    if (parameters.bias.size() > 0) y += parameters.bias;
+    return y;
+  }
+
+  V norm(const LayerNorm<Scalar>& parameters, const V& x) const {
+    const auto n = static_cast<Scalar>(x.size());
+    Scalar mean = 0, variance = 0;
+    for (Scalar value : x) mean += value / n;
+    for (Scalar value : x) variance += (value - mean) * (value - mean) / n;
+    V y = x;
+    for (Index i = 0; i < x.size(); ++i) {
+      y(i) = (x(i) - mean) / std::sqrt(variance + static_cast<Scalar>(c_.norm_epsilon));
+      y(i) = parameters.weight(i) * y(i) + parameters.bias(i);
+    }
+    return y;
+  }
+
+  V feed_forward(const FeedForward<Scalar>& parameters, const V& x) const {
+    const V a = linear(parameters.first, x);
+    V hidden(c_.feed_forward);
+    const auto bell = [](Scalar v) { return v * (1 + std::erf(v / std::sqrt(Scalar(2)))) / 2; };
+    for (Index i = 0; i < hidden.size(); ++i) {
+      if (c_.activation == Activation::relu) hidden(i) = a(i) > 0 ? a(i) : 0;
+      if (c_.activation == Activation::gelu) hidden(i) = bell(a(i));
+      if (c_.activation == Activation::geglu) hidden(i) = a(i) * bell(a(i + c_.feed_forward));
+    }
+    return linear(parameters.second, hidden);
+  }
+
+  V attention(std::size_t l, const V& x) const {
+    const auto& parameters = p_.blocks[l].attention;
+    const std::size_t r = c_.share_key_value ? 0 : l;
+    const Index e = c_.head_columns(), past = static_cast<Index>(keys_[r].size());
+    const V q = linear(parameters.query, x);
+    V out = V::Zero(q.size());
+    for (Index j = 0; j < c_.heads; ++j) {
+      Scalar total = 0;
+      V sum = V::Zero(e);
+      for (Index age = 1; age <= c_.window && age <= past; ++age) {
+        const auto slot = static_cast<std::size_t>(past - age);
+        V key = keys_[r][slot].segment(j * e, e);
+        if (c_.position == PositionTerm::relative_key) key += p_.position.linear.weight.row(c_.window - age).transpose();
+        const Scalar weight = std::exp(q.segment(j * e, e).dot(key) / std::sqrt(static_cast<Scalar>(e)));
+        total += weight;
+        sum += weight * values_[r][slot].segment(j * e, e);
+      }
+      out.segment(j * e, e) = sum / total;
+    }
+    return linear(parameters.output, out);
+  }
+
+  V layer(std::size_t l, const V& x) const {
+    const auto& b = p_.blocks[l];
+    const bool attends = !keys_[0].empty();
+    if (c_.pre_norm) {
+      const V g = attends ? V(x + attention(l, norm(b.norm1, x))) : x;
+      return g + feed_forward(b.feed_forward, norm(b.norm2, g));
+    }
+    const V g = norm(b.norm1, attends ? V(x + attention(l, x)) : x);
+    return norm(b.norm2, g + feed_forward(b.feed_forward, g));
+  }
+
+  void remember(const V& m) {
+    for (std::size_t i = 0; i < p_.key_values.size(); ++i) {
+      const auto& kv = p_.key_values[i];
+      const V n = c_.memory_norm ? norm(*kv.norm, m) : m;
+      keys_[i].push_back(linear(kv.key, n));
+      values_[i].push_back(linear(kv.value, n));
+    }
+  }
+
+  const FeedbackTransformer<Scalar>& p_;
+  const Config c_;
+  std::vector<std::vector<V>> keys_, values_;  // of all past steps, for each key and value projection
+};
+
+}  // namespace fbt
