@@ -4,15 +4,14 @@
 // then multiplied with T thin right-hand sides. A Packed matrix is cut into panels of up to 3 vectors of rows; within a
 // panel all rows of one column are adjacent. A tile of one panel times up to 8 columns lives in registers.
 //
-// The kernel is written with the vector types that g++ and clang share, as wide as the target's registers; elsewhere, and
-// for scalars other than float and double, the products are Eigen's.
+// Without the vectors of core/simd.hpp the products are Eigen's.
 #pragma once
 
+#include "fbt/core/simd.hpp"
 #include "fbt/core/types.hpp"
 
 #include <algorithm>
 #include <type_traits>
-#include <utility>
 
 namespace fbt {
 
@@ -21,43 +20,12 @@ enum class Start { zero, bias, add };
 
 namespace detail {
 
-#if defined(__GNUC__)
-#if defined(__AVX512F__)
-inline constexpr int vector_bytes = 64, tile_columns = 8;
-#elif defined(__AVX__)
-inline constexpr int vector_bytes = 32, tile_columns = 4;
-#elif defined(__aarch64__)
-inline constexpr int vector_bytes = 16, tile_columns = 8;
+#if defined(__AVX__) && !defined(__AVX512F__)
+inline constexpr int tile_columns = 4;  // 3 * 4 sums, 3 panel vectors and a factor fill 16 registers
 #else
-inline constexpr int vector_bytes = 16, tile_columns = 4;
+inline constexpr int tile_columns = 8;  // 3 * 8 sums, 3 panel vectors and a factor fit 32 registers
 #endif
-template <class Scalar>
-struct Simd;
-template <>
-struct Simd<float> {
-  typedef float type __attribute__((vector_size(vector_bytes)));
-  typedef float unaligned __attribute__((vector_size(vector_bytes), aligned(4), may_alias));
-};
-template <>
-struct Simd<double> {
-  typedef double type __attribute__((vector_size(vector_bytes)));
-  typedef double unaligned __attribute__((vector_size(vector_bytes), aligned(8), may_alias));
-};
-template <class Scalar>
-inline constexpr bool has_kernel = std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>;
-
-template <class Scalar>
-inline constexpr Index simd_width = vector_bytes / Index{sizeof(Scalar)};
 inline constexpr int panel_vectors = 3;
-
-/// Calls f with the constants 0 .. N - 1, so that arrays indexed by them can live in registers.
-template <int N, class F>
-[[gnu::always_inline]] inline void unroll(F&& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<int, i>{}), ...);
-  }
-  (std::make_integer_sequence<int, N>{});
-}
 
 /// The right-hand side of a product by its strides: entry (k, c) is data[k * row_stride + c * column_stride].
 template <class Scalar>
@@ -70,39 +38,37 @@ struct Strided {
 template <int R, int C, class Scalar>
 [[gnu::always_inline]] inline void tile(const Scalar* panel, Index depth, Strided<Scalar> x, Scalar* y, Index y_stride,
                                         Index rows, const Scalar* bias, Start start) {
-  using V = typename Simd<Scalar>::type;
-  using Unaligned = typename Simd<Scalar>::unaligned;
+  using V = SimdOf<Scalar>;
   constexpr Index width = simd_width<Scalar>;
   V sum[C][R];
   unroll<C>([&](auto c) { unroll<R>([&](auto r) { sum[c][r] = V{}; }); });
   for (Index k = 0; k < depth; ++k) {
     V w[R];
-    unroll<R>([&](auto r) { w[r] = *reinterpret_cast<const Unaligned*>(panel + (k * R + r) * width); });
+    unroll<R>([&](auto r) { w[r] = load(panel + (k * R + r) * width); });
     const Scalar* const xk = x.data + k * x.row_stride;
     unroll<C>([&](auto c) {
       const V value = V{} + xk[c * x.column_stride];
       unroll<R>([&](auto r) { sum[c][r] += w[r] * value; });
     });
   }
+  const auto finish = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) {
+    Scalar* const to = y + c * y_stride + r * width;
+    if (start == Start::bias) sum[c][r] += load_rows(bias + r * width);
+    if (start == Start::add) sum[c][r] += load_rows(to);
+    store_rows(to, sum[c][r]);
+  };
+  const auto load_all = [](const Scalar* p) { return load(p); };
+  const auto store_all = [](Scalar* p, V v) { store(p, v); };
   if (rows == R * width) {
-    unroll<C>([&](auto c) {
-      unroll<R>([&](auto r) {
-        Unaligned* const to = reinterpret_cast<Unaligned*>(y + c * y_stride + r * width);
-        if (start == Start::bias) sum[c][r] += *reinterpret_cast<const Unaligned*>(bias + r * width);
-        if (start == Start::add) sum[c][r] += *to;
-        *to = sum[c][r];
-      });
-    });
+    unroll<C>([&](auto c) { unroll<R>([&](auto r) { finish(c, r, load_all, store_all); }); });
     return;
   }
-  Scalar columns[C][R * width];
-  unroll<C>([&](auto c) { unroll<R>([&](auto r) { *reinterpret_cast<Unaligned*>(columns[c] + r * width) = sum[c][r]; }); });
-  for (int c = 0; c < C; ++c) {
-    Scalar* const to = y + c * y_stride;
-    for (Index i = 0; i < rows; ++i) {
-      to[i] = columns[c][i] + (start == Start::bias ? bias[i] : start == Start::add ? to[i] : Scalar(0));
-    }
-  }
+  const Index last = rows - (R - 1) * width;  // rows in the last vector
+  unroll<C>([&](auto c) {
+    unroll<R - 1>([&](auto r) { finish(c, r, load_all, store_all); });
+    finish(c, std::integral_constant<int, R - 1>{}, [&](const Scalar* p) { return load_part(p, last); },
+           [&](Scalar* p, V v) { store_part(p, v, last); });
+  });
 }
 
 template <int R, class Scalar>
@@ -128,10 +94,6 @@ void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index co
     default: return;
   }
 }
-#else
-template <class Scalar>
-inline constexpr bool has_kernel = false;
-#endif
 
 }  // namespace detail
 
@@ -164,7 +126,7 @@ class Packed {
 
  private:
   static constexpr Index panel_rows() {
-    if constexpr (detail::has_kernel<Scalar>) {
+    if constexpr (detail::has_simd<Scalar>) {
       return detail::panel_vectors * detail::simd_width<Scalar>;
     } else {
       return 1;
@@ -175,7 +137,7 @@ class Packed {
   void arrange(const Scalar* w, Index rows, Index depth, Index row_stride, Index column_stride) {
     rows_ = rows;
     depth_ = depth;
-    if constexpr (detail::has_kernel<Scalar>) {
+    if constexpr (detail::has_simd<Scalar>) {
       constexpr Index width = detail::simd_width<Scalar>;
       data_.resize((rows + width - 1) / width * width * depth);
       Scalar* to = data_.data();
@@ -211,7 +173,7 @@ class Packed {
                const Scalar* bias, Start start) const {
     eigen_assert(x_rows == depth_ && y.rows() == rows_ && y.cols() == columns);
     static_cast<void>(x_rows);
-    if constexpr (detail::has_kernel<Scalar>) {
+    if constexpr (detail::has_simd<Scalar>) {
       constexpr Index width = detail::simd_width<Scalar>;
       const Scalar* panel = data_.data();
       for (Index first = 0; first < rows_; first += panel_rows()) {

@@ -41,27 +41,31 @@ Index generate(const Model& model, Tokens prompt, const GenerationOptions& optio
   Index emitted = 0;
   const auto release = [&](std::size_t keep) {
     const std::size_t count = held.size() - keep;
-    for (std::size_t i = 0; i < count; ++i, ++emitted)
+    for (std::size_t i = 0; i < count; ++i) {
+      ++emitted;
       if (!emit(held[i])) return false;
+    }
     held.erase(held.begin(), held.begin() + static_cast<std::ptrdiff_t>(count));
     return true;
   };
   for (Index n = 0; n < options.length; ++n) {
     const Token token = sampler.sample(state.trace.logits.col(0));
     held.push_back(token);
-    std::size_t keep = 0;
+    std::size_t keep = 0, cut = 0;  // the longest beginning of a stop sequence at the end, and the longest whole one
     for (const auto& stop : options.stop) {
-      for (std::size_t size = std::min(stop.size(), held.size()); size > keep; --size) {
+      for (std::size_t size = std::min(stop.size(), held.size()); size > 0; --size) {
         if (!std::equal(stop.begin(), stop.begin() + static_cast<std::ptrdiff_t>(size),
                         held.end() - static_cast<std::ptrdiff_t>(size)))
           continue;
-        if (size == stop.size()) {
-          held.resize(held.size() - size);
-          release(0);
-          return emitted;
-        }
-        keep = size;
+        keep = std::max(keep, size);
+        if (size == stop.size()) cut = std::max(cut, size);
+        break;
       }
+    }
+    if (cut > 0) {
+      held.resize(held.size() - cut);
+      release(0);
+      return emitted;
     }
     if (!release(keep)) return emitted;
     if (n + 1 == options.length) break;

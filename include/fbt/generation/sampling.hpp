@@ -34,9 +34,7 @@ struct SamplingOptions {
 
 class Sampler {
  public:
-  explicit Sampler(const SamplingOptions& options) : options_((options.validate(), options)), random_(options.seed) {
-    recent_.reserve(static_cast<std::size_t>(options.repetition_window));
-  }
+  explicit Sampler(const SamplingOptions& options) : options_((options.validate(), options)), random_(options.seed) {}
 
   /// Tells the sampler of a token that is part of the text, read or drawn: it counts as recent.
   void accept(Token token) {

@@ -5,10 +5,13 @@
 // Follows the contract of linear.hpp with the memory, the window and the position term as further arguments.
 #pragma once
 
-#include "fbt/core/math.hpp"
+#include "fbt/core/vector_products.hpp"
 #include "fbt/layers/dropout.hpp"
 #include "fbt/layers/memory.hpp"
 #include "fbt/layers/position.hpp"
+
+#include <algorithm>
+#include <cmath>
 
 namespace fbt {
 
@@ -62,18 +65,12 @@ struct Attention {
     for (Index b = 0; b < memory.lanes; ++b) {
       for (Index j = 0; j < heads; ++j) {
         const Index column = b * heads + j;
-        auto s = p.col(column).tail(window.count);
-        s.noalias() += memory.key(b, j, window) * q.col(column);
-        s *= scale();
-        softmax(s);
-        auto o = out.col(b).segment(j * head_size, head_size);
-        if (trace.dropout.active()) {
-          auto kept = trace.weights.head(window.count);
-          kept = s.cwiseProduct(mask(trace, t, column, window));
-          o.noalias() = memory.value(b, j, window) * kept;
-        } else {
-          o.noalias() = memory.value(b, j, window) * s;
-        }
+        Scalar* const s = newest(p, column, window);
+        add_product<Scalar>(memory.key(b, j, window), q.col(column).data(), s);
+        scaled_softmax(s, window.count, scale());
+        Scalar* const o = out.col(b).data() + j * head_size;
+        std::fill_n(o, head_size, Scalar(0));
+        add_product<Scalar>(memory.value(b, j, window), dropped(trace, t, column, window, s), o);
       }
     }
     output.forward(out, trace.output, t, y);
@@ -86,33 +83,27 @@ struct Attention {
     auto ds = trace.position.delta(t);  // p, to be replaced by ds
     auto dq = trace.query.delta(t);
     output.backward(dy, trace.output, t, trace.dheads);
-    auto dp = trace.dweights.head(window.count);
+    Scalar* const dp = trace.dweights.data();
     for (Index b = 0; b < memory.lanes; ++b) {
       for (Index j = 0; j < heads; ++j) {
         const Index column = b * heads + j;
-        const auto dout = trace.dheads.col(b).segment(j * head_size, head_size);
-        auto p = ds.col(column).tail(window.count);
+        const Scalar* const dout = trace.dheads.col(b).data() + j * head_size;
+        Scalar* const p = newest(ds, column, window);
         // o = sum_i kept_i v_i  =>  dv_i += kept_i do,  dkept_i = v_i . do;  kept = p * mask  =>  dp = dkept * mask
-        dp.noalias() = memory.value(b, j, window).transpose() * dout;
-        if (trace.dropout.active()) {
-          auto kept = trace.weights.head(window.count);
-          kept = p.cwiseProduct(mask(trace, t, column, window));
-          dmemory.value(b, j, window).noalias() += dout * kept.transpose();
-          dp.array() *= mask(trace, t, column, window).array();
-        } else {
-          dmemory.value(b, j, window).noalias() += dout * p.transpose();
-        }
-        // p = softmax(scale * s)  =>  ds = scale * p * (dp - <p, dp>)
-        p.array() *= (dp.array() - p.dot(dp)) * scale();
+        add_outer_product<Scalar>(dmemory.value(b, j, window), dout, dropped(trace, t, column, window, p));
+        std::fill_n(dp, window.count, Scalar(0));
+        add_transposed_product<Scalar>(memory.value(b, j, window), dout, dp);
+        if (trace.dropout.active()) trace.dweights.head(window.count).array() *= mask(trace, t, column, window).array();
+        scaled_softmax_backward(p, dp, window.count, scale());
       }
     }
     // s_i = q . k_i + position_i(q)  =>  dq = position's share + sum_i ds_i k_i,  dk_i += ds_i q
     position.backward(ds, trace.position, t, split_heads(dq));
     for (Index b = 0; b < memory.lanes; ++b) {
       for (Index j = 0; j < heads; ++j) {
-        const auto s = ds.col(b * heads + j).tail(window.count);
-        dq.col(b).segment(j * head_size, head_size).noalias() += memory.key(b, j, window).transpose() * s;
-        dmemory.key(b, j, window).noalias() += s * q.col(b * heads + j).transpose();
+        const Scalar* const s = newest(ds, b * heads + j, window);
+        add_transposed_product<Scalar>(memory.key(b, j, window), s, dq.col(b).data() + j * head_size);
+        add_outer_product<Scalar>(dmemory.key(b, j, window), s, q.col(b * heads + j).data());
       }
     }
     query.backward(dq, trace.query, t, dx);
@@ -140,6 +131,16 @@ struct Attention {
  private:
   Scalar scale() const { return Scalar(1) / std::sqrt(static_cast<Scalar>(head_size)); }
 
+  /// The scores or weights of the window's slots: the last rows of a column (S).
+  Scalar* newest(Out<Scalar> m, Index column, Window window) const { return m.col(column).data() + span - window.count; }
+
+  /// The attention weights after dropout.
+  static const Scalar* dropped(Trace& trace, Index t, Index column, Window window, const Scalar* weights) {
+    if (!trace.dropout.active()) return weights;
+    trace.weights.head(window.count) =
+        Eigen::Map<const Vector<Scalar>>(weights, window.count).cwiseProduct(mask(trace, t, column, window));
+    return trace.weights.data();
+  }
   static auto mask(const Trace& trace, Index t, Index column, Window window) {
     return block(trace.dropout.mask, t, trace.dropout.lanes).col(column).tail(window.count);
   }

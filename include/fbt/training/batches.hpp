@@ -28,8 +28,8 @@ class Batches {
     check(lanes >= 1, "lanes must be at least 1, found {}", lanes);
     check(segment >= 1, "the segment must be at least 1 token, found {}", segment);
     length_ = (static_cast<Index>(data.size()) - 1) / lanes;
-    check(length_ >= segment, "the text is too short: {} lanes of segments of {} tokens need {} tokens, found {}", lanes,
-          segment, lanes * segment + 1, data.size());
+    check(length_ >= segment, "the text is too short: {} lanes of segments of {} tokens need {:.0f} tokens, found {}", lanes,
+          segment, static_cast<double>(lanes) * static_cast<double>(segment) + 1, data.size());  // the product may overflow
     tokens_.resize(static_cast<std::size_t>(lanes * segment));
     targets_.resize(tokens_.size());
   }

@@ -27,6 +27,9 @@ template <class Scalar>
 CrossEntropy cross_entropy(const In<Scalar>& logits, Tokens targets, Scalar scale, Out<Scalar> dlogits) {
   check(static_cast<Index>(targets.size()) == logits.cols(), "cross-entropy: {} targets for {} columns of logits",
         targets.size(), logits.cols());
+  check(dlogits.size() == 0 || (dlogits.rows() == logits.rows() && dlogits.cols() == logits.cols()),
+        "cross-entropy: expected a gradient of shape ({}, {}), found ({}, {})", logits.rows(), logits.cols(), dlogits.rows(),
+        dlogits.cols());
   CrossEntropy result;
   for (Index i = 0; i < logits.cols(); ++i) {
     const Token target = targets[static_cast<std::size_t>(i)];

@@ -153,6 +153,7 @@ CrossEntropy evaluate(const Model& model, Tokens text, Index lanes, Index contex
   check(lanes >= 1 && threads >= 1 && context >= 0,
         "evaluation needs at least 1 lane, 1 thread and a context of 0, found {}, {} and {}", lanes, threads, context);
   const Index predictions = static_cast<Index>(text.size()) - 1;
+  context = std::min(context, predictions);
   lanes = std::clamp<Index>(predictions / std::max<Index>(context, 1), 1, lanes);
   const Index length =
       std::max<Index>(0, (predictions - context + lanes - 1) / lanes);  // lane b is scored on its last `length`

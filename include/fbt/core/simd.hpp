@@ -1,0 +1,185 @@
+// The vectors that the kernels of this folder are written with: those that g++ and clang share, as wide as the target's
+// registers. Elsewhere, and for scalars other than float and double, has_simd is false and the kernels use Eigen.
+#pragma once
+
+#include "fbt/core/types.hpp"
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace fbt::detail {
+
+#if defined(__GNUC__) && __has_builtin(__builtin_shufflevector)
+#if defined(__AVX512F__)
+inline constexpr int vector_bytes = 64;
+#elif defined(__AVX__)
+inline constexpr int vector_bytes = 32;
+#else
+inline constexpr int vector_bytes = 16;
+#endif
+
+template <class Scalar>
+struct Simd;
+template <>
+struct Simd<float> {
+  typedef float type __attribute__((vector_size(vector_bytes)));
+  typedef float unaligned __attribute__((vector_size(vector_bytes), aligned(4), may_alias));
+  typedef std::uint32_t integers __attribute__((vector_size(vector_bytes)));
+  static constexpr int mantissa_bits = 23, exponent_bias = 127, exp_degree = 7;
+  static constexpr float exp_lowest = -87;
+};
+template <>
+struct Simd<double> {
+  typedef double type __attribute__((vector_size(vector_bytes)));
+  typedef double unaligned __attribute__((vector_size(vector_bytes), aligned(8), may_alias));
+  typedef std::uint64_t integers __attribute__((vector_size(vector_bytes)));
+  static constexpr int mantissa_bits = 52, exponent_bias = 1023, exp_degree = 13;
+  static constexpr double exp_lowest = -708;
+};
+
+template <class Scalar>
+inline constexpr bool has_simd = std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>;
+template <class Scalar>
+inline constexpr int simd_width = vector_bytes / int{sizeof(Scalar)};
+template <class Scalar>
+using SimdOf = typename Simd<Scalar>::type;
+
+/// Calls f with the constants 0 .. N - 1, so that arrays indexed by them can live in registers.
+template <int N, class F>
+[[gnu::always_inline]] inline void unroll(F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { (f(std::integral_constant<int, i>{}), ...); }
+  (std::make_integer_sequence<int, N>{});
+}
+
+template <class Scalar>
+[[gnu::always_inline]] inline SimdOf<Scalar> load(const Scalar* from) {
+  return *reinterpret_cast<const typename Simd<Scalar>::unaligned*>(from);
+}
+template <class Scalar>
+[[gnu::always_inline]] inline void store(Scalar* to, SimdOf<Scalar> v) {
+  *reinterpret_cast<typename Simd<Scalar>::unaligned*>(to) = v;
+}
+
+/// The first n < simd_width entries; the others are 0.
+template <class Scalar>
+[[gnu::always_inline]] inline SimdOf<Scalar> load_part(const Scalar* from, Index n) {
+#if defined(__AVX512F__)
+  const unsigned mask = (1u << n) - 1;
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), from);
+  } else {
+    return _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), from);
+  }
+#else
+  std::array<Scalar, simd_width<Scalar>> buffer{};
+  for (Index i = 0; i < n; ++i) buffer[static_cast<std::size_t>(i)] = from[i];
+  return load(buffer.data());
+#endif
+}
+template <class Scalar>
+[[gnu::always_inline]] inline void store_part(Scalar* to, SimdOf<Scalar> v, Index n) {
+#if defined(__AVX512F__)
+  const unsigned mask = (1u << n) - 1;
+  if constexpr (std::is_same_v<Scalar, float>) {
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>(mask), v);
+  } else {
+    _mm512_mask_storeu_pd(to, static_cast<__mmask8>(mask), v);
+  }
+#else
+  for (Index i = 0; i < n; ++i) to[i] = v[i];
+#endif
+}
+
+/// Runs f(offset, load, store) over n entries, a vector at a time: load(pointer) and store(pointer, v) touch only entries
+/// below n.
+template <class Scalar, class F>
+[[gnu::always_inline]] inline void for_each_vector(Index n, F&& f) {
+  constexpr Index width = simd_width<Scalar>;
+  Index i = 0;
+  for (; i + width <= n; i += width)
+    f(i, [](const Scalar* p) { return load(p); }, [](Scalar* p, SimdOf<Scalar> v) { store(p, v); });
+  if (const Index rest = n - i; rest > 0)
+    f(i, [rest](const Scalar* p) { return load_part(p, rest); },
+      [rest](Scalar* p, SimdOf<Scalar> v) { store_part(p, v, rest); });
+}
+
+/// The sums of the N = simd_width vectors v[0] .. v[N - 1], as the entries of one vector. Destroys v.
+template <class Scalar>
+[[gnu::always_inline]] inline SimdOf<Scalar> sums(SimdOf<Scalar>* v) {
+  constexpr int width = simd_width<Scalar>;
+  // In the round of stride s, vectors c and c + s are folded into one: entries whose bit s is clear belong to c.
+  const auto fold = [&]<int s, int... i>(std::integral_constant<int, s>, std::integer_sequence<int, i...>)
+      __attribute__((always_inline)) {
+    unroll<width / (2 * s)>([&](auto c) __attribute__((always_inline)) {
+      const auto a = v[2 * s * c], b = v[2 * s * c + s];
+      v[2 * s * c] = __builtin_shufflevector(a, b, (i & s ? width + i : i)...) +
+                     __builtin_shufflevector(a, b, (i & s ? width + i - s : i + s)...);
+    });
+  };
+  unroll<8>([&](auto round) __attribute__((always_inline)) {
+    constexpr int s = 1 << round;
+    if constexpr (s < width) fold(std::integral_constant<int, s>{}, std::make_integer_sequence<int, width>{});
+  });
+  return v[0];
+}
+/// op over all entries of one vector; op takes and gives vectors.
+template <class Scalar, class Op>
+[[gnu::always_inline]] inline Scalar reduce(SimdOf<Scalar> v, Op&& op) {
+  const auto fold = [&]<int s, int... i>(std::integral_constant<int, s>, std::integer_sequence<int, i...>)
+      __attribute__((always_inline)) { v = op(v, __builtin_shufflevector(v, v, (i ^ s)...)); };
+  unroll<8>([&](auto round) __attribute__((always_inline)) {
+    constexpr int s = 1 << round;
+    if constexpr (s < simd_width<Scalar>)
+      fold(std::integral_constant<int, s>{}, std::make_integer_sequence<int, simd_width<Scalar>>{});
+  });
+  return v[0];
+}
+template <class Scalar>
+[[gnu::always_inline]] inline Scalar sum(SimdOf<Scalar> v) {
+  return reduce<Scalar>(v, [](auto a, auto b) { return a + b; });
+}
+template <class Scalar>
+[[gnu::always_inline]] inline Scalar largest(SimdOf<Scalar> v) {
+  return reduce<Scalar>(v, [](auto a, auto b) { return a > b ? a : b; });
+}
+
+/// exp(x) for x <= 0 and not much below the smallest normal result: x = n log 2 + r, exp(x) = 2^n * (Taylor series of exp(r)).
+/// The series ends where its rest, for |r| <= log(2) / 2, is a tenth of the last place.
+template <class Scalar>
+[[gnu::always_inline]] inline SimdOf<Scalar> exp_negative(SimdOf<Scalar> x) {
+  using T = Simd<Scalar>;
+  using V = SimdOf<Scalar>;
+  using I = typename T::integers;
+  constexpr Scalar shift = Scalar(3) * Scalar(std::uint64_t{1} << (T::mantissa_bits - 1));  // adding it rounds to a whole number
+  constexpr Scalar log2_high = std::is_same_v<Scalar, float> ? Scalar(0x1.62ep-1) : Scalar(0x1.62e42feep-1);
+  constexpr Scalar log2_low = std::is_same_v<Scalar, float> ? Scalar(0x1.0bfbe8e7bcd5ep-15) : Scalar(0x1.a39ef35793c76p-33);
+  const V lowest = V{} + T::exp_lowest;
+  x = x < lowest ? lowest : x;
+  const V shifted = x * Scalar(1.4426950408889634074) + shift;
+  const V n = shifted - shift;
+  const V r = (x - n * log2_high) - n * log2_low;
+  V series = V{} + 1;
+  unroll<T::exp_degree>([&](auto i) __attribute__((always_inline)) {
+    series = series * r * (Scalar(1) / Scalar(T::exp_degree - i)) + Scalar(1);  // Horner: 1 + r/k * (...)
+  });
+  const I power = (std::bit_cast<I>(shifted) + T::exponent_bias) << T::mantissa_bits;  // 2^n
+  return series * std::bit_cast<V>(power);
+}
+
+#else
+template <class Scalar>
+inline constexpr bool has_simd = false;
+template <class Scalar>
+inline constexpr int simd_width = 1;
+template <class Scalar>
+using SimdOf = Scalar;
+#endif
+
+}  // namespace fbt::detail
