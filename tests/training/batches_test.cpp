@@ -1,0 +1,139 @@
+#include "fbt/training/batches.hpp"
+
+#include "catch.hpp"
+#include "expect.hpp"
+
+#include <limits>
+#include <numeric>
+#include <set>
+
+using namespace fbt;
+
+namespace {
+
+std::vector<Token> counting(Index size) {
+  std::vector<Token> data(static_cast<std::size_t>(size));
+  std::iota(data.begin(), data.end(), 0);
+  return data;
+}
+std::vector<Token> copy(Tokens tokens) { return {tokens.begin(), tokens.end()}; }
+
+}  // namespace
+
+TEST_CASE("Batches: the first pass brings every token of every lane once, in order") {
+  const Index lanes = GENERATE(1, 2, 3), segment = GENERATE(1, 4, 7), segments = GENERATE(1, 3);
+  const Index rest = GENERATE(0, 1);  // of each lane, too short for a segment
+  if (rest >= segment) return;
+  const Index length = segments * segment + rest;
+  const auto data = counting(lanes * length + 1);  // token = its place in the data
+  Batches batches(data, lanes, segment, 1);
+  CHECK(batches.length() == length);
+  CHECK(batches.lanes() == lanes);
+  CHECK(batches.segment() == segment);
+  for (Index n = 0; n < segments; ++n) {
+    CHECK(batches.starts_pass() == (n == 0));
+    batches.next();
+    for (Index t = 0; t < segment; ++t) {
+      for (Index b = 0; b < lanes; ++b) {
+        const auto i = static_cast<std::size_t>(t * lanes + b);
+        REQUIRE(batches.tokens()[i] == b * length + n * segment + t);
+        REQUIRE(batches.targets()[i] == batches.tokens()[i] + 1);
+      }
+    }
+    CHECK(batches.place() == Batches::Place{(n + 1) * segment, 0});
+  }
+  CHECK(batches.starts_pass());
+}
+
+TEST_CASE("Batches: later passes are cut at other places, and lanes stay in their parts") {
+  const Index lanes = 2, segment = 5, length = 23;
+  const auto data = counting(lanes * length + 1);
+  Batches batches(data, lanes, segment, 7);
+  std::set<Token> firsts, seen;
+  for (Index pass = 0; pass < 30; ++pass) {
+    REQUIRE(batches.starts_pass());
+    Index position = -1;
+    do {
+      batches.next();
+      REQUIRE(batches.place().passes == pass);
+      const Token first = batches.tokens()[0];
+      if (position < 0) {
+        position = first;
+        REQUIRE(first < segment);
+        firsts.insert(first);
+        if (pass == 0) REQUIRE(first == 0);
+      }
+      REQUIRE(first == position);
+      position += segment;
+      for (Index t = 0; t < segment; ++t) {
+        for (Index b = 0; b < lanes; ++b) {
+          const Token token = batches.tokens()[static_cast<std::size_t>(t * lanes + b)];
+          REQUIRE(token == b * length + first + t);
+          REQUIRE(token < (b + 1) * length);
+          REQUIRE(batches.targets()[static_cast<std::size_t>(t * lanes + b)] == token + 1);
+          seen.insert(token);
+        }
+      }
+    } while (!batches.starts_pass());
+    REQUIRE(length - position < segment);  // no whole segment was left out
+  }
+  CHECK(static_cast<Index>(firsts.size()) == segment);
+  CHECK(static_cast<Index>(seen.size()) == lanes * length);  // what the first pass left out at its end comes later
+}
+
+TEST_CASE("Batches: the seed decides where later passes are cut, and only that") {
+  const auto data = counting(300);
+  const auto run = [&](std::uint64_t seed) {
+    Batches batches(data, 3, 8, seed);
+    std::vector<Token> all;
+    for (int n = 0; n < 60; ++n) {
+      batches.next();
+      all.push_back(batches.tokens()[0]);
+    }
+    return all;
+  };
+  const auto one = run(1), again = run(1), other = run(2);
+  CHECK(one == again);
+  CHECK(one != other);
+  CHECK(std::equal(one.begin(), one.begin() + 12, other.begin()));
+}
+
+TEST_CASE("Batches: a place brings back the same sequence") {
+  const auto data = counting(47);
+  Batches batches(data, 2, 4, 3);
+  std::vector<std::vector<Token>> segments;
+  std::vector<Batches::Place> places;
+  std::vector<bool> starts;
+  for (int n = 0; n < 25; ++n) {
+    places.push_back(batches.place());
+    starts.push_back(batches.starts_pass());
+    batches.next();
+    segments.push_back(copy(batches.tokens()));
+  }
+  CHECK(batches.place().passes >= 3);
+  for (std::size_t n = 0; n < places.size(); ++n) {
+    Batches other(data, 2, 4, 3);
+    other.set_place(places[n]);
+    for (std::size_t i = n; i < segments.size(); ++i) {
+      REQUIRE(other.starts_pass() == starts[i]);
+      other.next();
+      REQUIRE(copy(other.tokens()) == segments[i]);
+    }
+    CHECK(other.place() == batches.place());
+  }
+}
+
+TEST_CASE("Batches: too little text, and sizes out of range") {
+  const auto data = counting(20);
+  const auto message = [&](Index size, Index lanes, Index segment) {
+    return message_of<std::invalid_argument>(
+        [&] { Batches(Tokens(data).first(static_cast<std::size_t>(size)), lanes, segment, 1); });
+  };
+  CHECK_NOTHROW(Batches(Tokens(data).first(13), 3, 4, 1));
+  CHECK(message(12, 3, 4) == "the text is too short: 3 lanes of segments of 4 tokens need 13 tokens, found 12");
+  CHECK(message(0, 1, 1) == "the text is too short: 1 lanes of segments of 1 tokens need 2 tokens, found 0");
+  CHECK(message(1, 1, 1) == "the text is too short: 1 lanes of segments of 1 tokens need 2 tokens, found 1");
+  CHECK(message(20, 0, 4) == "lanes must be at least 1, found 0");
+  CHECK(message(20, 3, 0) == "the segment must be at least 1 token, found 0");
+  CHECK_THAT(message(20, Index(1) << 40, Index(1) << 40), ContainsSubstring("the text is too short"));
+}
