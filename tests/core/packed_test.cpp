@@ -1,0 +1,137 @@
+#include "fbt/core/packed.hpp"
+
+#include "catch.hpp"
+#include "fbt/core/random.hpp"
+
+#include <limits>
+#include <utility>
+#include <vector>
+
+using namespace fbt;
+
+namespace {
+
+using Exact = Matrix<long double>;
+constexpr long double infinity = std::numeric_limits<long double>::infinity();
+
+template <class M>
+Exact exact(const M& m) {
+  return m.template cast<long double>();
+}
+Exact times(const Exact& a, const Exact& b) { return a.lazyProduct(b); }
+Exact magnitude(const Exact& a) { return a.cwiseAbs(); }
+
+/// The largest error of y, in units of the rounding error that is granted to a sum of this depth.
+long double error_of(const Exact& y, const Exact& expected, const Exact& left, const Exact& right, long double epsilon) {
+  const long double granted =
+      epsilon * static_cast<long double>(left.cols() + 2) * (1 + times(magnitude(left), magnitude(right)).maxCoeff());
+  const long double error = magnitude(y - expected).maxCoeff<Eigen::PropagateNaN>() / granted;
+  return std::isfinite(error) ? error : infinity;
+}
+
+/// A matrix inside a larger one whose other entries are not numbers: reading outside shows in the result.
+template <class Scalar>
+struct Framed {
+  static constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
+  Matrix<Scalar> all;
+
+  explicit Framed(const Matrix<Scalar>& inside) : all(Matrix<Scalar>::Constant(inside.rows() + 5, inside.cols() + 2, nan)) {
+    view() = inside;
+  }
+  Out<Scalar> view() { return all.block(3, 1, all.rows() - 5, all.cols() - 2); }
+  /// Whether the frame is as it was: writing outside shows here.
+  bool intact() {
+    Matrix<Scalar> copy = all;
+    copy.block(3, 1, all.rows() - 5, all.cols() - 2).setConstant(nan);
+    return copy.array().isNaN().all();
+  }
+};
+
+template <class Scalar>
+Matrix<Scalar> random_matrix(Index rows, Index columns, Random& random) {
+  Matrix<Scalar> m(rows, columns);
+  fill_normal(m, 1, random);
+  return m;
+}
+
+/// The largest error of all products of one shape.
+template <class Scalar>
+long double worst_error(Index rows, Index depth, Index columns, Random& random, Packed<Scalar>& packed) {
+  const Matrix<Scalar> w = random_matrix<Scalar>(rows, depth, random), x = random_matrix<Scalar>(depth, columns, random);
+  const Matrix<Scalar> start = random_matrix<Scalar>(rows, columns, random);
+  const Matrix<Scalar> undefined = Matrix<Scalar>::Constant(rows, columns, Framed<Scalar>::nan);
+  const Vector<Scalar> bias = random_matrix<Scalar>(rows, 1, random);
+  Framed<Scalar> w_framed(w), w_transposed(w.transpose()), x_framed(x), x_transposed(x.transpose());
+  const Exact exact_w = exact(w), exact_x = exact(x), product = times(exact_w, exact_x);
+  const Exact added = product + exact(start), with_bias = product + exact(bias).replicate(1, columns);
+
+  long double worst = 0;
+  const auto see = [&](Framed<Scalar>& y, const Exact& expected) {
+    constexpr long double epsilon = std::numeric_limits<Scalar>::epsilon();
+    worst = std::max(worst, y.intact() ? error_of(exact(y.view()), expected, exact_w, exact_x, epsilon) : infinity);
+  };
+  for (const bool transposed : {false, true}) {
+    transposed ? packed.pack_transposed(w_transposed.view()) : packed.pack(w_framed.view());
+    if (packed.rows() != rows || packed.depth() != depth) return infinity;
+    Framed<Scalar> plain(undefined), biased(undefined), sum(start), sum_transposed(start);
+    packed.multiply(x_framed.view(), plain.view());
+    packed.multiply(x_framed.view(), bias, biased.view());
+    packed.multiply(x_framed.view(), sum.view(), Start::add);
+    packed.add_transposed(x_transposed.view(), sum_transposed.view());
+    see(plain, product);
+    see(biased, with_bias);
+    see(sum, added);
+    see(sum_transposed, added);
+  }
+  return worst;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("Packed: products of all small shapes", "", float, double, long double) {
+  Random random(1);
+  Packed<TestType> packed;  // packed again and again: nothing of an earlier matrix may remain
+  long double worst = 0;
+  const Index last = std::is_same_v<TestType, long double> ? 20 : 70;
+  for (Index size = 1; size <= last; ++size) {
+    for (const Index a : {1, 7, 33}) {
+      for (const Index b : {1, 5, 16}) {
+        worst = std::max(worst, worst_error<TestType>(size, a, b, random, packed));
+        worst = std::max(worst, worst_error<TestType>(a, size, b, random, packed));
+        worst = std::max(worst, worst_error<TestType>(a, b, size, random, packed));
+      }
+    }
+  }
+  worst = std::max(worst, worst_error<TestType>(193, 130, 37, random, packed));
+  CHECK(worst < 1);
+}
+
+TEMPLATE_TEST_CASE("Packed: empty shapes", "", float, double, long double) {
+  using M = Matrix<TestType>;
+  Packed<TestType> packed;
+  CHECK(packed.rows() == 0);
+  packed.pack(M(3, 0));
+  M y = M::Constant(3, 2, 7);
+  packed.multiply(M(0, 2), y);
+  CHECK(y == M(M::Zero(3, 2)));
+  packed.multiply(M(0, 2), Vector<TestType>::Constant(3, 5), y);
+  CHECK(y == M(M::Constant(3, 2, 5)));
+  packed.pack(M::Ones(3, 2));
+  M none(3, 0);
+  packed.multiply(M(2, 0), none);
+}
+
+TEMPLATE_TEST_CASE("add_outer: adds the product of all columns", "", float, double, long double) {
+  Random random(1);
+  const Index columns = GENERATE(1, 255, 256, 257, 600);  // pieces of 256
+  Packed<TestType> scratch;
+  for (const auto& [rows, inputs] : std::vector<std::pair<Index, Index>>{{1, 1}, {7, 50}, {50, 7}, {40, 33}}) {
+    Framed<TestType> a(random_matrix<TestType>(rows, columns, random)), b(random_matrix<TestType>(inputs, columns, random));
+    Framed<TestType> sum(random_matrix<TestType>(rows, inputs, random));
+    const Exact left = exact(a.view()), right = exact(b.view()).transpose(),
+                expected = exact(sum.view()) + times(left, right);
+    add_outer<TestType>(a.view(), b.view(), sum.view(), scratch);
+    CHECK(error_of(exact(sum.view()), expected, left, right, std::numeric_limits<TestType>::epsilon()) < 1);
+    CHECK(sum.intact());
+  }
+}
