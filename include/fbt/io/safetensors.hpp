@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -273,6 +274,8 @@ class TensorFile {
     const std::string_view text = std::string_view(content).substr(8, length);
     const std::string_view data = std::string_view(content).substr(8 + length);
     ensure(text.starts_with('{'), "{}: expected a safetensors header that starts with {{, found something else", name_);
+    ensure(text.find('\0') == text.npos, "{}: expected a JSON object in UTF-8 as header, found a zero byte in it",
+           name_);  // the parser would take it for the end
     Header header(name_);
     nlohmann::json::sax_parse(text.begin(), text.end(), &header);
     metadata_ = std::move(header.metadata);
@@ -363,11 +366,18 @@ class TensorWriter {
     add(std::move(name), dtype_of<T>(), {values.size()},
         {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
   }
+  /// Copies row-major data. Throws std::invalid_argument unless there are as many bytes as the shape holds.
   void add(std::string name, Dtype dtype, std::vector<std::uint64_t> shape, std::string_view bytes) {
+    std::uint64_t expected = dtype_info(dtype).size;
+    for (const std::uint64_t n : shape)
+      check(!__builtin_mul_overflow(expected, n, &expected), "tensor {}: the shape {} is too large", name, shape_text(shape));
+    check(bytes.size() == expected, "tensor {}: expected {} bytes for {} of shape {}, found {}", name, expected,
+          dtype_info(dtype).name, shape_text(shape), bytes.size());
     tensors_.push_back({std::move(name), dtype, std::move(shape), std::string(bytes)});
   }
 
-  /// Throws std::runtime_error when the file cannot be written; an old one is then left as it was.
+  /// Throws std::runtime_error when the file cannot be written; an old one is then left as it was. Throws
+  /// std::invalid_argument when a name comes twice, or when a name or the metadata is not UTF-8.
   void write(const std::filesystem::path& path) const {
     // sorted by falling alignment, so that a reader may map the data; an ordered object keeps that order
     std::vector<const Tensor*> order;
@@ -377,15 +387,21 @@ class TensorWriter {
     nlohmann::ordered_json header = nlohmann::ordered_json::object();
     if (!metadata.empty()) header["__metadata__"] = metadata;
     std::uint64_t position = 0;
+    std::set<std::string_view> names{"__metadata__"};
     for (const Tensor* tensor : order) {
-      check(!header.contains(tensor->name), "{}: expected every name once, found tensor {} twice", path.string(),
+      check(names.insert(tensor->name).second, "{}: expected every name once, found tensor {} twice", path.string(),
             tensor->name);
       header[tensor->name] = {{"dtype", dtype_info(tensor->dtype).name},
                               {"shape", tensor->shape},
                               {"data_offsets", {position, position + tensor->bytes.size()}}};
       position += tensor->bytes.size();
     }
-    std::string text = header.dump();
+    std::string text;
+    try {
+      text = header.dump();
+    } catch (const nlohmann::json::exception&) {
+      check(false, "{}: expected names and metadata in UTF-8, found other bytes", path.string());
+    }
     text.resize((text.size() + 7) / 8 * 8, ' ');
     const std::uint64_t length = text.size();
     ensure(length <= TensorFile::largest_header, "{}: expected a header of at most {} bytes, found {}", path.string(),
