@@ -1,0 +1,68 @@
+// `generate`: continues a text.
+#pragma once
+
+#include "language_model/flags.hpp"
+#include "language_model/model_file.hpp"
+#include "text_file.hpp"
+
+#include "fbt/generation/generate.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace example {
+
+struct GenerateFlags {
+  std::string model, prompt, prompt_file;
+  std::vector<std::string> stop;
+  fbt::GenerationOptions options;
+};
+
+inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
+  auto& sampling = flags.options.sampling;
+  add_flag(command, "model", flags.model, "model file that train wrote")->required();
+  auto* const prompt = add_flag(command, "prompt", flags.prompt, "text to continue; none: begin with a new line");
+  add_flag(command, "prompt-file", flags.prompt_file, "file with the text to continue")->excludes(prompt);
+  add_flag(command, "length", flags.options.length, "the most tokens to write");
+  add_flag(command, "temperature", sampling.temperature, "divides the logits; 0: always the most likely token");
+  add_flag(command, "top-k", sampling.top_k, "keep so many of the most likely tokens; 0: all");
+  add_flag(command, "top-p", sampling.top_p, "keep the most likely tokens that together reach this probability; 1: all");
+  add_flag(command, "min-p", sampling.min_p, "keep tokens at least so many times as likely as the most likely; 0: all");
+  add_flag(command, "repetition-penalty", sampling.repetition_penalty, "makes recent tokens less likely; 1: none");
+  add_flag(command, "repetition-window", sampling.repetition_window, "how many tokens are recent");
+  add_flag(command, "seed", sampling.seed, "of the draws: the same seed writes the same text");
+  command.add_option("--stop", flags.stop, "text to end before; may be given several times")->allow_extra_args(false);
+}
+
+namespace detail {
+
+inline void write_text(std::string_view text) {
+  fbt::ensure(std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0,
+              "cannot write the text to the standard output: {}", std::strerror(errno));
+}
+
+}  // namespace detail
+
+/// Writes the prompt and its continuation to the standard output, token by token.
+inline void generate(GenerateFlags flags) {
+  const auto [model, vocabulary] = load_text_model(flags.model);
+  const std::string prompt = flags.prompt_file.empty() ? flags.prompt : read_text_file(flags.prompt_file);
+  std::vector<fbt::Token> tokens = vocabulary.encode(prompt, flags.prompt_file.empty() ? "the prompt" : flags.prompt_file);
+  if (tokens.empty()) tokens = vocabulary.contains("\n") ? vocabulary.encode("\n", "") : std::vector<fbt::Token>{0};
+  for (const std::string& stop : flags.stop) flags.options.stop.push_back(vocabulary.encode(stop, "--stop"));
+
+  StreamDecoder decoder(vocabulary);
+  flags.options.validate();
+  detail::write_text(prompt);
+  fbt::generate(model, tokens, flags.options, [&](fbt::Token token) {
+    detail::write_text(decoder.add(token));
+    return true;
+  });
+  detail::write_text(decoder.finish() + "\n");
+}
+
+}  // namespace example

@@ -1,0 +1,29 @@
+// A model of text: a FeedbackTransformer and the vocabulary it reads and writes, in one file.
+#pragma once
+
+#include "vocabulary.hpp"
+
+#include "fbt/io/checkpoint.hpp"
+#include "fbt/models/feedback_transformer.hpp"
+
+#include <filesystem>
+
+namespace example {
+
+using Model = fbt::FeedbackTransformer<float>;
+
+struct TextModel {
+  Model model;
+  Vocabulary vocabulary;
+};
+
+/// Throws std::runtime_error that says what is wrong with the file.
+inline TextModel load_text_model(const std::filesystem::path& path) {
+  auto [model, metadata] = fbt::load_model<float>(path);
+  Vocabulary vocabulary = Vocabulary::read(metadata, path.string());
+  fbt::ensure(vocabulary.size() == model.config().vocabulary, "{}: expected a vocabulary of {} tokens, found {}",
+              path.string(), model.config().vocabulary, vocabulary.size());
+  return {std::move(model), std::move(vocabulary)};
+}
+
+}  // namespace example

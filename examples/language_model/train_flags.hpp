@@ -1,0 +1,121 @@
+// The flags of `train`, in one list: it makes the command line, is stored with the training, and is compared when a training
+// is resumed.
+#pragma once
+
+#include "language_model/flags.hpp"
+#include "vocabulary.hpp"
+
+#include "fbt/models/config.hpp"
+#include "fbt/training/trainer.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <thread>
+
+namespace example {
+
+struct TrainFlags {
+  std::string data, out;
+  bool resume = false;
+  TokenKind vocabulary = TokenKind::character;
+  fbt::Config config;
+  fbt::TrainerOptions trainer;
+  double validation_fraction = 0.1;
+  fbt::Index evaluate_every = 0;
+  // the limits of this run; 0: not given
+  fbt::Index updates = 0;
+  double seconds = 0;
+
+  TrainFlags() { trainer.threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency()); }
+};
+
+/// Whether a flag may have another value when a training goes on.
+enum class OnResume { keep, may_change };
+
+/// Calls f(name, field, on_resume, help) for every flag that is a property of the training.
+template <class F, class Flags>
+void visit_flags(F&& f, Flags& flags) {
+  auto& config = flags.config;
+  auto& trainer = flags.trainer;
+  using enum OnResume;
+  f("vocabulary", flags.vocabulary, keep, "what a token is");
+  f("width", config.width, keep, "size of a layer's output and of a memory vector");
+  f("layers", config.layers, keep, "number of layers");
+  f("heads", config.heads, keep, "attention heads per layer");
+  f("head-size", config.head_size, keep, "size of a head; 0: width / heads");
+  f("feed-forward", config.feed_forward, keep, "hidden units of the feed-forward part; 0: 4 * width");
+  f("activation", config.activation, keep, "of the hidden units");
+  f("window", config.window, keep, "how many past tokens a token sees");
+  f("dropout", config.dropout, keep, "rate, at least 0 and below 1");
+  f("segment", trainer.segment, keep, "tokens of a lane between two updates");
+  f("lanes", trainer.lanes, keep, "places of the text that are read side by side");
+  f("shards", trainer.shards, keep, "groups of lanes; at most one thread per group; part of the result, unlike threads");
+  f("seed", trainer.seed, keep, "of the initial parameters, dropout and the cuts of the text");
+  f("validation-fraction", flags.validation_fraction, keep, "share of the text, at its end, that is held out; 0: none");
+  f("learning-rate", trainer.schedule.peak, may_change, "peak of the schedule");
+  f("warmup", trainer.schedule.warmup, may_change, "updates until the learning rate has its peak");
+  f("weight-decay", trainer.adam.weight_decay, may_change, "of matrices, per update and unit of the learning rate");
+  f("clip", trainer.clip, may_change, "largest norm of the gradient; 0: no limit");
+  f("evaluate-every", flags.evaluate_every, may_change, "updates between evaluations; 0: about five over the run");
+}
+
+inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
+  add_flag(command, "data", flags.data, "text file to learn from")->required();
+  add_flag(command, "out", flags.out, "folder to write to")->required();
+  command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were");
+  add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
+  add_flag(command, "seconds", flags.seconds, "end after so many seconds in all, evaluations included; 0: no limit")
+      ->default_str("60, without --updates");
+  add_flag(command, "threads", flags.trainer.threads, "to work on");
+  visit_flags([&](const char* name, auto& value, OnResume, const char* help) { add_flag(command, name, value, help); },
+              flags);
+}
+
+namespace detail {
+
+/// A flag's value as JSON.
+template <class T>
+auto plain(const T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    return std::string(name_of(value));
+  } else {
+    return value;
+  }
+}
+
+}  // namespace detail
+
+inline nlohmann::ordered_json write_flags(const TrainFlags& flags) {
+  nlohmann::ordered_json json;
+  visit_flags([&](const char* name, const auto& value, OnResume, const char*) { json[name] = detail::plain(value); }, flags);
+  return json;
+}
+
+/// Sets the flags that were not given to what is stored with a training. Throws std::invalid_argument when one that was given
+/// contradicts it; name is for messages.
+inline void merge_flags(TrainFlags& flags, const nlohmann::ordered_json& stored, const CLI::App& command,
+                        std::string_view name) {
+  visit_flags(
+      [&]<class T>(const char* flag, T& value, OnResume on_resume, const char*) {
+        const auto text = stored.at(flag).get<decltype(detail::plain(value))>();
+        T old;
+        if constexpr (std::is_enum_v<T>) {
+          old = from_name<T>(text, fmt::format("{}: {}", name, flag));
+        } else {
+          old = text;
+        }
+        if (command.count(fmt::format("--{}", flag)) == 0) {
+          value = old;
+        } else if (on_resume == OnResume::keep) {
+          fbt::check(value == old,
+                     "--{}: {} was begun with {}, found {}; leave the flag out, or choose another --out folder", flag, name,
+                     detail::plain(old), detail::plain(value));
+        }
+      },
+      flags);
+}
+
+}  // namespace example

@@ -1,0 +1,175 @@
+// Vocabulary: text to tokens and back. A token is a character (a Unicode code point of a text in UTF-8) or a byte.
+#pragma once
+
+#include "names.hpp"
+
+#include "fbt/core/check.hpp"
+#include "fbt/core/types.hpp"
+#include "fbt/io/safetensors.hpp"
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace example {
+
+enum class TokenKind { character, byte };
+
+}  // namespace example
+
+template <>
+struct fbt::Names<example::TokenKind> {
+  static constexpr std::array<std::pair<std::string_view, example::TokenKind>, 2> list{
+      {{"character", example::TokenKind::character}, {"byte", example::TokenKind::byte}}};
+};
+
+namespace example {
+
+/// What a text in UTF-8 begins with. Overlong forms, surrogates and code points above U+10FFFF are invalid (RFC 3629).
+struct Utf8 {
+  enum class Status { complete, incomplete, invalid } status;
+  std::size_t size = 0;  ///< bytes of the character; of an invalid sequence, the bytes to skip
+  char32_t code_point = 0;
+};
+
+/// Reads the first character of a text that is not empty.
+inline Utf8 read_utf8(std::string_view text) {
+  using enum Utf8::Status;
+  const auto lead = static_cast<unsigned char>(text[0]);
+  if (lead < 0x80) return {complete, 1, lead};
+  const std::size_t size = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+  if (size == 0) return {invalid, 1};
+  char32_t code_point = lead & (0x7fu >> size);
+  for (std::size_t i = 1; i < size; ++i) {
+    if (i == text.size()) return {incomplete, i};
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // the second byte tells overlong forms, surrogates and too large code points
+    const unsigned least = i > 1 ? 0x80 : lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    const unsigned most = i > 1 ? 0xbf : lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    if (byte < least || byte > most) return {invalid, i};
+    code_point = code_point << 6 | (byte & 0x3fu);
+  }
+  return {complete, size, code_point};
+}
+
+class Vocabulary {
+ public:
+  /// The characters that occur in a text, in the order of their code points, or all 256 bytes. Throws std::runtime_error when
+  /// characters are wanted and the text is not UTF-8; name is for messages.
+  Vocabulary(TokenKind kind, std::string_view text, std::string_view name) : kind_(kind) {
+    if (kind == TokenKind::byte) {
+      for (int byte = 0; byte < 256; ++byte) pieces_.emplace_back(1, static_cast<char>(byte));
+    } else {
+      split(text, name, [&](std::string_view piece) {
+        if (index_.try_emplace(std::string(piece)).second) pieces_.emplace_back(piece);
+      });
+      std::sort(pieces_.begin(), pieces_.end());  // bytes of UTF-8 sort as their code points do
+    }
+    for (std::size_t i = 0; i < pieces_.size(); ++i) index_[pieces_[i]] = static_cast<fbt::Token>(i);
+  }
+
+  TokenKind kind() const { return kind_; }
+  fbt::Index size() const { return static_cast<fbt::Index>(pieces_.size()); }
+
+  /// The bytes of a token.
+  const std::string& text(fbt::Token token) const { return pieces_.at(static_cast<std::size_t>(token)); }
+
+  bool contains(std::string_view piece) const { return index_.contains(std::string(piece)); }
+
+  /// Throws std::runtime_error that lists the characters outside the vocabulary, or when the text is not UTF-8 as it should.
+  std::vector<fbt::Token> encode(std::string_view text, std::string_view name) const {
+    std::vector<fbt::Token> tokens;
+    std::vector<std::string> unknown;
+    tokens.reserve(text.size());
+    split(text, name, [&](std::string_view piece) {
+      if (const auto found = index_.find(std::string(piece)); found != index_.end()) {
+        tokens.push_back(found->second);
+      } else if (const std::string shown = describe(piece);
+                 std::find(unknown.begin(), unknown.end(), shown) == unknown.end()) {
+        unknown.push_back(shown);
+      }
+    });
+    constexpr std::size_t most = 10;
+    const std::size_t count = unknown.size();
+    unknown.resize(std::min(count, most));
+    fbt::ensure(count == 0, "{}: expected only characters of the model's vocabulary of {}, found {}{}", name, size(),
+                fmt::join(unknown, ", "), count > most ? fmt::format(" and {} more", count - most) : "");
+    return tokens;
+  }
+
+  /// What a checkpoint keeps of a vocabulary.
+  fbt::Metadata metadata() const {
+    return {{"vocabulary.kind", std::string(name_of(kind_))},
+            {"vocabulary", kind_ == TokenKind::byte ? "" : fmt::format("{}", fmt::join(pieces_, ""))}};
+  }
+
+  /// The vocabulary in a checkpoint's metadata. Throws when there is none; name is for messages.
+  static Vocabulary read(const fbt::Metadata& metadata, std::string_view name) {
+    const auto kind = metadata.find("vocabulary.kind"), characters = metadata.find("vocabulary");
+    fbt::ensure(kind != metadata.end() && characters != metadata.end(),
+                "{}: expected a model of text, found no vocabulary in its __metadata__", name);
+    return Vocabulary(from_name<TokenKind>(kind->second, fmt::format("{}: vocabulary", name)), characters->second, name);
+  }
+
+ private:
+  /// Calls f for every character or byte of a text.
+  template <class F>
+  void split(std::string_view text, std::string_view name, F&& f) const {
+    for (std::size_t at = 0; at < text.size();) {
+      std::size_t size = 1;
+      if (kind_ == TokenKind::character) {
+        const Utf8 character = read_utf8(text.substr(at));
+        fbt::ensure(character.status == Utf8::Status::complete,
+                    "{}: expected text in UTF-8, found the byte 0x{:02x} of no valid character at offset {}", name,
+                    static_cast<unsigned char>(text[at]), at);
+        size = character.size;
+      }
+      f(text.substr(at, size));
+      at += size;
+    }
+  }
+
+  static std::string describe(std::string_view piece) {
+    const auto code_point = static_cast<std::uint32_t>(read_utf8(piece).code_point);
+    if (code_point < 0x20 || (code_point >= 0x7f && code_point < 0xa0)) return fmt::format("U+{:04X}", code_point);
+    return fmt::format("'{}' (U+{:04X})", piece, code_point);
+  }
+
+  TokenKind kind_;
+  std::vector<std::string> pieces_;
+  std::unordered_map<std::string, fbt::Token> index_;
+};
+
+/// Turns tokens to text as they come, whole characters at a time, whatever a token is. Bytes that belong to no character
+/// become U+FFFD.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
+
+  /// The characters that this token completes.
+  std::string add(fbt::Token token) {
+    pending_ += vocabulary_.text(token);
+    std::string out;
+    while (!pending_.empty()) {
+      const Utf8 character = read_utf8(pending_);
+      if (character.status == Utf8::Status::incomplete) break;
+      out += character.status == Utf8::Status::complete ? pending_.substr(0, character.size) : replacement;
+      pending_.erase(0, character.size);
+    }
+    return out;
+  }
+
+  /// What stands for a character that the last token left incomplete.
+  std::string finish() { return std::exchange(pending_, "").empty() ? "" : replacement; }
+
+ private:
+  static constexpr const char* replacement = "\xef\xbf\xbd";
+  const Vocabulary& vocabulary_;
+  std::string pending_;
+};
+
+}  // namespace example
