@@ -131,6 +131,22 @@ TEST_CASE("Memory: nothing moves while there is room") {
   CHECK(memory.slots[1].capacity == capacity);
 }
 
+TEST_CASE("Memory: move_to_front renumbers the visible slots from 0") {
+  Memory<double> memory = make_memory(3);
+  memory.reserve(5);
+  memory.move_to_front();
+  CHECK(memory.end == 0);
+  write_steps(memory, 0, 2);
+  memory.move_to_front();
+  CHECK(holds_last(memory, 2, 2));
+  CHECK(memory.end == 2);
+  write_steps(memory, 2, 3);
+  memory.move_to_front();
+  CHECK(holds_last(memory, 5, 3));
+  CHECK(memory.end == 3);
+  CHECK(memory.window().begin == 0);
+}
+
 TEST_CASE("KeyValue: gradients") {
   Random random(1);
   const bool norm = GENERATE(true, false), value_bias = GENERATE(true, false);
@@ -145,18 +161,18 @@ TEST_CASE("KeyValue: gradients") {
     double sum = 0;
     layer.prepare(trace, shape);
     for (Index t = 0; t < shape.steps; ++t) {
-      trace.k.setConstant(std::numeric_limits<double>::quiet_NaN());
-      trace.v = trace.k;
+      trace.k(t).setConstant(std::numeric_limits<double>::quiet_NaN());
+      trace.v(t).setConstant(std::numeric_limits<double>::quiet_NaN());
       layer.forward(block(m, t, B), trace, t);
-      sum += trace.k.cwiseProduct(block(dk, t, B)).sum() + trace.v.cwiseProduct(block(dv, t, B)).sum();
+      sum += trace.k(t).cwiseProduct(block(dk, t, B)).sum() + trace.v(t).cwiseProduct(block(dv, t, B)).sum();
     }
     return sum;
   };
   loss();
   Matrix<double> dm = Matrix<double>::Constant(4, shape.columns(), std::numeric_limits<double>::quiet_NaN());
   for (Index t = shape.steps - 1; t >= 0; --t) {
-    trace.k = block(dk, t, B);
-    trace.v = block(dv, t, B);
+    trace.k(t) = block(dk, t, B);
+    trace.v(t) = block(dv, t, B);
     layer.backward(trace, t, block(dm, t, B));
   }
   KeyValue<double> grad = ones_like(layer);
@@ -190,6 +206,6 @@ TEST_CASE("KeyValue: by hand") {
     k << 2, 6;
     v << 103, 201;
   }
-  CHECK(trace.k == k);
-  CHECK(trace.v == v);
+  CHECK(trace.k(0) == k);
+  CHECK(trace.v(0) == v);
 }

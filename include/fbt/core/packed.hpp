@@ -66,33 +66,26 @@ template <int R, int C, class Scalar>
   const Index last = rows - (R - 1) * width;  // rows in the last vector
   unroll<C>([&](auto c) {
     unroll<R - 1>([&](auto r) { finish(c, r, load_all, store_all); });
-    finish(c, std::integral_constant<int, R - 1>{}, [&](const Scalar* p) { return load_part(p, last); },
-           [&](Scalar* p, V v) { store_part(p, v, last); });
+    finish(
+        c, std::integral_constant<int, R - 1>{}, [&](const Scalar* p) { return load_part(p, last); },
+        [&](Scalar* p, V v) { store_part(p, v, last); });
   });
 }
 
 template <int R, class Scalar>
 void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y, Index y_stride, Index rows,
                    const Scalar* bias, Start start) {
-  Index c = 0;
-  for (; c + tile_columns <= columns; c += tile_columns) {
-    tile<R, tile_columns>(panel, depth, x, y, y_stride, rows, bias, start);
-    x.data += tile_columns * x.column_stride;
-    y += tile_columns * y_stride;
-  }
-  const auto rest = [&]<int C>(std::integral_constant<int, C>) {
-    tile<R, C>(panel, depth, x, y, y_stride, rows, bias, start);
+  const auto tiles = [&]<int C>(std::integral_constant<int, C>) {
+    for (; columns >= C; columns -= C) {
+      tile<R, C>(panel, depth, x, y, y_stride, rows, bias, start);
+      x.data += C * x.column_stride;
+      y += C * y_stride;
+    }
   };
-  switch (columns - c) {
-    case 1: return rest(std::integral_constant<int, 1>{});
-    case 2: return rest(std::integral_constant<int, 2>{});
-    case 3: return rest(std::integral_constant<int, 3>{});
-    case 4: return rest(std::integral_constant<int, 4>{});
-    case 5: return rest(std::integral_constant<int, 5>{});
-    case 6: return rest(std::integral_constant<int, 6>{});
-    case 7: return rest(std::integral_constant<int, 7>{});
-    default: return;
-  }
+  tiles(std::integral_constant<int, tile_columns>{});
+  tiles(std::integral_constant<int, 4>{});
+  tiles(std::integral_constant<int, 2>{});
+  tiles(std::integral_constant<int, 1>{});
 }
 
 }  // namespace detail
@@ -147,8 +140,9 @@ class Packed {
         const Scalar* const from = w + first * row_stride;
         if (row_stride == 1) {
           for (Index k = 0; k < depth; ++k) {
-            std::copy_n(from + k * column_stride, used, to + k * padded);
-            std::fill_n(to + k * padded + used, padded - used, Scalar(0));
+            detail::for_each_vector<Scalar>(used, [&](Index i, auto&& load_rows, auto&&) {
+              detail::store(to + k * padded + i, load_rows(from + k * column_stride + i));
+            });
           }
         } else {  // 16 columns at a time, so that the strided stores stay in the cache
           for (Index k0 = 0; k0 < depth; k0 += 16) {

@@ -21,18 +21,6 @@ inline std::uint64_t mix_seed(std::uint64_t seed) {
 /// The seed of the given child of a seed.
 inline std::uint64_t mix_seed(std::uint64_t seed, std::uint64_t child) { return mix_seed(mix_seed(seed) ^ child); }
 
-/// What a Trace is prepared for: T steps of B lanes, to be differentiated (train) or not (evaluate: no dropout).
-struct Shape {
-  Index steps = 1;
-  Index lanes = 1;
-  bool train = false;
-  std::uint64_t seed = 0;  ///< of the dropout masks; every layer of a model derives its own from it
-
-  Index columns() const { return steps * lanes; }
-  /// The same segment with the seed of the given child.
-  Shape child(std::uint64_t number) const { return {steps, lanes, train, mix_seed(seed, number)}; }
-};
-
 class Random {
  public:
   using State = std::array<std::uint64_t, 4>;

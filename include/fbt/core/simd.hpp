@@ -54,7 +54,9 @@ using SimdOf = typename Simd<Scalar>::type;
 /// Calls f with the constants 0 .. N - 1, so that arrays indexed by them can live in registers.
 template <int N, class F>
 [[gnu::always_inline]] inline void unroll(F&& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { (f(std::integral_constant<int, i>{}), ...); }
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, i>{}), ...);
+  }
   (std::make_integer_sequence<int, N>{});
 }
 
@@ -104,10 +106,12 @@ template <class Scalar, class F>
   constexpr Index width = simd_width<Scalar>;
   Index i = 0;
   for (; i + width <= n; i += width)
-    f(i, [](const Scalar* p) { return load(p); }, [](Scalar* p, SimdOf<Scalar> v) { store(p, v); });
+    f(
+        i, [](const Scalar* p) { return load(p); }, [](Scalar* p, SimdOf<Scalar> v) { store(p, v); });
   if (const Index rest = n - i; rest > 0)
-    f(i, [rest](const Scalar* p) { return load_part(p, rest); },
-      [rest](Scalar* p, SimdOf<Scalar> v) { store_part(p, v, rest); });
+    f(
+        i, [rest](const Scalar* p) { return load_part(p, rest); },
+        [rest](Scalar* p, SimdOf<Scalar> v) { store_part(p, v, rest); });
 }
 
 /// The sums of the N = simd_width vectors v[0] .. v[N - 1], as the entries of one vector. Destroys v.
@@ -133,7 +137,9 @@ template <class Scalar>
 template <class Scalar, class Op>
 [[gnu::always_inline]] inline Scalar reduce(SimdOf<Scalar> v, Op&& op) {
   const auto fold = [&]<int s, int... i>(std::integral_constant<int, s>, std::integer_sequence<int, i...>)
-      __attribute__((always_inline)) { v = op(v, __builtin_shufflevector(v, v, (i ^ s)...)); };
+      __attribute__((always_inline)) {
+    v = op(v, __builtin_shufflevector(v, v, (i ^ s)...));
+  };
   unroll<8>([&](auto round) __attribute__((always_inline)) {
     constexpr int s = 1 << round;
     if constexpr (s < simd_width<Scalar>)
@@ -157,7 +163,8 @@ template <class Scalar>
   using T = Simd<Scalar>;
   using V = SimdOf<Scalar>;
   using I = typename T::integers;
-  constexpr Scalar shift = Scalar(3) * Scalar(std::uint64_t{1} << (T::mantissa_bits - 1));  // adding it rounds to a whole number
+  constexpr Scalar shift =
+      Scalar(3) * Scalar(std::uint64_t{1} << (T::mantissa_bits - 1));  // adding it rounds to a whole number
   constexpr Scalar log2_high = std::is_same_v<Scalar, float> ? Scalar(0x1.62ep-1) : Scalar(0x1.62e42feep-1);
   constexpr Scalar log2_low = std::is_same_v<Scalar, float> ? Scalar(0x1.0bfbe8e7bcd5ep-15) : Scalar(0x1.a39ef35793c76p-33);
   const V lowest = V{} + T::exp_lowest;

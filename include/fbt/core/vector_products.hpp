@@ -39,8 +39,7 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
     if (const Index rest = m - i; rest > 0) {
       V sum[2] = {load_part(y + i, rest), V{}};
       Index j = 0;
-      for (; j + 2 <= n; j += 2)
-        unroll<2>([&](auto k) { sum[k] += load_part(a + i + (j + k) * stride, rest) * x[j + k]; });
+      for (; j + 2 <= n; j += 2) unroll<2>([&](auto k) { sum[k] += load_part(a + i + (j + k) * stride, rest) * x[j + k]; });
       if (j < n) sum[0] += load_part(a + i + j * stride, rest) * x[j];
       store_part(y + i, sum[0] + sum[1], rest);
     }
@@ -141,9 +140,8 @@ void scaled_softmax(Scalar* x, Index n, Scalar scale) {
       total += load_part(x + whole, rest);
     }
     const Scalar factor = 1 / sum<Scalar>(total);
-    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&& store_some) {
-      store_some(x + i, load_some(x + i) * factor);
-    });
+    for_each_vector<Scalar>(
+        n, [&](Index i, auto&& load_some, auto&& store_some) { store_some(x + i, load_some(x + i) * factor); });
   } else {
     Eigen::Map<Vector<Scalar>> column(x, n);
     column *= scale;

@@ -370,7 +370,8 @@ class TensorWriter {
   void add(std::string name, Dtype dtype, std::vector<std::uint64_t> shape, std::string_view bytes) {
     std::uint64_t expected = dtype_info(dtype).size;
     for (const std::uint64_t n : shape)
-      check(!__builtin_mul_overflow(expected, n, &expected), "tensor {}: the shape {} is too large", name, shape_text(shape));
+      check(!__builtin_mul_overflow(expected, n, &expected), "tensor {}: the shape {} is too large", name,
+            shape_text(shape));
     check(bytes.size() == expected, "tensor {}: expected {} bytes for {} of shape {}, found {}", name, expected,
           dtype_info(dtype).name, shape_text(shape), bytes.size());
     tensors_.push_back({std::move(name), dtype, std::move(shape), std::string(bytes)});

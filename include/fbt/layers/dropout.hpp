@@ -4,6 +4,7 @@
 #pragma once
 
 #include "fbt/core/random.hpp"
+#include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
 
 #include <cmath>

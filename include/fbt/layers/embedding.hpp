@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fbt/core/random.hpp"
+#include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fbt/core/math.hpp"
+#include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 

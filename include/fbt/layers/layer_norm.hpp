@@ -2,6 +2,7 @@
 // (Ba, Kiros, Hinton, 2016). Follows the contract of linear.hpp.
 #pragma once
 
+#include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 

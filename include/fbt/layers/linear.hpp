@@ -18,6 +18,7 @@
 
 #include "fbt/core/packed.hpp"
 #include "fbt/core/random.hpp"
+#include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 

@@ -121,8 +121,10 @@ struct KeyValue {
   struct Trace {
     typename LayerNorm<Scalar>::Trace norm;
     typename Linear<Scalar>::Trace key, value;
-    Matrix<Scalar> k, v;    // (H*e, B)
     Matrix<Scalar> dn, dx;  // (d, B)
+
+    auto k(Index t) { return key.delta(t); }  // (H*e, B): the key, until its gradient takes its place
+    auto v(Index t) { return value.delta(t); }
   };
 
   KeyValue() = default;
@@ -135,13 +137,11 @@ struct KeyValue {
     if (norm) norm->prepare(trace.norm, shape);
     key.prepare(trace.key, shape);
     value.prepare(trace.value, shape);
-    trace.k.resize(key.outputs(), shape.lanes);
-    trace.v.resize(key.outputs(), shape.lanes);
     trace.dn.resize(key.inputs(), shape.lanes);
     trace.dx.resize(key.inputs(), shape.lanes);
   }
 
-  /// Leaves key and value of the memory vectors m (d, B) in trace.k and trace.v.
+  /// Leaves key and value of the memory vectors m (d, B) in trace.k(t) and trace.v(t).
   void forward(const In<Scalar>& m, Trace& trace, Index t) const {
     auto n = trace.key.input(t);
     if (norm) {
@@ -149,15 +149,15 @@ struct KeyValue {
     } else {
       n = m;
     }
-    key.forward(n, trace.key, t, trace.k);
-    value.forward(n, trace.value, t, trace.v);
+    key.forward(n, trace.key, t, trace.k(t));
+    value.forward(n, trace.value, t, trace.v(t));
   }
 
-  /// From dk in trace.k and dv in trace.v to dm (d, B).
+  /// From dk in trace.k(t) and dv in trace.v(t) to dm (d, B).
   void backward(Trace& trace, Index t, Out<Scalar> dm) const {
     // k = W_k n,  v = W_v n + b  =>  dn = W_k^T dk + W_v^T dv
-    key.backward(trace.k, trace.key, t, trace.dn);
-    value.backward(trace.v, trace.value, t, trace.dx);
+    key.backward(trace.k(t), trace.key, t, trace.dn);
+    value.backward(trace.v(t), trace.value, t, trace.dx);
     trace.dn += trace.dx;
     if (norm) {
       norm->backward(trace.dn, trace.norm, t, dm);

@@ -93,8 +93,9 @@ struct Block {
     } else {
       norm2.backward(dy, trace.norm2, t, dg);
     }
-    dropout.backward(dg, trace.feed_forward_dropout, t, branch);
-    feed_forward.backward(branch, trace.feed_forward, t, trace.sum);
+    auto dhidden = trace.feed_forward.second.delta(t);
+    dropout.backward(dg, trace.feed_forward_dropout, t, dhidden);
+    feed_forward.backward(dhidden, trace.feed_forward, t, trace.sum);
     if (pre_norm) {  // branch = feed_forward(norm2(g))
       norm2.backward(trace.sum, trace.norm2, t, branch);
       dg += branch;
@@ -106,8 +107,9 @@ struct Block {
       dx = dg;
       return;
     }
-    dropout.backward(dg, trace.attention_dropout, t, branch);
-    attention.backward(branch, memory, dmemory, window, position, trace.attention, t, trace.sum);
+    auto dattended = trace.attention.output.delta(t);
+    dropout.backward(dg, trace.attention_dropout, t, dattended);
+    attention.backward(dattended, memory, dmemory, window, position, trace.attention, t, trace.sum);
     if (pre_norm) {  // g = x + attention(norm1(x))
       norm1.backward(trace.sum, trace.norm1, t, dx);
       dx += dg;

@@ -141,7 +141,7 @@ class FeedbackTransformer {
       auto dm = trace.mix.delta(t);
       for (std::size_t i = 0; i < key_values.size(); ++i) {
         auto& kv = trace.key_values[i];
-        trace.dslots[i].read(slot, kv.k, kv.v);
+        trace.dslots[i].read(slot, kv.k(t), kv.v(t));
         if (i == 0) {
           key_values[i].backward(kv, t, dm);
         } else {
@@ -164,15 +164,19 @@ class FeedbackTransformer {
     }
 
     if (!trace.fresh_zeros) return;
+    const Window zeros{trace.first_slot - config_.window, config_.window};
     for (std::size_t i = 0; i < key_values.size(); ++i) {  // all zero slots of all lanes are copies of one
       auto& kv = trace.zero_slots[i];
-      kv.k.setZero();
-      kv.v.setZero();
-      auto& one = trace.key_values[i];
-      for (Index slot = trace.first_slot - config_.window; slot < trace.first_slot; ++slot) {
-        trace.dslots[i].read(slot, one.k, one.v);
-        kv.k += one.k.rowwise().sum();
-        kv.v += one.v.rowwise().sum();
+      auto dk = kv.k(0), dv = kv.v(0);
+      dk.setZero();
+      dv.setZero();
+      const Slots<Scalar>& twin = trace.dslots[i];
+      for (Index b = 0; b < B; ++b) {
+        for (Index j = 0; j < config_.heads; ++j) {
+          const Index e = config_.head_columns();
+          dk.middleRows(j * e, e) += twin.key(b, j, zeros).colwise().sum().transpose();
+          dv.middleRows(j * e, e) += twin.value(b, j, zeros).rowwise().sum();
+        }
       }
       key_values[i].backward(kv, 0, trace.dread.leftCols(1));
     }
@@ -266,7 +270,7 @@ class FeedbackTransformer {
       for (std::size_t i = 0; i < key_values.size(); ++i) {
         auto& kv = trace.key_values[i];
         key_values[i].forward(trace.memory_vector, kv, t);
-        memory.slots[i].write(memory.end, kv.k, kv.v);
+        memory.slots[i].write(memory.end, kv.k(t), kv.v(t));
       }
       ++memory.end;
     }
@@ -288,7 +292,7 @@ class FeedbackTransformer {
       auto& kv = state.trace.zero_slots[i];
       key_values[i].prepare(kv, one);
       key_values[i].forward(Vector<Scalar>::Zero(config_.width), kv, 0);
-      const Matrix<Scalar> key = kv.k.replicate(1, memory.lanes()), value = kv.v.replicate(1, memory.lanes());
+      const Matrix<Scalar> key = kv.k(0).replicate(1, memory.lanes()), value = kv.v(0).replicate(1, memory.lanes());
       for (Index slot = 0; slot < config_.window; ++slot) memory.slots[i].write(slot, key, value);
     }
     memory.end = config_.window;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fbt/core/parallel.hpp"
+#include "fbt/core/shape.hpp"
 #include "fbt/training/adam.hpp"
 #include "fbt/training/batches.hpp"
 #include "fbt/training/cross_entropy.hpp"

@@ -1,0 +1,21 @@
+// Shape: the size of a segment.
+#pragma once
+
+#include "fbt/core/random.hpp"
+#include "fbt/core/types.hpp"
+
+namespace fbt {
+
+/// What a Trace is prepared for: T steps of B lanes, to be differentiated (train) or not (evaluate: no dropout).
+struct Shape {
+  Index steps = 1;
+  Index lanes = 1;
+  bool train = false;
+  std::uint64_t seed = 0;  ///< of the dropout masks; every layer of a model derives its own from it
+
+  Index columns() const { return steps * lanes; }
+  /// The same segment with the seed of the given child.
+  Shape child(std::uint64_t number) const { return {steps, lanes, train, mix_seed(seed, number)}; }
+};
+
+}  // namespace fbt
