@@ -41,8 +41,8 @@ inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
 namespace detail {
 
 inline void write_text(std::string_view text) {
-  fbt::ensure(std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0,
-              "cannot write the text to the standard output: {}", std::strerror(errno));
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  fbt::ensure(written, "cannot write the text to the standard output: {}", std::strerror(errno));
 }
 
 }  // namespace detail

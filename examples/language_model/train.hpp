@@ -87,6 +87,7 @@ class Training {
                trainer_.batches().data().size(), validation_.size(), vocabulary_.size());
     std::filesystem::create_directories(flags_.out);
     save_training();  // an unwritable folder or a full disk shows now rather than at the end
+    reported_at_ = budget_.elapsed();
     double progress = budget_.progress(updates());
     while (progress < 1 && !interrupt.requested()) {
       update(progress);
@@ -95,17 +96,13 @@ class Training {
       if (!validation_.empty() && budget_.evaluation_due(updates(), progress)) {
         report(evaluate());
         save();
-      } else if (now >= saved_at_ + 30) {
+      } else if (now >= reported_at_ + std::clamp(now / 50, 1.5, 30.0)) {
         report();
-        save();
-      } else if (now >= reported_at_ + std::max(1.5, now / 50)) {
-        report();
+        if (now >= saved_at_ + 30) save();
       }
     }
-    if (unreported_.updates > 0) {
-      report();
-      save();
-    }
+    if (unreported_.updates > 0) report();
+    if (saved_update_ < updates()) save();
     if (interrupt.requested()) {
       fmt::print("interrupted: update {} is saved; go on with --resume\n", updates());
     } else {
@@ -188,6 +185,7 @@ class Training {
 
   void save_training() {
     standing_.elapsed = saved_at_ = budget_.elapsed();
+    saved_update_ = updates();
     nlohmann::ordered_json standing;
     visit_standing([&](const char* name, const auto& value) { standing[name] = value; }, standing_);
     fbt::Metadata metadata = vocabulary_.metadata();
@@ -207,6 +205,7 @@ class Training {
   std::vector<Report> reports_;
   Unreported unreported_;
   double saved_at_ = 0, reported_at_ = 0;
+  std::int64_t saved_update_ = 0;
 };
 
 namespace detail {

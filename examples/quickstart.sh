@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Builds the language model, trains it for about a minute on the King James Bible, and lets it write.
+# Another text: --data FILE. Another folder for the results: --out FOLDER. All flags of `language_model train` may follow.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/tests/packages.sh"
+
+data= out=
+flags=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --data | --out)
+      [ $# -gt 1 ] || { echo "error: $1 needs a value" >&2; exit 1; }
+      declare "${1#--}=$(realpath -m -- "$2")"; shift ;;
+    *) flags+=("$1") ;;
+  esac
+  shift
+done
+cd "$root"
+
+install_packages $build_packages
+cmake --preset release >/dev/null
+cmake --build --preset release --target language_model
+
+if [ -z "$data" ]; then
+  data=build/bible.txt
+  if [ ! -s "$data" ]; then
+    install_packages bible-kjv
+    # one verse a line, without its reference ("Ge1:1 ")
+    bible -f gen1:1-rev22:21 </dev/null | sed -E 's/^[0-9A-Za-z]+:[0-9]+ //; s/ +/ /g; s/ $//' >"$data.part"
+    mv "$data.part" "$data"
+  fi
+fi
+if [ -z "$out" ]; then
+  out=runs/quickstart
+  [[ " ${flags[*]-} " == *" --resume "* ]] || rm -rf "$out"
+fi
+
+program=build/release/examples/language_model
+"$program" train --data "$data" --out "$out" --validation-fraction 0.01 "${flags[@]}"
+
+printf '\nIt writes:\n\n'
+"$program" generate --model "$out/model.safetensors" --temperature 0.7 --length 600
+data=$(printf %q "$data") out=$(printf %q "$out")  # for pasting
+cat <<END
+
+pictures     $out/loss.svg, $out/layer_weights.svg
+metrics      $out/metrics.jsonl
+checkpoint   $out/model.safetensors
+
+To go on, in $(printf %q "$root"):
+  $program generate --model $out/model.safetensors --prompt "And " --temperature 0.7
+  $program evaluate --model $out/model.safetensors --data $data --fraction 0.01
+  $program train --data $data --out $out --resume --seconds 300
+END

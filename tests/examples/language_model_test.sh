@@ -1,0 +1,241 @@
+#!/usr/bin/env bash
+# Tests of the program language_model: language_model_test.sh PROGRAM CASE. Every function test_CASE is a test.
+set -euo pipefail
+program=$1 case=$2
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+
+# The output of a run that has to succeed is left in $output.
+succeed() { output=$("$program" "$@" 2>&1) || fail "exit code $? of $*: $output"; }
+# A run that has to fail: error PART ARGUMENT... wants exit code 1 and a message that contains the part.
+error() {
+  local part=$1 code=0; shift
+  "$program" "$@" >stdout 2>stderr || code=$?
+  [ $code -eq 1 ] || fail "expected exit code 1, found $code: $* ($(cat stderr))"
+  [[ $(cat stderr) == "error: "*"$part"* ]] || fail "expected a message with '$part', found: $(cat stderr)"
+}
+contains() { [[ $1 == *"$2"* ]] || fail "expected '$2' in: $1"; }
+same() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
+no_partial_files() { [ -z "$(find . -name '*.part')" ] || fail "left: $(find . -name '*.part')"; }
+
+# A text of 6,100 characters, and a model and training small enough for a test.
+for i in {1..100}; do printf 'line %02d: in the beginning was the word, and more of it here.\n' $((i % 100)); done >text
+tiny=(--data text --width 8 --layers 2 --heads 2 --window 8 --segment 16 --lanes 6 --shards 3 --dropout 0.1 --warmup 3)
+train() { succeed train "${tiny[@]}" --out "$@"; }
+
+# The reports without what depends on the clock.
+metrics() { sed -E 's/"(seconds|tokens_per_second)":[^,]*,//g' "$1/metrics.jsonl"; }
+
+test_train_writes_its_files() {
+  train run --updates 5 --threads 2
+  contains "$output" "update      5"
+  contains "$output" "best validation loss"
+  [ "$(ls run | tr '\n' ' ')" = "layer_weights.svg loss.svg metrics.jsonl model.safetensors training.safetensors " ] || fail "$(ls run)"
+  local line='^\{"update":[0-9]+,"seconds":[0-9.e-]+,"train_loss":[0-9.]+,"validation_loss":[0-9.]+,"tokens_per_second":[0-9.]+,"learning_rate":[0-9.e-]+,"gradient_norm":[0-9.]+,"layer_weights":\[[0-9.,]+\]\}$'
+  [ "$(grep -cE "$line" run/metrics.jsonl)" -eq 5 ] || fail "$(cat run/metrics.jsonl)"
+  contains "$(cat run/loss.svg)" validation
+  contains "$(cat run/layer_weights.svg)" "layer 2"
+}
+
+test_without_validation() {
+  train run --updates 2 --validation-fraction 0
+  contains "$(cat run/metrics.jsonl)" '"validation_loss":null'
+  [ -s run/model.safetensors ] || fail "no model"
+}
+
+test_seconds_bound_the_whole_run() {
+  SECONDS=0
+  train run --seconds 3
+  [ $SECONDS -le 4 ] || fail "took $SECONDS s"
+  [ "$(tail -n 1 run/metrics.jsonl | grep -c '"validation_loss":[0-9]')" -eq 1 ] || fail "no last evaluation"
+}
+
+# Training in one go, and training that is stopped by a signal after a few updates and resumed, have the same results.
+stopped_and_resumed() {
+  local signal=$1 expected=$2 code=0 line pid
+  train whole --updates 30 --evaluate-every 1 --threads 1
+  mkfifo pipe
+  "$program" train "${tiny[@]}" --out parts --updates 30 --evaluate-every 1 --threads 2 >pipe & pid=$!
+  exec 3<pipe
+  while read -r line <&3; do [[ $line != "update      4"* ]] || { kill -"$signal" $pid; break; }; done
+  line=$(cat <&3)
+  wait $pid || code=$?
+  [ $code -eq "$expected" ] || fail "expected exit code $expected, found $code"
+  [ "$signal" != INT ] || contains "$line" "interrupted"
+  [ "$(wc -l <parts/metrics.jsonl)" -lt 30 ] || fail "was not stopped in time"
+  echo '{"update":29,"seconds":1,"train_loss":9,"validation_loss":9,"tokens_per_second":9,"learning_rate":9,"gradient_norm":9,"layer_weights":[]}' >>parts/metrics.jsonl
+  succeed train --data text --out parts --resume --threads 3
+  diff <(metrics whole) <(metrics parts) || fail "the metrics differ"
+  same whole/model.safetensors parts/model.safetensors
+}
+test_interrupt_and_resume() { stopped_and_resumed INT 0; }
+test_kill_and_resume() { stopped_and_resumed KILL 137; }
+
+test_threads_do_not_change_the_model() {
+  for threads in 1 2 3; do train run$threads --updates 6 --threads $threads; done
+  same run1/model.safetensors run2/model.safetensors
+  same run1/model.safetensors run3/model.safetensors
+  train other --updates 6 --seed 2
+  ! cmp -s run1/model.safetensors other/model.safetensors || fail "the seed has no effect"
+}
+
+test_resume_checks() {
+  error "training.safetensors: cannot open" train --data text --out run --resume
+  train run --updates 2
+  error "already holds model.safetensors" train "${tiny[@]}" --out run --updates 2
+  error "--width: run/training.safetensors was begun with 8, found 16" train --data text --out run --resume --updates 4 --width 16
+  error "--dropout: run/training.safetensors was begun with 0.1, found 0" train --data text --out run --resume --updates 4 --dropout 0
+  error "--vocabulary: run/training.safetensors was begun with character, found byte" train --data text --out run --resume --updates 4 --vocabulary byte
+  error "has reached its end" train --data text --out run --resume
+  tail -n +2 text >other
+  error "another data" train --data other --out run --resume --updates 4
+  echo 'Ω' >>other
+  error "'Ω' (U+03A9)" train --data other --out run --resume --updates 4
+  succeed train --data text --out run --resume --updates 4 --width 8 --learning-rate 1e-4
+  contains "$(tail -n 1 run/metrics.jsonl)" '"update":4,'
+}
+
+test_evaluate() {
+  train run --updates 5
+  succeed evaluate --model run/model.safetensors --data text --fraction 0.1
+  contains "$output" "610 tokens"
+  contains "$output" "bits per character"
+  # the same cut as in training: the last report holds the same loss
+  local nats
+  nats=$(tail -n 1 run/metrics.jsonl | sed -E 's/.*"validation_loss":([0-9]+\.[0-9]{3}).*/\1/')
+  contains "$output" "$nats"
+  error "--fraction must be above 0" evaluate --model run/model.safetensors --data text --fraction 0
+  error "nothing: cannot open" evaluate --model nothing --data text
+  echo 'AΩ' >other
+  error "other: expected only characters of the model's vocabulary of" evaluate --model run/model.safetensors --data other
+}
+
+test_generate() {
+  train run --updates 40
+  local write=(generate --model run/model.safetensors --length 80)
+  succeed "${write[@]}" --prompt "line"; local first=$output
+  succeed "${write[@]}" --prompt "line"; [ "$output" = "$first" ] || fail "the same seed gave other text"
+  [ "${#first}" -ge 80 ] || fail "too short: $first"
+  contains "$first" "line"
+  succeed "${write[@]}" --prompt "line" --seed 2; [ "$output" != "$first" ] || fail "the seed has no effect"
+  succeed "${write[@]}"
+  succeed "${write[@]}" --prompt ""
+  succeed "${write[@]}" --prompt "in" --length 0; [ "$output" = in ] || fail "expected only the prompt: $output"
+  printf 'in the' >prompt
+  succeed "${write[@]}" --prompt-file prompt --temperature 0 --repetition-penalty 1.2; contains "$output" "in the"
+  succeed "${write[@]}" --prompt "in" --temperature 0; local greedy=$output
+  succeed "${write[@]}" --prompt "in" --temperature 0 --stop "${greedy:6:3}" --stop "${greedy:9:3}"
+  [[ $greedy == "$output"* && ${#output} -le 6 ]] || fail "did not stop: '$output' of '$greedy'"
+  error "the prompt: expected only characters of the model's vocabulary of 31, found 'X' (U+0058), 'é' (U+00E9)" "${write[@]}" --prompt "Xé"
+  error "--stop" "${write[@]}" --stop "X"
+  error "stop sequence" "${write[@]}" --stop ""
+  error "temperature must be at least 0, found -1" "${write[@]}" --temperature -1
+  error "top-p" "${write[@]}" --top-p 0
+  error "excludes" "${write[@]}" --prompt a --prompt-file prompt
+  error "no-file: cannot open" "${write[@]}" --prompt-file no-file
+  local code=0
+  "$program" "${write[@]}" >/dev/full 2>stderr || code=$?
+  [ $code -eq 1 ] && contains "$(cat stderr)" "No space left on device"
+}
+
+test_byte_vocabulary() {
+  printf '\xff\xfe binary \xc3' >>text
+  error "text: expected text in UTF-8, found the byte 0xff of no valid character at offset $(($(wc -c <text) - 11))" \
+    train "${tiny[@]}" --out run --updates 3
+  [ ! -e run ] || fail "left a folder"
+  train run --updates 3 --vocabulary byte
+  succeed evaluate --model run/model.safetensors --data text
+  contains "$output" "bits per byte"
+  succeed generate --model run/model.safetensors --prompt "né" --temperature 3 --top-k 0 --top-p 1 --min-p 0 --length 300
+  iconv -f utf-8 -t utf-8 <<<"$output" >/dev/null || fail "not UTF-8"
+}
+
+test_bad_data() {
+  : >empty
+  printf 'too short' >short
+  for bad in "missing:cannot open the text file" ".:found a folder" "empty:found an empty file"; do
+    error "${bad%%:*}: " train "${tiny[@]}" --out run --updates 3 --data "${bad%%:*}"
+    contains "$(cat stderr)" "${bad#*:}"
+  done
+  error "6 lanes of segments of 16 tokens need 97 tokens, found 9" train "${tiny[@]}" --out run --updates 3 --data short
+  contains "$(cat stderr)" "lower --lanes, --segment"
+  error "an evaluation needs 2 tokens, found 0 held out" train "${tiny[@]}" --out run --updates 3 --validation-fraction 0.00001
+  [ ! -e run ] || fail "left a folder"
+}
+
+test_bad_flags() {
+  error "--no-such-flag" train "${tiny[@]}" --out run --no-such-flag
+  error "--out is required" train --data text
+  error "subcommand is required"
+  error "--width" train "${tiny[@]}" --out run --width many
+  error "width 8 is not divisible by heads 3" train "${tiny[@]}" --out run --heads 3
+  error "layers must be between 1 and 4096, found 0" train "${tiny[@]}" --out run --layers 0
+  error "dropout must be at least 0 and below 1, found 1" train "${tiny[@]}" --out run --dropout 1
+  error "shards must be between 1 and the 6 lanes, found 7" train "${tiny[@]}" --out run --shards 7
+  error "the learning rate must be above 0" train "${tiny[@]}" --out run --learning-rate nan
+  error "--activation: expected one of relu, gelu, geglu, found \"tanh\"" train "${tiny[@]}" --out run --activation tanh
+  error "too large for this machine" train "${tiny[@]}" --out run --width 1000000
+  error "too large for this machine" train "${tiny[@]}" --out run --window 16000000 --head-size 4096
+  error "--updates must be at least 0, found -1" train "${tiny[@]}" --out run --updates -1
+  error "--seconds must be from 0 to 1e9, found nan" train "${tiny[@]}" --out run --seconds nan
+  error "--validation-fraction must be at least 0 and below 1, found 1" train "${tiny[@]}" --out run --validation-fraction 1
+  error "threads must be between 1 and 1024, found 0" train "${tiny[@]}" --out run --threads 0
+  [ ! -e run ] || fail "left a folder"
+  succeed train --help
+  contains "$output" "--evaluate-every INT=0"
+}
+
+test_bad_folder() {
+  error "text" train "${tiny[@]}" --out text/run --updates 3
+  error "/proc" train "${tiny[@]}" --out /proc/run --updates 3
+  no_partial_files
+}
+
+test_full_disk() {
+  trap '' XFSZ  # a write beyond the limit fails instead of killing
+  train run --updates 2
+  (cd run && sha256sum -- *) >before
+  (
+    ulimit -f 8
+    error "run/training.safetensors: cannot write the file: File too large" train --data text --out run --resume --updates 4
+    error "fresh/training.safetensors: cannot write the file: File too large" train "${tiny[@]}" --out fresh --updates 4
+  )
+  (cd run && sha256sum --quiet -c ../before) || fail "a file was overwritten"
+  [ -z "$(ls fresh)" ] || fail "left: $(ls fresh)"
+  no_partial_files
+}
+
+test_bad_checkpoint() {
+  train run --updates 2
+  local model=run/model.safetensors
+  local write=(generate --prompt in --model)
+  head -c 3000 $model >truncated
+  error "truncated: " "${write[@]}" truncated
+  head -c 5 $model >stub
+  error "stub: expected a safetensors file, found only 5 bytes" "${write[@]}" stub
+  error "text: " "${write[@]}" text
+  error "run: expected a file" "${write[@]}" run
+  error "run/training.safetensors: expected a model written by fbt" "${write[@]}" run/training.safetensors
+  LC_ALL=C sed 's/\\"width\\":8/\\"width\\":4/' $model >mismatched
+  error "mismatched: the tensors do not fit the model" "${write[@]}" mismatched
+  LC_ALL=C sed 's/vocabulary\.kind/vocabulary.kin_/' $model >nameless
+  error "nameless: expected a model of text, found no vocabulary" "${write[@]}" nameless
+  mkdir moved
+  cp $model moved/training.safetensors
+  error "moved/training.safetensors: expected a training of this program" train --data text --out moved --resume --updates 4
+  head -c 9000 run/training.safetensors >moved/training.safetensors
+  error "moved/training.safetensors: " train --data text --out moved --resume --updates 4
+}
+
+test_divergence_keeps_the_last_good_checkpoint() {
+  train run --updates 3
+  error "expected a finite" train --data text --out run --resume --updates 20 --learning-rate 1e30 --clip 0 --warmup 0 --evaluate-every 100
+  succeed train --data text --out run --resume --updates 6 --learning-rate 1e-3 --clip 1
+  contains "$(tail -n 1 run/metrics.jsonl)" '"update":6,'
+}
+
+declare -F "test_$case" >/dev/null || fail "no such case: $case"
+"test_$case"

@@ -1,0 +1,101 @@
+#include "vocabulary.hpp"
+
+#include "catch.hpp"
+
+using example::read_utf8;
+using example::StreamDecoder;
+using example::TokenKind;
+using example::Utf8;
+using example::Vocabulary;
+
+TEST_CASE("UTF-8 is read strictly") {
+  struct Case {
+    std::string text;
+    Utf8::Status status;
+    std::size_t size;
+    char32_t code_point;
+  };
+  using enum Utf8::Status;
+  const auto c = GENERATE(values<Case>({
+      {"A", complete, 1, U'A'},
+      {std::string(1, '\0'), complete, 1, 0},
+      {"\x7f", complete, 1, 0x7f},
+      {"\xc2\x80", complete, 2, 0x80},
+      {"\xdf\xbf", complete, 2, 0x7ff},
+      {"\xe0\xa0\x80", complete, 3, 0x800},
+      {"\xed\x9f\xbf", complete, 3, 0xd7ff},
+      {"\xee\x80\x80", complete, 3, 0xe000},
+      {"\xef\xbf\xbf", complete, 3, 0xffff},
+      {"\xf0\x90\x80\x80", complete, 4, 0x10000},
+      {"\xf4\x8f\xbf\xbf", complete, 4, 0x10ffff},
+      {"\x80", invalid, 1, 0},              // a continuation byte alone
+      {"\xc0\x80", invalid, 1, 0},          // overlong
+      {"\xc1\xbf", invalid, 1, 0},          // overlong
+      {"\xe0\x9f\xbf", invalid, 1, 0},      // overlong
+      {"\xf0\x8f\xbf\xbf", invalid, 1, 0},  // overlong
+      {"\xed\xa0\x80", invalid, 1, 0},      // surrogate
+      {"\xf4\x90\x80\x80", invalid, 1, 0},  // above U+10FFFF
+      {"\xf5\x80\x80\x80", invalid, 1, 0},
+      {"\xff", invalid, 1, 0},
+      {"\xe2\x82(", invalid, 2, 0},  // cut short by another character
+      {"\xe2\x82", incomplete, 2, 0},
+      {"\xf0\x9f\x98", incomplete, 3, 0},
+  }));
+  const Utf8 found = read_utf8(c.text);
+  CAPTURE(c.text);
+  CHECK(found.status == c.status);
+  CHECK(found.size == c.size);
+  CHECK(found.code_point == c.code_point);
+}
+
+TEST_CASE("a character vocabulary holds what occurs, in order, and survives a checkpoint") {
+  const std::string text = "b\u20ac\u00e9ab\n\U0001f600a";
+  const Vocabulary vocabulary(TokenKind::character, text, "text");
+  CHECK(vocabulary.size() == 6);
+  const auto tokens = vocabulary.encode(text, "text");
+  CHECK(tokens == std::vector<fbt::Token>{2, 4, 3, 1, 2, 0, 5, 1});
+  std::string decoded;
+  for (const fbt::Token token : tokens) decoded += vocabulary.text(token);
+  CHECK(decoded == text);
+
+  const Vocabulary copy = Vocabulary::read(vocabulary.metadata(), "file");
+  CHECK(copy.kind() == TokenKind::character);
+  CHECK(copy.encode(text, "text") == tokens);
+}
+
+TEST_CASE("a byte vocabulary takes any text, and survives a checkpoint") {
+  const std::string text("\xff\0\x80z", 4);
+  const Vocabulary vocabulary(TokenKind::byte, "", "text");
+  CHECK(vocabulary.size() == 256);
+  CHECK(vocabulary.encode(text, "text") == std::vector<fbt::Token>{255, 0, 128, 'z'});
+  CHECK(Vocabulary::read(vocabulary.metadata(), "file").encode(text, "text") == vocabulary.encode(text, "text"));
+}
+
+TEST_CASE("a vocabulary names what does not belong to it") {
+  const Vocabulary vocabulary(TokenKind::character, "abc", "text");
+  CHECK_THROWS_WITH(vocabulary.encode("aXb\u20acX\t", "prompt"),
+                    ContainsSubstring("prompt") && ContainsSubstring("vocabulary of 3") &&
+                        ContainsSubstring("'X' (U+0058), '\u20ac' (U+20AC), U+0009"));
+  CHECK_THROWS_WITH(vocabulary.encode("ABCDEFGHIJKLM", "prompt"), ContainsSubstring("'J' (U+004A) and 3 more"));
+  CHECK_THROWS_WITH(Vocabulary(TokenKind::character, "ab\xe9 c", "F"),
+                    ContainsSubstring("F: ") && ContainsSubstring("0xe9") && ContainsSubstring("offset 2"));
+  CHECK_THROWS_WITH(Vocabulary::read({}, "F"), ContainsSubstring("F: expected a model of text"));
+  CHECK_THROWS_WITH(Vocabulary::read({{"vocabulary.kind", "word"}, {"vocabulary", ""}}, "F"),
+                    ContainsSubstring("expected one of character, byte, found \"word\""));
+}
+
+TEST_CASE("bytes are streamed as whole characters") {
+  const Vocabulary vocabulary(TokenKind::byte, "", "text");
+  const auto stream = [&](const std::string& text) {
+    StreamDecoder decoder(vocabulary);
+    std::vector<std::string> pieces;
+    for (const fbt::Token token : vocabulary.encode(text, "text")) pieces.push_back(decoder.add(token));
+    pieces.push_back(decoder.finish());
+    return pieces;
+  };
+  using Pieces = std::vector<std::string>;
+  CHECK(stream("a\u20acb") == Pieces{"a", "", "", "\u20ac", "b", ""});
+  CHECK(stream("\xe2\x82z") == Pieces{"", "", "\ufffdz", ""});
+  CHECK(stream("\xe2\xff") == Pieces{"", "\ufffd\ufffd", ""});
+  CHECK(stream("a\xf0\x9f") == Pieces{"a", "", "", "\ufffd"});
+}
