@@ -537,7 +537,7 @@ TEST_CASE("safetensors: a failed write leaves the old file and no other") {
   const std::string old = read_all(folder / "a");
 
   // a full disk: before the header, within it, within the data, before the last byte
-  for (const rlim_t limit : {0, 8, 20, 1000, 8 + 64 + 8 * 20000 - 1}) {
+  for (const rlim_t limit : std::initializer_list<rlim_t>{0, 8, 20, 1000, 8 + 64 + 8 * 20000 - 1}) {
     std::string message;
     {
       const FileSizeLimit full(limit);
