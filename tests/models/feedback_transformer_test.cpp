@@ -207,26 +207,26 @@ TEST_CASE("FeedbackTransformer: memorises a short sequence") {
   c.heads = 2;
   c.feed_forward = 32;
   c.window = 8;
-  FeedbackTransformer<float> model(c, random);
+  Model model(c, random);
   const std::vector<Token> text{0, 1, 2, 2, 3, 4, 0, 1, 2, 2, 3, 4, 0, 1, 2, 2, 3};  // hello hello hello
   const Index steps = static_cast<Index>(text.size()) - 1;
   const auto first = zeros_like(model);
-  FeedbackTransformer<float>::State state;
+  Model::State state;
   double loss = 0;
   for (int update = 0; update < 200; ++update) {
     state.memory = model.make_memory(1);
-    Matrix<float> delta = model.forward(Tokens(text).first(text.size() - 1), {steps, 1, true, 0}, state);
+    Matrix<double> delta = model.forward(Tokens(text).first(text.size() - 1), {steps, 1, true, 0}, state);
     loss = 0;
     for (Index t = 0; t < steps; ++t) {  // cross-entropy: -log p(next), with the gradient p - (1 at next)
       softmax(delta.col(t));
-      float& next = delta(text[static_cast<std::size_t>(t + 1)], t);
-      loss -= std::log(static_cast<double>(next)) / static_cast<double>(steps);
+      double& next = delta(text[static_cast<std::size_t>(t + 1)], t);
+      loss -= std::log(next) / static_cast<double>(steps);
       next -= 1;
     }
-    model.backward(delta / static_cast<float>(steps), state);
+    model.backward(delta / static_cast<double>(steps), state);
     auto grad = first;
     model.accumulate(state, grad);
-    visit([](std::string_view, auto& parameter, const auto& g) { parameter -= 0.2f * g; }, model, grad);
+    visit([](std::string_view, auto& parameter, const auto& g) { parameter -= 0.2 * g; }, model, grad);
     if (update == 0) CHECK(loss > 1);
   }
   CHECK(loss < 0.05);
@@ -280,6 +280,20 @@ TEST_CASE("FeedbackTransformer: parameter names") {
   for (const std::string& name : plain)
     if (name.starts_with("key_values.0")) names.insert("key_values.1" + name.substr(12));
   CHECK(names_of(c) == names);
+}
+
+TEST_CASE("FeedbackTransformer: the config knows the number of parameters") {
+  Config c = generated_config();
+  c.activation = GENERATE(Activation::relu, Activation::geglu);
+  c.position = GENERATE(PositionTerm::none, PositionTerm::relative_key);
+  c.head_size = GENERATE(0, 3);
+  c.pre_norm = GENERATE(true, false);
+  for (const bool on : {true, false}) {
+    c.memory_norm = c.value_bias = on;
+    c.output_bias = !on;
+    Random random(1);
+    CHECK(c.parameters() == static_cast<double>(count_parameters(Model(c, random))));
+  }
 }
 
 TEST_CASE("FeedbackTransformer: shapes and starting values") {

@@ -1,0 +1,20 @@
+# cmake -DWAY=find_package|add_subdirectory -DFBT_SOURCE_DIR=... -DFBT_BINARY_DIR=... -DFBT_VERSION=... -DGENERATOR=...
+#   -DCXX=... -DBUILD=... -P test.cmake
+# Builds and runs the consumer, from nothing, in the folder BUILD.
+cmake_minimum_required(VERSION 3.24)
+
+function(run)
+  execute_process(COMMAND ${ARGV} COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+file(REMOVE_RECURSE ${BUILD})
+set(options -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${CXX})
+if(WAY STREQUAL find_package)
+  run(${CMAKE_COMMAND} --install ${FBT_BINARY_DIR} --prefix ${BUILD}/installed)
+  list(APPEND options -DCMAKE_PREFIX_PATH=${BUILD}/installed -DFBT_VERSION=${FBT_VERSION})
+else()
+  list(APPEND options -DFBT_SOURCE_DIR=${FBT_SOURCE_DIR})
+endif()
+run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR} -B ${BUILD}/build ${options})
+run(${CMAKE_COMMAND} --build ${BUILD}/build)
+run(${BUILD}/build/consumer)

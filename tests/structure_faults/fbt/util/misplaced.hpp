@@ -1,0 +1,2 @@
+// There is no folder of this name.
+#pragma once
