@@ -108,7 +108,7 @@ class Packed {
     product(x.data(), x.rows(), x.cols(), 1, x.outerStride(), y, nullptr, start);
   }
   /// y (rows, n) = W x + bias (rows).
-  void multiply(const In<Scalar>& x, const Vector<Scalar>& bias, Out<Scalar> y) const {
+  void multiply(const In<Scalar>& x, const Eigen::Ref<const Vector<Scalar>>& bias, Out<Scalar> y) const {
     eigen_assert(bias.size() == rows_);
     product(x.data(), x.rows(), x.cols(), 1, x.outerStride(), y, bias.data(), Start::bias);
   }

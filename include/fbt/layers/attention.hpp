@@ -1,7 +1,7 @@
 // Attention over a memory: for each head j, with q = W_q x,
-//   s_i = (q_j . k_ij + position_i(q_j)) / sqrt(e),   p = softmax(s),   o_j = sum_i dropout(p)_i v_ij,   y = W_o [o_1 ..
+//   s_i = ((q_j + u_j) . k_ij + position_i(q_j)) / sqrt(e),   p = softmax(s),   o_j = sum_i dropout(p)_i v_ij,   y = W_o [o_1 ..
 //   o_H] + b_o
-// over the slots i of a window (section 3 of the paper). Keys and values are the memory's: this layer only reads them.
+// over the slots i of a window (section 3 of the paper); u is the query bias of the position term, mostly absent. Keys and values are the memory's: this layer only reads them.
 // Follows the contract of linear.hpp with the memory, the window and the position term as further arguments.
 #pragma once
 
@@ -17,40 +17,44 @@ namespace fbt {
 
 template <class Scalar>
 struct Attention {
-  Index heads = 0, head_size = 0, span = 0;  ///< H, e, S
-  Linear<Scalar> query;                      ///< W_q (H*e, d)
-  Linear<Scalar> output;                     ///< W_o (d, H*e), b_o (d) or nothing
-  Dropout<Scalar> dropout;                   ///< on the attention weights
+  Index heads = 0, head_size = 0;  ///< H, e
+  Linear<Scalar> query;            ///< W_q (H*e, d)
+  Linear<Scalar> output;           ///< W_o (d, H*e), b_o (d) or nothing
+  double dropout_rate = 0;         ///< of the attention weights
 
   struct Trace {
     typename Linear<Scalar>::Trace query, output;
-    // position.x holds the queries (e, H*B*T); position.dy the attention weights p (S, H*B*T), newest slot last, until
+    // position.x holds the queries (e, H*B*T); position.dy the attention weights p (rows, H*B*T), newest slot last, until
     // backward puts ds there. Rows of slots that are not in the window are zero.
     typename Position<Scalar>::Trace position;
     typename Dropout<Scalar>::Trace dropout;
     Matrix<Scalar> dheads;             // (H*e, B)
-    Vector<Scalar> weights, dweights;  // (S)
+    Matrix<Scalar> content;            // q + u (e, H*B), if there is a u
+    Vector<Scalar> weights, dweights;  // (rows)
+    Vector<Scalar> dcontent;           // (e)
   };
 
   Attention() = default;
-  Attention(Index width, Index heads_, Index head_size_, Index span_, bool output_bias, double dropout_rate, Random& random)
+  Attention(Index width, Index heads_, Index head_size_, bool output_bias, double dropout_rate_, Random& random)
       : heads(heads_),
         head_size(head_size_),
-        span(span_),
         query(width, heads * head_size, random, false),
         output(heads * head_size, width, random, output_bias),
-        dropout{span, dropout_rate} {}
+        dropout_rate(dropout_rate_) {}
 
-  void prepare(const Position<Scalar>& position, Trace& trace, const Shape& shape) const {
+  /// rows: the most slots that a window of the segment will hold.
+  void prepare(const Position<Scalar>& position, Index rows, Trace& trace, const Shape& shape) const {
     Shape per_head = shape;
     per_head.lanes = heads * shape.lanes;
     query.prepare(trace.query, shape);
     output.prepare(trace.output, shape);
-    position.prepare(trace.position, per_head);
-    dropout.prepare(trace.dropout, per_head);
+    position.prepare(trace.position, per_head, rows);
+    Dropout<Scalar>{rows, dropout_rate}.prepare(trace.dropout, per_head);
     trace.dheads.resize(output.inputs(), shape.lanes);
-    trace.weights.resize(span);
-    trace.dweights.resize(span);
+    trace.content.resize(head_size, position.query_bias.size() > 0 ? per_head.lanes : 0);
+    trace.weights.resize(rows);
+    trace.dweights.resize(rows);
+    trace.dcontent.resize(head_size);
   }
 
   /// x, y (d, B). The window holds at least one slot.
@@ -61,12 +65,13 @@ struct Attention {
     auto out = trace.output.input(t);
     query.forward(x, trace.query, t, merge_heads(q));
     position.forward(q, trace.position, t, p);
-    p.topRows(span - window.count).setZero();
+    p.topRows(p.rows() - window.count).setZero();
+    add_query_bias(position, q, trace);
     for (Index b = 0; b < memory.lanes; ++b) {
       for (Index j = 0; j < heads; ++j) {
         const Index column = b * heads + j;
         Scalar* const s = newest(p, column, window);
-        add_product<Scalar>(memory.key(b, j, window), q.col(column).data(), s);
+        add_product<Scalar>(memory.key(b, j, window), content(trace, q, column), s);
         scaled_softmax(s, window.count, scale());
         Scalar* const o = out.col(b).data() + j * head_size;
         std::fill_n(o, head_size, Scalar(0));
@@ -97,13 +102,17 @@ struct Attention {
         scaled_softmax_backward(p, dp, window.count, scale());
       }
     }
-    // s_i = q . k_i + position_i(q)  =>  dq = position's share + sum_i ds_i k_i,  dk_i += ds_i q
+    // s_i = (q + u) . k_i + position_i(q)  =>  dk_i += ds_i (q + u),  dq = position's share + sum_i ds_i k_i,  du += sum_i ds_i k_i
+    add_query_bias(position, q, trace);
     position.backward(ds, trace.position, t, split_heads(dq));
     for (Index b = 0; b < memory.lanes; ++b) {
       for (Index j = 0; j < heads; ++j) {
         const Scalar* const s = newest(ds, b * heads + j, window);
-        add_transposed_product<Scalar>(memory.key(b, j, window), s, dq.col(b).data() + j * head_size);
-        add_outer_product<Scalar>(dmemory.key(b, j, window), s, q.col(b * heads + j).data());
+        add_outer_product<Scalar>(dmemory.key(b, j, window), s, content(trace, q, b * heads + j));
+        trace.dcontent.setZero();
+        add_transposed_product<Scalar>(memory.key(b, j, window), s, trace.dcontent.data());
+        dq.col(b).segment(j * head_size, head_size) += trace.dcontent;
+        if (trace.content.size() > 0) trace.position.dquery_bias.segment(j * head_size, head_size) += trace.dcontent;
       }
     }
     query.backward(dq, trace.query, t, dx);
@@ -111,10 +120,8 @@ struct Attention {
 
   /// Records in the Trace that step t did not attend, so that it adds nothing to any gradient.
   void skip(Trace& trace, Index t) const {
-    for (auto* linear : {&trace.query, &trace.output, &trace.position}) {
-      linear->input(t).setZero();
-      linear->delta(t).setZero();
-    }
+    const auto clear = [t](auto&... layers) { ((layers.input(t).setZero(), layers.delta(t).setZero()), ...); };
+    clear(trace.query, trace.output, trace.position);
   }
 
   void accumulate(Trace& trace, Attention& grad) const {
@@ -131,8 +138,17 @@ struct Attention {
  private:
   Scalar scale() const { return Scalar(1) / std::sqrt(static_cast<Scalar>(head_size)); }
 
-  /// The scores or weights of the window's slots: the last rows of a column (S).
-  Scalar* newest(Out<Scalar> m, Index column, Window window) const { return m.col(column).data() + span - window.count; }
+  /// The scores or weights of the window's slots: the last rows of a column.
+  static Scalar* newest(Out<Scalar> m, Index column, Window window) {
+    return m.col(column).data() + m.rows() - window.count;
+  }
+  void add_query_bias(const Position<Scalar>& position, Out<Scalar> q, Trace& trace) const {
+    if (trace.content.size() > 0) merge_heads(trace.content) = merge_heads(q).colwise() + position.query_bias;
+  }
+  /// What meets the keys: q + u, or q where there is no u.
+  static const Scalar* content(const Trace& trace, const In<Scalar>& q, Index column) {
+    return trace.content.size() > 0 ? trace.content.col(column).data() : q.col(column).data();
+  }
 
   /// The attention weights after dropout.
   static const Scalar* dropped(Trace& trace, Index t, Index column, Window window, const Scalar* weights) {

@@ -101,8 +101,10 @@ struct Memory {
     if (end + steps <= slots.front().capacity) return;
     move_to_front();
     if (end + steps <= slots.front().capacity) return;
+    // room for as many steps again as are visible, so that moving is rare; a long window's room grows as it fills
+    const Index capacity = std::max(end + steps, std::min(2 * span, std::max<Index>(1024, 2 * slots.front().capacity)));
     for (auto& s : slots) {
-      Slots<Scalar> larger(s.head_size, s.heads, s.lanes, span + std::max(steps, span));
+      Slots<Scalar> larger(s.head_size, s.heads, s.lanes, capacity);
       larger.keys.topRows(end) = s.keys.topRows(end);
       for (Index b = 0; b < s.lanes; ++b)
         for (Index j = 0; j < s.heads; ++j) larger.value(b, j, {0, end}) = s.value(b, j, {0, end});

@@ -1,58 +1,155 @@
-// Position terms: what is added to the attention scores, before the 1/sqrt(e) scale, for the age of a slot.
-//   relative key   score of slot i += q . weight.row(i), where i counts from the oldest of S slots (the newest, of age 1, is
-//                  row S - 1); one table for all heads and layers (Shaw et al., 2018; the paper's code)
-//   none           0
-// For all heads and lanes at once this is one product, so a relative key is a Linear (S, e) without bias: its input is the
-// queries (e, H*B), its output the scores (S, H*B). Follows the contract of linear.hpp.
+// Position terms: what is added to the attention scores for the age of a slot (1 for the newest).
+//   relative_key  q_j . weight.row(i): one table for all heads (Shaw et al., 2018; the paper's code)
+//   per_head      q_j . weight_j.row(i) + bias_j(i): a table per head, and a query bias u_j which attention adds to the query
+//                 where it meets keys (after Dai et al., 2019; labml_nn)
+//   buckets       sqrt(e) * weight(bucket(age), j), so that the 1/sqrt(e) of attention leaves weight (Raffel et al., 2020)
+//   none          0
+// Row i of a table counts from the oldest of S slots: the newest is row S - 1. For all lanes, and heads that share a table, the
+// scores are one product. Follows the contract of linear.hpp: the input are the queries (e, H*B), head j of lane b in column
+// b*H + j, the output the scores (rows, H*B), where rows <= S can be chosen when the Trace is prepared: the newest ones.
 #pragma once
 
-#include "fbt/layers/linear.hpp"
+#include "fbt/core/packed.hpp"
+#include "fbt/core/shape.hpp"
+#include "fbt/core/types.hpp"
+#include "fbt/core/visit.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
 
 namespace fbt {
 
-enum class PositionTerm { none, relative_key };
+enum class PositionTerm { none, relative_key, per_head, buckets };
+
+/// The bucket of an age: own buckets up to 15, then growing logarithmically to the last at 128.
+inline Index age_bucket(Index age) {
+  constexpr Index buckets = 32, exact = buckets / 2, furthest = 128;
+  if (age < exact) return age;
+  const double octaves = std::log(static_cast<double>(age) / exact) / std::log(static_cast<double>(furthest) / exact);
+  return std::min(buckets - 1, exact + static_cast<Index>(octaves * (buckets - exact)));
+}
 
 template <class Scalar>
 struct Position {
   PositionTerm term = PositionTerm::none;
   Index head_size = 0;    ///< e
+  Index heads = 0;        ///< H
   Index window = 0;       ///< S
-  Linear<Scalar> linear;  ///< relative key: weight (S, e)
+  Matrix<Scalar> weight;  ///< relative_key (S, e); per_head (S, e*H), the table of head j in columns j*e ..; buckets (32, H)
+  Vector<Scalar> bias;    ///< per_head (S*H): head j's in entries j*S ..
+  Vector<Scalar> query_bias;  ///< per_head: u (e*H)
 
-  using Trace = typename Linear<Scalar>::Trace;
+  struct Trace {
+    Matrix<Scalar> x;                               // queries (e, H*B*T)
+    Matrix<Scalar> dy;                              // deltas of the scores (rows, H*B*T)
+    std::vector<Packed<Scalar>> forward, backward;  // one per table
+    Packed<Scalar> scratch;
+    Vector<Scalar> dquery_bias;  // (e*H), which attention adds to
+    Index lanes = 0, rows = 0;
+
+    auto input(Index t) { return block(x, t, lanes); }
+    auto delta(Index t) { return block(dy, t, lanes); }
+  };
 
   Position() = default;
-  Position(PositionTerm term_, Index head_size_, Index window_, Random& random)
-      : term(term_), head_size(head_size_), window(window_) {
-    if (has_table()) linear = Linear<Scalar>(head_size, window, random, false);
+  Position(PositionTerm term_, Index head_size_, Index heads_, Index window_, Random& random)
+      : term(term_), head_size(head_size_), heads(heads_), window(window_) {
+    if (tables() > 0) {
+      weight.resize(window, head_size * tables());
+      fill_uniform(weight, 1 / std::sqrt(static_cast<double>(head_size)), random);
+    }
+    if (term == PositionTerm::per_head) {
+      bias.setZero(window * heads);
+      query_bias.setZero(head_size * heads);
+    }
+    if (term == PositionTerm::buckets) weight.setZero(32, heads);
   }
 
-  bool has_table() const { return term == PositionTerm::relative_key; }
-
-  /// shape.lanes is H*B: every head of every lane is a column.
-  void prepare(Trace& trace, const Shape& shape) const {
-    if (has_table()) return linear.prepare(trace, shape);
+  /// shape.lanes is H*B: every head of every lane is a column. rows: how many of the newest slots there will be scores for; 0: S.
+  void prepare(Trace& trace, const Shape& shape, Index rows = 0) const {
     trace.lanes = shape.lanes;
+    trace.rows = rows > 0 ? rows : window;
     trace.x.resize(head_size, shape.columns());
-    trace.dy.resize(window, shape.columns());
+    trace.dy.resize(trace.rows, shape.columns());
+    trace.dquery_bias.setZero(query_bias.size());
+    trace.forward.resize(static_cast<std::size_t>(tables()));
+    trace.backward.resize(static_cast<std::size_t>(tables()));
+    for (Index k = 0; k < tables(); ++k) {
+      const auto newest = table(weight, k).bottomRows(trace.rows);
+      trace.forward[static_cast<std::size_t>(k)].pack(newest);
+      if (shape.train) trace.backward[static_cast<std::size_t>(k)].pack_transposed(newest);
+    }
   }
 
-  /// queries (e, H*B), scores (S, H*B).
+  /// queries (e, H*B), scores (rows, H*B).
   void forward(const In<Scalar>& queries, Trace& trace, Index t, Out<Scalar> scores) const {
-    if (has_table()) return linear.forward(queries, trace, t, scores);
-    scores.setZero();
+    if (auto own = trace.input(t); own.data() != queries.data()) own = queries;
+    if (tables() == 0) scores.setZero();
+    for (Index k = 0; k < tables(); ++k) {
+      const auto& packed = trace.forward[static_cast<std::size_t>(k)];
+      if (bias.size() > 0) {
+        packed.multiply(columns(queries, k), bias.segment((k + 1) * window - trace.rows, trace.rows), columns(scores, k));
+      } else {
+        packed.multiply(columns(queries, k), columns(scores, k));
+      }
+    }
+    if (term == PositionTerm::buckets) {
+      for (Index c = 0; c < scores.cols(); ++c)
+        for (Index i = 0; i < trace.rows; ++i) scores(i, c) = root() * weight(age_bucket(trace.rows - i), c % heads);
+    }
   }
+
   void backward(const In<Scalar>& dscores, Trace& trace, Index t, Out<Scalar> dqueries) const {
-    if (has_table()) return linear.backward(dscores, trace, t, dqueries);
-    dqueries.setZero();
+    if (auto own = trace.delta(t); own.data() != dscores.data()) own = dscores;
+    // score = table q + bias  =>  dq = table^T dscore
+    if (tables() == 0) dqueries.setZero();
+    for (Index k = 0; k < tables(); ++k)
+      trace.backward[static_cast<std::size_t>(k)].multiply(columns(dscores, k), columns(dqueries, k));
   }
+
   void accumulate(Trace& trace, Position& grad) const {
-    if (has_table()) linear.accumulate(trace, grad.linear);
+    // score = table q + bias  =>  dtable = sum of dscore q^T,  dbias = sum of dscore
+    const In<Scalar> queries = trace.x, dscores_of_all = trace.dy;
+    for (Index k = 0; k < tables(); ++k) {
+      const auto dscores = columns(dscores_of_all, k);
+      add_outer<Scalar>(dscores, columns(queries, k), table(grad.weight, k).bottomRows(trace.rows), trace.scratch);
+      if (bias.size() > 0) grad.bias.segment((k + 1) * window - trace.rows, trace.rows) += dscores.rowwise().sum();
+    }
+    if (term == PositionTerm::buckets) {
+      for (Index c = 0; c < trace.dy.cols(); ++c)
+        for (Index i = 0; i < trace.rows; ++i) grad.weight(age_bucket(trace.rows - i), c % heads) += root() * trace.dy(i, c);
+    }
+    grad.query_bias += trace.dquery_bias;
   }
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
-    if ((layers.has_table() && ...)) Linear<Scalar>::visit(f, layers.linear...);
+    if (((layers.weight.size() > 0) && ...)) f("weight", layers.weight...);
+    if (((layers.bias.size() > 0) && ...)) f("bias", layers.bias...);
+    if (((layers.query_bias.size() > 0) && ...)) f("query_bias", layers.query_bias...);
+  }
+
+ private:
+  Index tables() const { return term == PositionTerm::relative_key ? 1 : term == PositionTerm::per_head ? heads : 0; }
+  Scalar root() const { return std::sqrt(static_cast<Scalar>(head_size)); }
+
+  template <class Derived>
+  auto table(Eigen::MatrixBase<Derived>& m, Index k) const {
+    return m.middleCols(k * head_size, head_size);
+  }
+  template <class Derived>
+  auto table(const Eigen::MatrixBase<Derived>& m, Index k) const {
+    return m.middleCols(k * head_size, head_size);
+  }
+  /// The columns of m that table k serves: every one, or those of head k.
+  auto columns(const In<Scalar>& m, Index k) const {
+    return Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(m.data() + k * m.outerStride(), m.rows(),
+                                                                     m.cols() / tables(), {m.outerStride() * tables()});
+  }
+  auto columns(Out<Scalar> m, Index k) const {
+    return Eigen::Map<Matrix<Scalar>, 0, Eigen::OuterStride<>>(m.data() + k * m.outerStride(), m.rows(), m.cols() / tables(),
+                                                               {m.outerStride() * tables()});
   }
 };
 

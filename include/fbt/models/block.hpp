@@ -12,9 +12,18 @@
 
 namespace fbt {
 
+/// What a block reads besides its input.
+template <class Scalar>
+struct Surroundings {
+  const LayerNorm<Scalar>& norm1;  ///< the block's own, or the one that it shares with the memory (MemoryNorm::block)
+  const Position<Scalar>& position;
+  const Slots<Scalar>& memory;
+  Window window;
+};
+
 template <class Scalar>
 struct Block {
-  LayerNorm<Scalar> norm1, norm2;
+  LayerNorm<Scalar> norm1, norm2;  ///< norm1 is empty if shared with the memory
   Attention<Scalar> attention;
   FeedForward<Scalar> feed_forward;
   Dropout<Scalar> dropout;  ///< on both residual branches
@@ -30,17 +39,19 @@ struct Block {
 
   Block() = default;
   Block(const Config& c, Random& random)
-      : norm1(c.width, c.norm_epsilon),
+      : norm1(c.memory_norm == MemoryNorm::block ? 0 : c.width, c.norm_epsilon),
         norm2(c.width, c.norm_epsilon),
-        attention(c.width, c.heads, c.head_columns(), c.window, c.output_bias, c.dropout, random),
+        attention(c.width, c.heads, c.head_columns(), c.output_bias, c.dropout, random),
         feed_forward(c.width, c.hidden_units(), c.activation, c.dropout, random),
         dropout{c.width, c.dropout},
         pre_norm(c.pre_norm) {}
 
-  void prepare(const Position<Scalar>& position, Trace& trace, const Shape& shape) const {
-    norm1.prepare(trace.norm1, shape);
+  /// rows: the most slots that a window of the segment will hold.
+  void prepare(const LayerNorm<Scalar>& norm1_, const Position<Scalar>& position, Index rows, Trace& trace,
+               const Shape& shape) const {
+    norm1_.prepare(trace.norm1, shape);
     norm2.prepare(trace.norm2, shape);
-    attention.prepare(position, trace.attention, shape.child(0));
+    attention.prepare(position, rows, trace.attention, shape.child(0));
     feed_forward.prepare(trace.feed_forward, shape.child(1));
     dropout.prepare(trace.attention_dropout, shape.child(2));
     dropout.prepare(trace.feed_forward_dropout, shape.child(3));
@@ -48,18 +59,17 @@ struct Block {
   }
 
   /// x, y (d, B).
-  void forward(const In<Scalar>& x, const Slots<Scalar>& memory, Window window, const Position<Scalar>& position,
-               Trace& trace, Index t, Out<Scalar> y) const {
+  void forward(const In<Scalar>& x, const Surroundings<Scalar>& around, Trace& trace, Index t, Out<Scalar> y) const {
     auto& g = trace.sum;
     auto query_input = trace.attention.query.input(t);
     auto hidden_input = trace.feed_forward.first.input(t);
-    if (window.count > 0) {
+    if (around.window.count > 0) {
       if (pre_norm) {
-        norm1.forward(x, trace.norm1, t, query_input);
+        around.norm1.forward(x, trace.norm1, t, query_input);
       } else {
         query_input = x;
       }
-      attention.forward(query_input, memory, window, position, trace.attention, t, trace.branch);
+      attention.forward(query_input, around.memory, around.window, around.position, trace.attention, t, trace.branch);
       dropout.forward(trace.branch, trace.attention_dropout, t, trace.branch);
       g = x + trace.branch;
     } else {
@@ -69,7 +79,7 @@ struct Block {
     if (pre_norm) {
       norm2.forward(g, trace.norm2, t, hidden_input);
     } else {
-      norm1.forward(g, trace.norm1, t, hidden_input);
+      around.norm1.forward(g, trace.norm1, t, hidden_input);
       g = hidden_input;
     }
     feed_forward.forward(hidden_input, trace.feed_forward, t, trace.branch);
@@ -83,8 +93,8 @@ struct Block {
   }
 
   /// dy, dx (d, B). ADDS to the gradient of the memory's slots; overwrites dx.
-  void backward(const In<Scalar>& dy, const Slots<Scalar>& memory, Slots<Scalar>& dmemory, Window window,
-                const Position<Scalar>& position, Trace& trace, Index t, Out<Scalar> dx) const {
+  void backward(const In<Scalar>& dy, const Surroundings<Scalar>& around, Slots<Scalar>& dmemory, Trace& trace, Index t,
+                Out<Scalar> dx) const {
     auto& dg = trace.dsum;
     auto& branch = trace.branch;
     // y = g + branch (pre-norm) or norm2(g + branch): dg starts as the gradient of the sum
@@ -101,17 +111,17 @@ struct Block {
       dg += branch;
     } else {  // branch = feed_forward(g),  g = norm1(x + attention)
       branch = dg + trace.sum;
-      norm1.backward(branch, trace.norm1, t, dg);
+      around.norm1.backward(branch, trace.norm1, t, dg);
     }
-    if (window.count == 0) {  // g = x
+    if (around.window.count == 0) {  // g = x
       dx = dg;
       return;
     }
     auto dattended = trace.attention.output.delta(t);
     dropout.backward(dg, trace.attention_dropout, t, dattended);
-    attention.backward(dattended, memory, dmemory, window, position, trace.attention, t, trace.sum);
+    attention.backward(dattended, around.memory, dmemory, around.window, around.position, trace.attention, t, trace.sum);
     if (pre_norm) {  // g = x + attention(norm1(x))
-      norm1.backward(trace.sum, trace.norm1, t, dx);
+      around.norm1.backward(trace.sum, trace.norm1, t, dx);
       dx += dg;
     } else {
       dx = dg + trace.sum;
@@ -119,7 +129,7 @@ struct Block {
   }
 
   void accumulate(Trace& trace, Block& grad) const {
-    norm1.accumulate(trace.norm1, grad.norm1);
+    if (norm1.weight.size() > 0) norm1.accumulate(trace.norm1, grad.norm1);
     norm2.accumulate(trace.norm2, grad.norm2);
     attention.accumulate(trace.attention, grad.attention);
     feed_forward.accumulate(trace.feed_forward, grad.feed_forward);
@@ -127,7 +137,7 @@ struct Block {
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
-    visit_child("norm1", f, layers.norm1...);
+    if (((layers.norm1.weight.size() > 0) && ...)) visit_child("norm1", f, layers.norm1...);
     visit_child("attention", f, layers.attention...);
     visit_child("norm2", f, layers.norm2...);
     visit_child("feed_forward", f, layers.feed_forward...);

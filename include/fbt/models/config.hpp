@@ -18,6 +18,13 @@ enum class EmptyMemory {
   zero_slots,  ///< S slots written from the memory vector 0 take part in the softmax from the start
 };
 
+/// What a memory vector goes through before it is projected to key and value.
+enum class MemoryNorm {
+  none,
+  own,    ///< an own LayerNorm
+  block,  ///< norm1 of the block that reads it, one for all blocks if they share the projection (pre-norm form only)
+};
+
 struct Config {
   Index vocabulary = 0;    ///< V, number of different tokens
   Index width = 128;       ///< d, size of a layer's output and of a memory vector
@@ -31,10 +38,11 @@ struct Config {
   EmptyMemory empty_memory = EmptyMemory::skip;
   bool pre_norm = true;  ///< LayerNorm before attention and feed-forward and before the head; else after each residual
   bool share_key_value = true;  ///< one key and value projection for all layers; else one per layer
-  bool memory_norm = true;      ///< an own LayerNorm of the memory vector before it is projected
+  MemoryNorm memory_norm = MemoryNorm::own;
   bool value_bias = false;
-  bool output_bias = true;  ///< of attention
-  double dropout = 0;       ///< rate in [0, 1), of embeddings, attention weights, hidden units and residual branches
+  bool output_bias = true;         ///< of attention
+  bool log_probabilities = false;  ///< the outputs are log softmax(logits) instead of the logits
+  double dropout = 0;              ///< rate in [0, 1), of embeddings, attention weights, hidden units and residual branches
   double norm_epsilon = 1e-5;
   double embedding_deviation = 0.3;  ///< standard deviation of the initial embeddings
 
@@ -43,6 +51,7 @@ struct Config {
   Index head_columns() const { return head_size > 0 ? head_size : width / heads; }
   Index hidden_units() const { return feed_forward > 0 ? feed_forward : 4 * width; }
   Index key_values() const { return share_key_value ? 1 : layers; }
+  Index positions() const { return position == PositionTerm::per_head ? layers : 1; }
 
   /// Throws std::invalid_argument naming the first field that is out of range or does not fit another.
   void validate() const;
@@ -64,13 +73,22 @@ struct Names<Activation> {
 };
 template <>
 struct Names<PositionTerm> {
-  static constexpr std::array<std::pair<std::string_view, PositionTerm>, 2> list{
-      {{"none", PositionTerm::none}, {"relative_key", PositionTerm::relative_key}}};
+  static constexpr std::array<std::pair<std::string_view, PositionTerm>, 4> list{
+      {{"none", PositionTerm::none},
+       {"relative_key", PositionTerm::relative_key},
+       {"per_head", PositionTerm::per_head},
+       {"buckets", PositionTerm::buckets}}};
 };
 template <>
 struct Names<EmptyMemory> {
   static constexpr std::array<std::pair<std::string_view, EmptyMemory>, 2> list{
       {{"skip", EmptyMemory::skip}, {"zero_slots", EmptyMemory::zero_slots}}};
+};
+
+template <>
+struct Names<MemoryNorm> {
+  static constexpr std::array<std::pair<std::string_view, MemoryNorm>, 3> list{
+      {{"none", MemoryNorm::none}, {"own", MemoryNorm::own}, {"block", MemoryNorm::block}}};
 };
 
 /// Calls f(name, field) for every field of one or more configs, with the names they have in files.
@@ -91,6 +109,7 @@ void visit_config(F&& f, Same&... configs) {
   f("memory_norm", configs.memory_norm...);
   f("value_bias", configs.value_bias...);
   f("output_bias", configs.output_bias...);
+  f("log_probabilities", configs.log_probabilities...);
   f("dropout", configs.dropout...);
   f("norm_epsilon", configs.norm_epsilon...);
   f("embedding_deviation", configs.embedding_deviation...);
@@ -112,6 +131,8 @@ inline void Config::validate() const {
         "config: width {} is not divisible by heads {}; choose them so, or give head_size", width, heads);
   check(heads * head_columns() <= largest_dimension, "config: heads * head_size must be at most {}, found {} * {}",
         largest_dimension, heads, head_columns());
+  check(memory_norm != MemoryNorm::block || pre_norm,
+        "config: memory_norm block needs pre_norm: in the post-norm form norm1 does not come before the block");
   check(dropout >= 0 && dropout < 1, "config: dropout must be at least 0 and below 1, found {}", dropout);
   check(norm_epsilon > 0 && norm_epsilon < 1, "config: norm_epsilon must be above 0 and below 1, found {}", norm_epsilon);
   check(embedding_deviation > 0 && embedding_deviation <= 100,
@@ -121,14 +142,20 @@ inline void Config::validate() const {
 inline double Config::parameters() const {
   const auto d = static_cast<double>(width), V = static_cast<double>(vocabulary), L = static_cast<double>(layers);
   const auto f = static_cast<double>(hidden_units()), e = static_cast<double>(head_columns());
-  const double head_rows = static_cast<double>(heads) * e;
+  const auto H = static_cast<double>(heads), S = static_cast<double>(window), readers = static_cast<double>(key_values());
   const double first_rows = activation == Activation::geglu ? 2 * f : f;
-  const double attention = 2 * d * head_rows + (output_bias ? d : 0);
+  const double norms = memory_norm == MemoryNorm::block ? L + readers
+                       : memory_norm == MemoryNorm::own ? 2 * L + readers
+                                                        : 2 * L;
+  const double attention = 2 * d * H * e + (output_bias ? d : 0);
   const double feed_forward_part = first_rows * (d + 1) + d * (f + 1);
-  const double key_value = 2 * d * head_rows + (value_bias ? head_rows : 0) + (memory_norm ? 2 * d : 0);
-  return V * d + L * (4 * d + attention + feed_forward_part) +
-         (position == PositionTerm::relative_key ? static_cast<double>(window) * e : 0) + (L + 1) +
-         static_cast<double>(key_values()) * key_value + (pre_norm ? 2 * d : 0) + V * (d + 1);
+  const double key_value = 2 * d * H * e + (value_bias ? H * e : 0);
+  const double one_position = position == PositionTerm::relative_key ? S * e
+                              : position == PositionTerm::per_head   ? H * (S * (e + 1) + e)
+                              : position == PositionTerm::buckets    ? 32 * H
+                                                                     : 0;
+  return V * d + L * (attention + feed_forward_part) + static_cast<double>(positions()) * one_position + (L + 1) +
+         readers * key_value + 2 * d * (norms + (pre_norm ? 1 : 0)) + V * (d + 1);
 }
 
 }  // namespace fbt

@@ -15,6 +15,8 @@
 #include "fbt/models/block.hpp"
 #include "fbt/models/config.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 namespace fbt {
@@ -56,19 +58,21 @@ class FeedbackTransformer {
     const Config& c = config_;
     embedding = Embedding<Scalar>(c.vocabulary, c.width, c.embedding_deviation, random);
     for (Index l = 0; l < c.layers; ++l) blocks.emplace_back(c, random);
-    position = Position<Scalar>(c.position, c.head_columns(), c.window, random);
+    for (Index i = 0; i < c.positions(); ++i)
+      positions.emplace_back(c.position, c.head_columns(), c.heads, c.window, random);
     mix = LayerMix<Scalar>(c.layers, c.width);
     for (Index i = 0; i < c.key_values(); ++i)
-      key_values.emplace_back(c.width, c.heads, c.head_columns(), c.memory_norm, c.value_bias, c.norm_epsilon, random);
+      key_values.emplace_back(c.width, c.heads, c.head_columns(), c.memory_norm != MemoryNorm::none, c.value_bias,
+                              c.norm_epsilon, random);
     norm_out = LayerNorm<Scalar>(c.pre_norm ? c.width : 0, c.norm_epsilon);
     head = Linear<Scalar>(c.width, c.vocabulary, random);
   }
 
   Embedding<Scalar> embedding;
   std::vector<Block<Scalar>> blocks;
-  Position<Scalar> position;
+  std::vector<Position<Scalar>> positions;  ///< one for all layers, or one per layer
   LayerMix<Scalar> mix;
-  std::vector<KeyValue<Scalar>> key_values;
+  std::vector<KeyValue<Scalar>> key_values;  ///< one for all layers, or one per layer
   LayerNorm<Scalar> norm_out;
   Linear<Scalar> head;
 
@@ -87,7 +91,7 @@ class FeedbackTransformer {
   /// parameters: start anew after changing them.
   State start(Index lanes) const {
     State state{make_memory(lanes), {}};
-    prepare(state.trace, {1, lanes, false, 0});
+    prepare(state.trace, {1, lanes, false, 0}, config_.window);
     return state;
   }
 
@@ -106,8 +110,8 @@ class FeedbackTransformer {
   /// anew. Throws as step() does.
   const Matrix<Scalar>& forward(Tokens tokens, const Shape& shape, State& state) const {
     check(shape.steps >= 1, "forward: a segment has at least 1 step, found {}", shape.steps);
-    prepare(state.trace, shape);
     state.memory.move_to_front();  // so that a segment's arithmetic does not depend on how the memory came about
+    prepare(state.trace, shape, starts_with_zeros(state.memory) ? config_.window : state.memory.end);
     run(tokens, state);
     return state.trace.logits;
   }
@@ -124,14 +128,19 @@ class FeedbackTransformer {
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
     resize_dslots(state);
 
+    auto dhead = trace.head.delta(0);
+    dhead = dlogits;
+    if (config_.log_probabilities) {  // y = z - log sum exp(z)  =>  dz = dy - exp(y) * sum(dy)
+      for (Index i = 0; i < dhead.cols(); ++i)
+        dhead.col(i) -= trace.logits.col(i).array().exp().matrix() * dlogits.col(i).sum();
+    }
     // logits = head(norm_out(h^L)) for all steps at once
-    auto dtop = trace.dtop.leftCols(trace.shape.columns());
     if (config_.pre_norm) {
-      auto dnormed = trace.mix.dy.leftCols(trace.shape.columns());  // free until the walk back
-      head.backward(dlogits, trace.head, 0, dnormed);
-      norm_out.backward(dnormed, trace.norm_out, 0, dtop);
+      auto& dnormed = trace.mix.dy;  // free until the walk back
+      head.backward(dhead, trace.head, 0, dnormed);
+      norm_out.backward(dnormed, trace.norm_out, 0, trace.dtop);
     } else {
-      head.backward(dlogits, trace.head, 0, dtop);
+      head.backward(dhead, trace.head, 0, trace.dtop);
     }
 
     for (Index t = trace.shape.steps - 1; t >= 0; --t) {
@@ -152,10 +161,9 @@ class FeedbackTransformer {
       mix.backward(dm, trace.mix, t, trace.dlayers);
       trace.dlayers.bottomRows(d) += block(trace.dtop, t, B);
       for (Index l = L; l >= 1; --l) {
-        const std::size_t r = reader(l);
-        blocks[static_cast<std::size_t>(l - 1)].backward(trace.dlayers.middleRows(l * d, d), memory.slots[r],
-                                                         trace.dslots[r], window, position,
-                                                         trace.blocks[static_cast<std::size_t>(l - 1)], t, trace.dinput);
+        const auto i = static_cast<std::size_t>(l - 1);
+        blocks[i].backward(trace.dlayers.middleRows(l * d, d), surroundings(i, memory, window), trace.dslots[reader(i)],
+                           trace.blocks[i], t, trace.dinput);
         trace.dlayers.middleRows((l - 1) * d, d) += trace.dinput;
       }
       auto dembedded = trace.embedding.delta(t);
@@ -188,7 +196,9 @@ class FeedbackTransformer {
     embedding.accumulate(trace.embedding, grad.embedding);
     for (std::size_t l = 0; l < blocks.size(); ++l) {
       blocks[l].accumulate(trace.blocks[l], grad.blocks[l]);
-      position.accumulate(trace.blocks[l].attention.position, grad.position);
+      positions[position_of(l)].accumulate(trace.blocks[l].attention.position, grad.positions[position_of(l)]);
+      if (config_.memory_norm == MemoryNorm::block)
+        norm1(l).accumulate(trace.blocks[l].norm1, *grad.key_values[reader(l)].norm);
     }
     mix.accumulate(trace.mix, grad.mix);
     for (std::size_t i = 0; i < key_values.size(); ++i) {
@@ -203,7 +213,7 @@ class FeedbackTransformer {
   static void visit(F&& f, Same&... models) {
     visit_child("embedding", f, models.embedding...);
     visit_children("blocks", f, models.blocks...);
-    visit_child("position", f, models.position...);
+    visit_children("positions", f, models.positions...);
     visit_child("mix", f, models.mix...);
     visit_children("key_values", f, models.key_values...);
     if (((models.norm_out.weight.size() > 0) && ...)) visit_child("norm_out", f, models.norm_out...);
@@ -211,11 +221,20 @@ class FeedbackTransformer {
   }
 
  private:
-  /// Which slots layer l = 1..L reads.
-  std::size_t reader(Index l) const { return config_.share_key_value ? 0 : static_cast<std::size_t>(l - 1); }
+  /// Which slots, and which position term, block i reads.
+  std::size_t reader(std::size_t i) const { return config_.share_key_value ? 0 : i; }
+  std::size_t position_of(std::size_t i) const { return positions.size() == 1 ? 0 : i; }
+  const LayerNorm<Scalar>& norm1(std::size_t i) const {
+    return config_.memory_norm == MemoryNorm::block ? *key_values[reader(i)].norm : blocks[i].norm1;
+  }
+  Surroundings<Scalar> surroundings(std::size_t i, const Memory<Scalar>& memory, Window window) const {
+    return {norm1(i), positions[position_of(i)], memory.slots[reader(i)], window};
+  }
   Dropout<Scalar> dropout() const { return {config_.width, config_.dropout}; }
 
-  void prepare(Trace& trace, const Shape& shape) const {
+  /// visible: how many slots the first step sees.
+  void prepare(Trace& trace, const Shape& shape, Index visible) const {
+    const Index rows = std::min(config_.window, visible + shape.steps);
     const Index d = config_.width;
     Shape all = shape;  // the head and its norm see the whole segment as one step
     all.steps = 1;
@@ -226,7 +245,8 @@ class FeedbackTransformer {
     trace.zero_slots.resize(key_values.size());
     embedding.prepare(trace.embedding, shape);
     dropout().prepare(trace.dropout, shape.child(0));
-    for (std::size_t l = 0; l < blocks.size(); ++l) blocks[l].prepare(position, trace.blocks[l], shape.child(l + 1));
+    for (std::size_t l = 0; l < blocks.size(); ++l)
+      blocks[l].prepare(norm1(l), positions[position_of(l)], rows, trace.blocks[l], shape.child(l + 1));
     mix.prepare(trace.mix, shape);
     for (std::size_t i = 0; i < key_values.size(); ++i) key_values[i].prepare(trace.key_values[i], shape);
     norm_out.prepare(trace.norm_out, all);
@@ -250,7 +270,7 @@ class FeedbackTransformer {
       check(token >= 0 && token < config_.vocabulary, "token {} is outside the vocabulary: expected 0 to {}", token,
             config_.vocabulary - 1);
 
-    const bool zeros = config_.empty_memory == EmptyMemory::zero_slots && memory.end == 0;
+    const bool zeros = starts_with_zeros(memory);
     memory.reserve(T + (zeros ? config_.window : 0));
     if (zeros) write_zero_slots(state);
     trace.fresh_zeros = zeros;
@@ -262,8 +282,8 @@ class FeedbackTransformer {
       embedding.forward(block(tokens, t, B), trace.embedding, t, layers.topRows(d));
       dropout().forward(layers.topRows(d), trace.dropout, t, layers.topRows(d));
       for (Index l = 1; l <= config_.layers; ++l) {
-        const std::size_t i = static_cast<std::size_t>(l - 1);
-        blocks[i].forward(layers.middleRows((l - 1) * d, d), memory.slots[reader(l)], window, position, trace.blocks[i], t,
+        const auto i = static_cast<std::size_t>(l - 1);
+        blocks[i].forward(layers.middleRows((l - 1) * d, d), surroundings(i, memory, window), trace.blocks[i], t,
                           layers.middleRows(l * d, d));
       }
       mix.forward(layers, trace.mix, t, trace.memory_vector);
@@ -282,6 +302,17 @@ class FeedbackTransformer {
       top = trace.mix.x.bottomRows(d);
     }
     head.forward(top, trace.head, 0, trace.logits);
+    if (config_.log_probabilities) {
+      for (Index i = 0; i < trace.logits.cols(); ++i) {
+        auto z = trace.logits.col(i).array();
+        const Scalar largest = z.maxCoeff();
+        z -= largest + std::log((z - largest).exp().sum());
+      }
+    }
+  }
+
+  bool starts_with_zeros(const Memory<Scalar>& memory) const {
+    return config_.empty_memory == EmptyMemory::zero_slots && memory.end == 0;
   }
 
   void write_zero_slots(State& state) const {
