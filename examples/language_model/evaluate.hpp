@@ -28,7 +28,7 @@ inline void add_evaluate_flags(CLI::App& command, EvaluateFlags& flags) {
   add_flag(command, "data", flags.data, "text file to predict")->required();
   add_flag(command, "fraction", flags.fraction, "share of the text, at its end, to predict");
   add_flag(command, "lanes", flags.lanes, "parts of the text that are read side by side");
-  add_flag(command, "threads", flags.threads, "to work on");
+  add_flag(command, "threads", flags.threads, "most threads to work on");
 }
 
 inline void evaluate(const EvaluateFlags& flags) {

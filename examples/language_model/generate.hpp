@@ -34,7 +34,7 @@ inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   add_flag(command, "min-p", sampling.min_p, "keep tokens at least so many times as likely as the most likely; 0: all");
   add_flag(command, "repetition-penalty", sampling.repetition_penalty, "makes recent tokens less likely; 1: none");
   add_flag(command, "repetition-window", sampling.repetition_window, "how many tokens are recent");
-  add_flag(command, "seed", sampling.seed, "of the draws: the same seed writes the same text");
+  add_flag(command, "seed", sampling.seed, "for the draws; the same seed writes the same text");
   command.add_option("--stop", flags.stop, "text to end before; may be given several times")->allow_extra_args(false);
 }
 

@@ -12,7 +12,7 @@ class Interrupt {
   Interrupt() {
     struct sigaction action {};
     action.sa_handler = [](int) { requested_ = 1; };
-    action.sa_flags = SA_RESETHAND | SA_RESTART;
+    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
   }

@@ -25,8 +25,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <limits>
-#include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -70,13 +70,16 @@ class Training {
         model_(flags.config, random_),
         trainer_(model_, tokens.first(tokens.size() - held_out), flags.trainer) {
     if (standing.validation_tokens > 0)
-      validation_ = validation_.first(static_cast<std::size_t>(standing.validation_tokens));
+      validation_ = validation_.first(std::min(validation_.size(), static_cast<std::size_t>(standing.validation_tokens)));
     budget_.expect_evaluation(static_cast<double>(validation_.size()), tokens_per_update());
   }
 
-  /// Goes on from the files in the folder.
+  /// Goes on from the files in the folder. Throws when they do not fit, or the limit is reached already.
   void load() {
     fbt::load_training(path("training.safetensors"), trainer_);
+    const std::int64_t limit = standing_.limits.updates;
+    fbt::check(limit == 0 || updates() < limit, "--updates: expected more than the {} that the training in {} has, found {}",
+               updates(), flags_.out, limit);
     reports_ = read_metrics(path("metrics.jsonl"), updates());
   }
 
@@ -110,6 +113,7 @@ class Training {
     }
     if (std::isfinite(standing_.best_loss))
       fmt::print("best validation loss {:.4f}, at update {}\n", standing_.best_loss, standing_.best_update);
+    fmt::print("all files are in {}\n", flags_.out);
   }
 
  private:
@@ -283,8 +287,12 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   std::optional<detail::Stored> stored;
   if (flags.resume) {
     const std::filesystem::path file = folder / "training.safetensors";
-    stored = detail::read_stored(file);
-    merge_flags(flags, stored->flags, command, file.string());
+    try {
+      stored = detail::read_stored(file);
+      merge_flags(flags, stored->flags, command, file.string());
+    } catch (const nlohmann::json::exception& error) {
+      throw std::runtime_error(fmt::format("{}: expected a training of this program: {}", file.string(), error.what()));
+    }
   } else {
     for (const char* name : {"model.safetensors", "training.safetensors"})
       fbt::check(!std::filesystem::exists(folder / name),

@@ -47,16 +47,16 @@ void visit_flags(F&& f, Flags& flags) {
   f("heads", config.heads, keep, "attention heads per layer");
   f("head-size", config.head_size, keep, "size of a head; 0: width / heads");
   f("feed-forward", config.feed_forward, keep, "hidden units of the feed-forward part; 0: 4 * width");
-  f("activation", config.activation, keep, "of the hidden units");
+  f("activation", config.activation, keep, "of the feed-forward part");
   f("window", config.window, keep, "how many past tokens a token sees");
   f("dropout", config.dropout, keep, "rate, at least 0 and below 1");
   f("segment", trainer.segment, keep, "tokens of a lane between two updates");
   f("lanes", trainer.lanes, keep, "places of the text that are read side by side");
   f("shards", trainer.shards, keep, "groups of lanes; at most one thread per group; part of the result, unlike threads");
-  f("seed", trainer.seed, keep, "of the initial parameters, dropout and the cuts of the text");
+  f("seed", trainer.seed, keep, "for the initial parameters, dropout and the cuts of the text");
   f("validation-fraction", flags.validation_fraction, keep, "share of the text, at its end, that is held out; 0: none");
   f("learning-rate", trainer.schedule.peak, may_change, "peak of the schedule");
-  f("warmup", trainer.schedule.warmup, may_change, "updates until the learning rate has its peak");
+  f("warmup", trainer.schedule.warmup, may_change, "updates until the learning rate is at its peak");
   f("weight-decay", trainer.adam.weight_decay, may_change, "of matrices, per update and unit of the learning rate");
   f("clip", trainer.clip, may_change, "largest norm of the gradient; 0: no limit");
   f("evaluate-every", flags.evaluate_every, may_change, "updates between evaluations; 0: about five over the run");
@@ -69,7 +69,7 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
   add_flag(command, "seconds", flags.seconds, "end after so many seconds in all, evaluations included; 0: no limit")
       ->default_str("60, without --updates");
-  add_flag(command, "threads", flags.trainer.threads, "to work on");
+  add_flag(command, "threads", flags.trainer.threads, "most threads to work on");
   visit_flags([&](const char* name, auto& value, OnResume, const char* help) { add_flag(command, name, value, help); },
               flags);
 }
