@@ -18,10 +18,10 @@ inline Slots<double> random_slots(Index head_size, Index heads, Index lanes, Ind
 
 /// Runs a layer over a segment whose step t sees the slots before first_slot + t, at most the position term's window of them,
 /// and checks the gradient of the input, of every slot's keys and values, of every parameter, and of the position term.
-/// position_trace(trace) is the position term's part of the layer's Trace.
-template <class L, class PositionTrace>
+/// The verbs of the two differ in their arguments: Run has them, and the position term's part of the layer's Trace.
+template <class Run, class L>
 GradientReport check_memory_layer(L layer, Position<double> position, Slots<double> memory, Index width, Index first_slot,
-                                  const Shape& shape, Random& random, PositionTrace&& position_trace) {
+                                  const Shape& shape, Random& random) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   const Index lanes = shape.lanes;
   Matrix<double> x = random_matrix(width, shape.columns(), random);
@@ -34,9 +34,9 @@ GradientReport check_memory_layer(L layer, Position<double> position, Slots<doub
 
   const auto loss = [&] {
     Matrix<double> y = Matrix<double>::Constant(width, shape.columns(), nan);
-    layer.prepare(position, trace, shape);
+    Run::prepare(layer, position, trace, shape);
     for (Index t = 0; t < shape.steps; ++t)
-      layer.forward(block(x, t, lanes), memory, window(t), position, trace, t, block(y, t, lanes));
+      Run::forward(layer, block(x, t, lanes), memory, window(t), position, trace, t, block(y, t, lanes));
     return y.cwiseProduct(weights).sum();
   };
   loss();
@@ -45,13 +45,13 @@ GradientReport check_memory_layer(L layer, Position<double> position, Slots<doub
   dmemory.keys.setOnes();
   dmemory.values.setOnes();
   for (Index t = shape.steps - 1; t >= 0; --t)
-    layer.backward(block(weights, t, lanes), memory, dmemory, window(t), position, trace, t, block(dx, t, lanes));
+    Run::backward(layer, block(weights, t, lanes), memory, dmemory, window(t), position, trace, t, block(dx, t, lanes));
   dmemory.keys.array() -= 1;
   dmemory.values.array() -= 1;
   L grad = ones_like(layer);
   Position<double> dposition = ones_like(position);
   layer.accumulate(trace, grad);
-  position.accumulate(position_trace(trace), dposition);
+  position.accumulate(Run::position(trace), dposition);
   remove_ones(grad);
   remove_ones(dposition);
 

@@ -31,7 +31,9 @@ class ReferenceModel {
     V m = V::Zero(c_.width);
     for (std::size_t l = 0; l < h.size(); ++l) m += shares(static_cast<Index>(l)) * h[l];
     remember(m);
-    return linear(p_.head, c_.pre_norm ? norm(p_.norm_out, h.back()) : h.back());
+    V logits = linear(p_.head, c_.pre_norm ? norm(p_.norm_out, h.back()) : h.back());
+    if (c_.log_probabilities) logits.array() -= std::log(logits.array().exp().sum());
+    return logits;
   }
 
  private:
@@ -70,6 +72,7 @@ class ReferenceModel {
     const auto& parameters = p_.blocks[l].attention;
     const std::size_t r = c_.share_key_value ? 0 : l;
     const Index e = c_.head_columns(), past = static_cast<Index>(keys_[r].size());
+    const auto& position = p_.positions[c_.position == PositionTerm::per_head ? l : 0];
     const V q = linear(parameters.query, x);
     V out = V::Zero(q.size());
     for (Index j = 0; j < c_.heads; ++j) {
@@ -77,9 +80,16 @@ class ReferenceModel {
       V sum = V::Zero(e);
       for (Index age = 1; age <= c_.window && age <= past; ++age) {
         const auto slot = static_cast<std::size_t>(past - age);
-        V key = keys_[r][slot].segment(j * e, e);
-        if (c_.position == PositionTerm::relative_key) key += p_.position.linear.weight.row(c_.window - age).transpose();
-        const Scalar weight = std::exp(q.segment(j * e, e).dot(key) / std::sqrt(static_cast<Scalar>(e)));
+        const V key = keys_[r][slot].segment(j * e, e), q_j = q.segment(j * e, e);
+        const Index row = c_.window - age;
+        Scalar score = q_j.dot(key);
+        if (c_.position == PositionTerm::relative_key) score += q_j.dot(position.weight.row(row));
+        if (c_.position == PositionTerm::per_head)
+          score += q_j.dot(position.weight.row(row).segment(j * e, e)) + position.bias(j * c_.window + row) +
+                   position.query_bias.segment(j * e, e).dot(key);
+        score /= std::sqrt(static_cast<Scalar>(e));
+        if (c_.position == PositionTerm::buckets) score += position.weight(age, j);  // ages below 16 are their own buckets
+        const Scalar weight = std::exp(score);
         total += weight;
         sum += weight * values_[r][slot].segment(j * e, e);
       }
@@ -92,7 +102,9 @@ class ReferenceModel {
     const auto& b = p_.blocks[l];
     const bool attends = !keys_[0].empty();
     if (c_.pre_norm) {
-      const V g = attends ? V(x + attention(l, norm(b.norm1, x))) : x;
+      const bool tied = c_.memory_norm == MemoryNorm::block;
+      const auto& norm1 = tied ? *p_.key_values[c_.share_key_value ? 0 : l].norm : b.norm1;
+      const V g = attends ? V(x + attention(l, norm(norm1, x))) : x;
       return g + feed_forward(b.feed_forward, norm(b.norm2, g));
     }
     const V g = norm(b.norm1, attends ? V(x + attention(l, x)) : x);
@@ -102,7 +114,7 @@ class ReferenceModel {
   void remember(const V& m) {
     for (std::size_t i = 0; i < p_.key_values.size(); ++i) {
       const auto& kv = p_.key_values[i];
-      const V n = c_.memory_norm ? norm(*kv.norm, m) : m;
+      const V n = c_.memory_norm == MemoryNorm::none ? m : norm(*kv.norm, m);
       keys_[i].push_back(linear(kv.key, n));
       values_[i].push_back(linear(kv.value, n));
     }

@@ -45,7 +45,8 @@ bool same(const Layer& a, const Layer& b) {
 std::vector<Config> all_configs() {
   std::vector<Config> configs;
   for (const Activation activation : {Activation::relu, Activation::gelu, Activation::geglu}) {
-    for (const PositionTerm position : {PositionTerm::none, PositionTerm::relative_key}) {
+    for (const PositionTerm position :
+         {PositionTerm::none, PositionTerm::relative_key, PositionTerm::per_head, PositionTerm::buckets}) {
       for (int bits = 0; bits < 64; ++bits) {
         Config c;
         c.vocabulary = 7;
@@ -60,7 +61,7 @@ std::vector<Config> all_configs() {
         c.empty_memory = bits & 2 ? EmptyMemory::skip : EmptyMemory::zero_slots;
         c.pre_norm = bits & 4;
         c.share_key_value = bits & 8;
-        c.memory_norm = bits & 16;
+        c.memory_norm = !(bits & 16) ? MemoryNorm::none : c.pre_norm ? MemoryNorm::block : MemoryNorm::own;
         c.value_bias = bits & 1;
         c.output_bias = bits & 2;
         configs.push_back(c);
@@ -115,10 +116,11 @@ TEST_CASE("checkpoint: a config as JSON, there and back") {
   CHECK(read_config(write_config(config), "x") == config);
 
   // the exact text: files have to stay readable
-  CHECK(write_config(tiny_config()) ==
-        R"({"vocabulary":5,"width":4,"layers":2,"heads":2,"head_size":0,"feed_forward":0,"window":3,"activation":"relu",)"
-        R"("position":"relative_key","empty_memory":"skip","pre_norm":true,"share_key_value":true,"memory_norm":true,)"
-        R"("value_bias":false,"output_bias":true,"dropout":0.0,"norm_epsilon":1e-05,"embedding_deviation":0.3})");
+  CHECK(
+      write_config(tiny_config()) ==
+      R"({"vocabulary":5,"width":4,"layers":2,"heads":2,"head_size":0,"feed_forward":0,"window":3,"activation":"relu",)"
+      R"("position":"relative_key","empty_memory":"skip","pre_norm":true,"share_key_value":true,"memory_norm":"own",)"
+      R"("value_bias":false,"output_bias":true,"log_probabilities":false,"dropout":0.0,"norm_epsilon":1e-05,"embedding_deviation":0.3})");
   CHECK(read_config(R"({"vocabulary": 5})", "x").width == Config{}.width);  // what is missing keeps its default
 }
 
@@ -146,7 +148,8 @@ TEST_CASE("checkpoint: configs that are refused") {
   CHECK(message(R"({"activation":"tanh"})") ==
         "x.file: config activation: expected one of relu, gelu, geglu, found \"tanh\"");
   CHECK(message(R"({"activation":0})") == "x.file: config activation: expected one of relu, gelu, geglu, found 0");
-  CHECK(message(R"({"position":"t5"})") == "x.file: config position: expected one of none, relative_key, found \"t5\"");
+  CHECK(message(R"({"position":"t5"})") ==
+        "x.file: config position: expected one of none, relative_key, per_head, buckets, found \"t5\"");
   CHECK(message(R"({"empty_memory":{}})") == "x.file: config empty_memory: expected one of skip, zero_slots, found {}");
   CHECK_THAT(message_of<std::invalid_argument>([] { read_config("{}", "x"); }),
              ContainsSubstring("vocabulary must be between 1 and"));

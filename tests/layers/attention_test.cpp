@@ -11,13 +11,13 @@ constexpr Index width = 4, head_size = 3, span = 3;
 
 // The attention of one lane and one head with W_q = W_o = 1, so that keys and values can be chosen by hand.
 struct ByHand {
-  explicit ByHand(Index size) : attention(size, 1, size, span, true, 0, random), memory(size, 1, 1, 5) {
+  explicit ByHand(Index size) : attention(size, 1, size, true, 0, random), memory(size, 1, 1, 5) {
     attention.query.weight.setIdentity();
     attention.output.weight.setIdentity();
   }
   double operator()(double x, Window window, const Position<double>& position) {
     Attention<double>::Trace trace;
-    attention.prepare(position, trace, {1, 1, false, 0});
+    attention.prepare(position, span, trace, {1, 1, false, 0});
     Matrix<double> y(attention.head_size, 1);
     attention.forward(Matrix<double>::Constant(attention.head_size, 1, x), memory, window, position, trace, 0, y);
     return y(0);
@@ -28,26 +28,41 @@ struct ByHand {
   Slots<double> memory;
 };
 
+struct Run {
+  using Trace = Attention<double>::Trace;
+  static void prepare(const Attention<double>& layer, const Position<double>& p, Trace& trace, const Shape& shape) {
+    layer.prepare(p, p.window, trace, shape);
+  }
+  static void forward(const Attention<double>& layer, In<double> x, const Slots<double>& memory, Window window,
+                      const Position<double>& p, Trace& trace, Index t, Out<double> y) {
+    layer.forward(x, memory, window, p, trace, t, y);
+  }
+  static void backward(const Attention<double>& layer, In<double> dy, const Slots<double>& memory, Slots<double>& dmemory,
+                       Window window, const Position<double>& p, Trace& trace, Index t, Out<double> dx) {
+    layer.backward(dy, memory, dmemory, window, p, trace, t, dx);
+  }
+  static auto& position(Trace& trace) { return trace.position; }
+};
+
 }  // namespace
 
 TEST_CASE("Attention: gradients") {
   Random random(1);
   const Index lanes = GENERATE(1, 2, 3), heads = GENERATE(1, 2);
   const double rate = GENERATE(0.0, 0.4);
-  const PositionTerm term = GENERATE(PositionTerm::none, PositionTerm::relative_key);
+  const PositionTerm term =
+      GENERATE(PositionTerm::none, PositionTerm::relative_key, PositionTerm::per_head, PositionTerm::buckets);
   const bool output_bias = GENERATE(true, false);
-  Attention<double> layer(width, heads, head_size, span, output_bias, rate, random);
-  Position<double> position(term, head_size, span, random);
+  Attention<double> layer(width, heads, head_size, output_bias, rate, random);
+  Position<double> position(term, head_size, heads, span, random);
   scatter(layer, random);
   scatter(position, random);
   // four steps that see 1, 2, 3 and 3 slots of 6
   const Slots<double> memory = random_slots(head_size, heads, lanes, 6, random);
-  const GradientReport report = check_memory_layer(
-      layer, position, memory, width, 1, {4, lanes, true, 9}, random, [](auto& trace) -> auto& { return trace.position; });
+  const GradientReport report = check_memory_layer<Run>(layer, position, memory, width, 1, {4, lanes, true, 9}, random);
   INFO(report.where);
   const Index parameters = 2 * width * heads * head_size + (output_bias ? width : 0);
-  CHECK(report.compared == width * 4 * lanes + 2 * memory.keys.size() + parameters +
-                               (term == PositionTerm::relative_key ? span * head_size : 0));
+  CHECK(report.compared == width * 4 * lanes + 2 * memory.keys.size() + parameters + count_parameters(position));
   CHECK(report.worst < 1e-8);
 }
 
@@ -56,7 +71,7 @@ TEST_CASE("Attention: softmax over the window by hand") {
   layer.attention.output.bias << 1000;
   layer.memory.keys.col(0) << 50, std::log(1), std::log(3), 50, 50;
   layer.memory.values.row(0) << 1e9, 4, 8, 1e9, 1e9;
-  Position<double> none(PositionTerm::none, 1, span, layer.random);
+  Position<double> none(PositionTerm::none, 1, 1, span, layer.random);
   CHECK(layer(1, {1, 2}, none) == Approx(1000 + (1 * 4 + 3 * 8) / 4.0).epsilon(1e-14));
   CHECK(layer(2, {1, 2}, none) == Approx(1000 + (1 * 4 + 9 * 8) / 10.0).epsilon(1e-14));
   CHECK(layer(1, {2, 1}, none) == Approx(1008).epsilon(1e-14));
@@ -66,8 +81,8 @@ TEST_CASE("Attention: the newest slot takes the last row of the position table")
   ByHand layer(1);
   layer.memory.keys.col(0) << 0, 0, 0, 0, 0;
   layer.memory.values.row(0) << 1, 10, 100, 1000, 10000;
-  Position<double> position(PositionTerm::relative_key, 1, span, layer.random);
-  position.linear.weight << std::log(7), std::log(1), std::log(3);
+  Position<double> position(PositionTerm::relative_key, 1, 1, span, layer.random);
+  position.weight << std::log(7), std::log(1), std::log(3);
   CHECK(layer(1, {3, 1}, position) == Approx(1000).epsilon(1e-14));
   CHECK(layer(1, {1, 2}, position) == Approx((1 * 10 + 3 * 100) / 4.0).epsilon(1e-14));
   CHECK(layer(1, {2, 3}, position) == Approx((7 * 100 + 1 * 1000 + 3 * 10000) / 11.0).epsilon(1e-14));
@@ -77,37 +92,37 @@ TEST_CASE("Attention: scores are divided by the root of the head size") {
   ByHand layer(4);
   layer.memory.keys.row(0).setConstant(std::log(3) / 2);  // q . k / sqrt(4) = 4 * log(3) / 2 / 2
   layer.memory.values.row(0) << 4, 8, 0, 0, 0;
-  Position<double> none(PositionTerm::none, 4, span, layer.random);
+  Position<double> none(PositionTerm::none, 4, 1, span, layer.random);
   CHECK(layer(1, {0, 2}, none) == Approx((3 * 4 + 1 * 8) / 4.0).epsilon(1e-14));
-  Position<double> position(PositionTerm::relative_key, 4, span, layer.random);
-  position.linear.weight.setZero();
-  position.linear.weight.row(2).setConstant(std::log(3) / 2);  // the same for the other slot: they are equal again
+  Position<double> position(PositionTerm::relative_key, 4, 1, span, layer.random);
+  position.weight.setZero();
+  position.weight.row(2).setConstant(std::log(3) / 2);  // the same for the other slot: they are equal again
   CHECK(layer(1, {0, 2}, position) == Approx(6).epsilon(1e-14));
 }
 
 TEST_CASE("Attention: heads and lanes are independent") {
   Random random(1);
   const Index heads = 2, lanes = 3;
-  const Attention<double> both(width, heads, head_size, span, false, 0, random);
-  const Position<double> position(PositionTerm::relative_key, head_size, span, random);
+  const Attention<double> both(width, heads, head_size, false, 0, random);
+  const Position<double> position(PositionTerm::relative_key, head_size, heads, span, random);
   const Slots<double> memory = random_slots(head_size, heads, lanes, 4, random);
   const Matrix<double> x = random_matrix(width, lanes, random);
   const Window window{1, 3};
   Attention<double>::Trace trace;
-  both.prepare(position, trace, {1, lanes, false, 0});
+  both.prepare(position, span, trace, {1, lanes, false, 0});
   Matrix<double> y(width, lanes);
   both.forward(x, memory, window, position, trace, 0, y);
 
   Matrix<double> sum = Matrix<double>::Zero(width, lanes);
   for (Index j = 0; j < heads; ++j) {
     for (Index b = 0; b < lanes; ++b) {
-      Attention<double> one(width, 1, head_size, span, false, 0, random);
+      Attention<double> one(width, 1, head_size, false, 0, random);
       one.query.weight = both.query.weight.middleRows(j * head_size, head_size);
       one.output.weight = both.output.weight.middleCols(j * head_size, head_size);
       Slots<double> part(head_size, 1, 1, 4);
       part.keys = memory.key(b, j, {0, 4});
       part.values = memory.value(b, j, {0, 4});
-      one.prepare(position, trace, {1, 1, false, 0});
+      one.prepare(position, span, trace, {1, 1, false, 0});
       Matrix<double> share(width, 1);
       one.forward(x.col(b), part, window, position, trace, 0, share);
       sum.col(b) += share;
@@ -119,14 +134,14 @@ TEST_CASE("Attention: heads and lanes are independent") {
 TEST_CASE("Attention: a skipped step adds nothing to any gradient") {
   Random random(1);
   const PositionTerm term = GENERATE(PositionTerm::none, PositionTerm::relative_key);
-  const Attention<double> layer(width, 2, head_size, span, true, 0, random);
-  const Position<double> position(term, head_size, span, random);
+  const Attention<double> layer(width, 2, head_size, true, 0, random);
+  const Position<double> position(term, head_size, 2, span, random);
   const Slots<double> memory = random_slots(head_size, 2, 2, 4, random);
   const Matrix<double> x = random_matrix(width, 2, random);
   Slots<double> dmemory = memory;
   Matrix<double> y(width, 2);
   Attention<double>::Trace trace;
-  layer.prepare(position, trace, {1, 2, true, 0});
+  layer.prepare(position, span, trace, {1, 2, true, 0});
   layer.forward(x, memory, {0, 3}, position, trace, 0, y);
   layer.backward(x, memory, dmemory, {0, 3}, position, trace, 0, y);
   layer.skip(trace, 0);

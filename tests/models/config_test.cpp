@@ -93,6 +93,15 @@ TEST_CASE("Config: sizes that are left at 0") {
   CHECK(c.key_values() == 6);
 }
 
+TEST_CASE("Config: a norm shared with the blocks needs the pre-norm form") {
+  Config c;
+  c.vocabulary = 5;
+  c.memory_norm = MemoryNorm::block;
+  CHECK_NOTHROW(c.validate());
+  c.pre_norm = false;
+  CHECK_THROWS_WITH(c.validate(), ContainsSubstring("memory_norm block needs pre_norm"));
+}
+
 TEST_CASE("Config: visit_config meets every field once, under its public name") {
   std::set<std::string_view> names;
   Config a, b;
@@ -110,8 +119,8 @@ TEST_CASE("Config: visit_config meets every field once, under its public name") 
   CHECK(a == b);
   CHECK(names == std::set<std::string_view>{"vocabulary", "width", "layers", "heads", "head_size", "feed_forward", "window",
                                             "activation", "position", "empty_memory", "pre_norm", "share_key_value",
-                                            "memory_norm", "value_bias", "output_bias", "dropout", "norm_epsilon",
-                                            "embedding_deviation"});
+                                            "memory_norm", "value_bias", "output_bias", "log_probabilities", "dropout",
+                                            "norm_epsilon", "embedding_deviation"});
 }
 
 TEST_CASE("Config: names of the enumerators") {
@@ -121,6 +130,11 @@ TEST_CASE("Config: names of the enumerators") {
   CHECK(Names<PositionTerm>::list[0] == std::pair<std::string_view, PositionTerm>("none", PositionTerm::none));
   CHECK(Names<PositionTerm>::list[1] ==
         std::pair<std::string_view, PositionTerm>("relative_key", PositionTerm::relative_key));
+  CHECK(Names<PositionTerm>::list[2] == std::pair<std::string_view, PositionTerm>("per_head", PositionTerm::per_head));
+  CHECK(Names<PositionTerm>::list[3] == std::pair<std::string_view, PositionTerm>("buckets", PositionTerm::buckets));
+  CHECK(Names<MemoryNorm>::list[0] == std::pair<std::string_view, MemoryNorm>("none", MemoryNorm::none));
+  CHECK(Names<MemoryNorm>::list[1] == std::pair<std::string_view, MemoryNorm>("own", MemoryNorm::own));
+  CHECK(Names<MemoryNorm>::list[2] == std::pair<std::string_view, MemoryNorm>("block", MemoryNorm::block));
   CHECK(Names<EmptyMemory>::list[0] == std::pair<std::string_view, EmptyMemory>("skip", EmptyMemory::skip));
   CHECK(Names<EmptyMemory>::list[1] == std::pair<std::string_view, EmptyMemory>("zero_slots", EmptyMemory::zero_slots));
 }

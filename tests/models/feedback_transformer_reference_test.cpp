@@ -13,14 +13,16 @@ void check_all_switches(double tolerance) {
   Config c = small_config();
   c.pre_norm = GENERATE(true, false);
   c.share_key_value = GENERATE(true, false);
-  c.memory_norm = GENERATE(true, false);
+  c.memory_norm = GENERATE(MemoryNorm::own, MemoryNorm::none, MemoryNorm::block);
+  if (c.memory_norm == MemoryNorm::block && !c.pre_norm) return;
   c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
-  c.position = GENERATE(PositionTerm::none, PositionTerm::relative_key);
+  c.position = GENERATE(PositionTerm::none, PositionTerm::relative_key, PositionTerm::per_head, PositionTerm::buckets);
   c.activation = GENERATE(Activation::relu, Activation::gelu, Activation::geglu);
   for (const int bits : {0, 1, 2, 3, 4, 5, 6, 7}) {
     c.head_size = bits & 1 ? 3 : 0;
     c.value_bias = bits & 2;
     c.output_bias = bits & 4;
+    c.log_probabilities = bits == 3;
     Random random(static_cast<std::uint64_t>(bits));
     const auto model = scattered_model<Scalar>(c, random);
     const std::vector<Token> tokens = random_tokens(10, c.vocabulary, random);

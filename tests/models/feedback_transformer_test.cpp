@@ -247,7 +247,7 @@ TEST_CASE("FeedbackTransformer: parameter names") {
                                     "blocks.0.feed_forward.first.bias",
                                     "blocks.0.feed_forward.second.weight",
                                     "blocks.0.feed_forward.second.bias",
-                                    "position.weight",
+                                    "positions.0.weight",
                                     "mix.weight",
                                     "key_values.0.norm.weight",
                                     "key_values.0.norm.bias",
@@ -261,12 +261,13 @@ TEST_CASE("FeedbackTransformer: parameter names") {
 
   std::set<std::string> names = plain;
   names.insert("key_values.0.value.bias");
-  for (const char* name : {"blocks.0.attention.output.bias", "position.weight", "key_values.0.norm.weight",
+  for (const char* name : {"blocks.0.attention.output.bias", "positions.0.weight", "key_values.0.norm.weight",
                            "key_values.0.norm.bias", "norm_out.weight", "norm_out.bias"})
     names.erase(name);
   Config other = c;
   other.value_bias = true;
-  other.output_bias = other.memory_norm = other.pre_norm = false;
+  other.output_bias = other.pre_norm = false;
+  other.memory_norm = MemoryNorm::none;
   other.position = PositionTerm::none;
   CHECK(names_of(other) == names);
 
