@@ -113,6 +113,32 @@ TEST_CASE("generate: emit ends the text") {
   CHECK(run("abcdef", {"ef"}, 100, 4).text == "abcd");
 }
 
+TEST_CASE("generate: what was written counts as recent for the repetition penalty") {
+  struct Constant {  // every step: 1 is likely, 2 less, 3 still less
+    struct State {
+      struct {
+        Matrix<double> logits;
+      } trace;
+    };
+    State start(Index) const { return {}; }
+    void step(Tokens, State& state) const {
+      state.trace.logits.resize(4, 1);
+      state.trace.logits << 0, 9, 8, 7;
+    }
+  };
+  GenerationOptions options;
+  options.length = 5;
+  options.sampling.temperature = 0;
+  options.sampling.repetition_penalty = 3;
+  options.sampling.repetition_window = 2;
+  std::vector<Token> text;
+  generate(Constant{}, std::vector<Token>{0}, options, [&](Token token) {
+    text.push_back(token);
+    return true;
+  });
+  CHECK(text == std::vector<Token>{1, 2, 3, 1, 2});
+}
+
 TEST_CASE("generate: errors") {
   const Scripted model{tokens_of("abc")};
   GenerationOptions options;
