@@ -22,7 +22,9 @@ install_packages $build_packages
 cmake --preset release >/dev/null
 cmake --build --preset release --target language_model
 
+prompt=
 if [ -z "$data" ]; then
+  prompt="And God said"
   data=build/bible.txt
   if [ ! -s "$data" ]; then
     install_packages bible-kjv
@@ -40,7 +42,7 @@ program=build/release/examples/language_model
 "$program" train --data "$data" --out "$out" --validation-fraction 0.01 "${flags[@]}"
 
 printf '\nIt writes:\n\n'
-"$program" generate --model "$out/model.safetensors" --temperature 0.7 --length 600
+"$program" generate --model "$out/model.safetensors" --prompt "$prompt" --temperature 0.6 --length 600
 data=$(printf %q "$data") out=$(printf %q "$out")  # for pasting
 cat <<END
 
@@ -49,7 +51,7 @@ metrics      $out/metrics.jsonl
 checkpoint   $out/model.safetensors
 
 To go on, in $(printf %q "$root"):
-  $program generate --model $out/model.safetensors --prompt "And " --temperature 0.7
+  $program generate --model $out/model.safetensors --prompt "$prompt" --temperature 0.6
   $program evaluate --model $out/model.safetensors --data $data --fraction 0.01
   $program train --data $data --out $out --resume --seconds 300
 END
