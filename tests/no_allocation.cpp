@@ -142,7 +142,9 @@ int main(int arguments, char** argument) {
   Config switched = plain;
   switched.activation = Activation::geglu;
   switched.empty_memory = EmptyMemory::zero_slots;
-  switched.pre_norm = switched.share_key_value = switched.memory_norm = false;
+  switched.pre_norm = switched.share_key_value = false;
+  switched.memory_norm = MemoryNorm::none;
+  switched.position = PositionTerm::per_head;
   switched.value_bias = true;
   switched.dropout = 0.1;
 

@@ -290,7 +290,8 @@ TEST_CASE("FeedbackTransformer: the config knows the number of parameters") {
   c.head_size = GENERATE(0, 3);
   c.pre_norm = GENERATE(true, false);
   for (const bool on : {true, false}) {
-    c.memory_norm = c.value_bias = on;
+    c.memory_norm = on ? MemoryNorm::own : MemoryNorm::none;
+    c.value_bias = on;
     c.output_bias = !on;
     Random random(1);
     CHECK(c.parameters() == static_cast<double>(count_parameters(Model(c, random))));
@@ -310,7 +311,7 @@ TEST_CASE("FeedbackTransformer: shapes and starting values") {
   CHECK(is(model.blocks[1].attention.output.weight, 4, 6));
   CHECK(is(model.blocks[1].feed_forward.first.weight, 6, 4));
   CHECK(is(model.blocks[1].feed_forward.second.weight, 4, 3));
-  CHECK(is(model.position.linear.weight, 3, 3));
+  CHECK(is(model.positions[0].weight, 3, 3));
   CHECK(is(model.key_values[0].key.weight, 6, 4));
   CHECK(is(model.head.weight, 5, 4));
   CHECK(model.mix.weight == Vector<double>::Zero(3));

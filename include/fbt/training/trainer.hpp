@@ -24,7 +24,8 @@ struct TrainerOptions {
   Index threads = 1;
   Schedule schedule;
   AdamOptions adam;
-  double clip = 1;  ///< largest norm of the gradient; 0: none
+  double fresh = 0;  ///< share of the training, from its start, in which every segment begins with an empty memory
+  double clip = 1;   ///< largest norm of the gradient; 0: none
   std::uint64_t seed = 1;
 
   void validate() const {
@@ -66,7 +67,7 @@ class Trainer {
   /// Reads one segment and updates the model. progress in [0, 1] is the share of the whole training that is done.
   /// Throws std::runtime_error when loss or gradient is not finite; the model is then as it was before.
   Report update(double progress) {
-    const bool fresh = batches_.starts_pass();
+    const bool fresh = batches_.starts_pass() || progress < options_.fresh;
     batches_.next();
     Index scored = 0;
     for (const Token target : batches_.targets()) scored += target >= 0;
