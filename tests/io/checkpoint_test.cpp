@@ -93,6 +93,7 @@ std::vector<Token> tiny_text(std::uint64_t seed = 5) {
 }
 TrainerOptions tiny_options() {
   TrainerOptions options;
+  options.fresh = 0;
   options.lanes = 3;
   options.segment = 4;
   options.shards = 2;

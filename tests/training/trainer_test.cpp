@@ -34,6 +34,7 @@ std::vector<Token> tiny_text(Index size, Index vocabulary = 5) {
 }
 TrainerOptions tiny_options() {
   TrainerOptions options;
+  options.fresh = 0;
   options.lanes = 3;
   options.segment = 4;
   options.shards = 2;
@@ -129,6 +130,22 @@ TEST_CASE("Trainer: the reported loss is that of the lanes' texts, read from end
         model, Tokens(text).subspan(static_cast<std::size_t>(b * length) + shift, static_cast<std::size_t>(segment) + 1)));
   CHECK(loss == Approx(fresh / static_cast<double>(lanes * segment)).epsilon(1e-5));
   CHECK(distance(model, before) < 1e-20);
+}
+
+TEST_CASE("Trainer: in the fresh part of a training every segment begins with an empty memory") {
+  const auto text = tiny_text(25);
+  Model model = tiny_model();
+  TrainerOptions options = tiny_options();
+  options.lanes = 1;
+  options.shards = 1;
+  options.segment = 4;
+  options.fresh = 0.5;
+  options.schedule = {1e-30, 0, 1};
+  Trainer<Model> trainer(model, text, options);
+  trainer.update(0);
+  CHECK(trainer.update(0.4999).loss == Approx(sum(naive_losses(model, Tokens(text).subspan(4, 5))) / 4).epsilon(1e-5));
+  const auto carried = naive_losses(model, Tokens(text).subspan(4, 9));  // the memory is kept from here on
+  CHECK(trainer.update(0.5).loss == Approx(std::accumulate(carried.begin() + 4, carried.end(), 0.0) / 4).epsilon(1e-5));
 }
 
 TEST_CASE("Trainer: to the last bit the same with any number of threads") {
@@ -293,6 +310,7 @@ TEST_CASE("Trainer: validation") {
   CHECK(message([](O& o) { o.shards = 4; }) == "shards must be between 1 and the 3 lanes, found 4");
   CHECK(message([](O& o) { o.threads = 0; }) == "threads must be between 1 and 1024, found 0");
   CHECK(message([](O& o) { o.threads = 1025; }) == "threads must be between 1 and 1024, found 1025");
+  CHECK(message([](O& o) { o.fresh = 1.5; }) == "fresh must be from 0 to 1, found 1.5");
   CHECK(message([](O& o) { o.clip = -1; }) == "clip must be at least 0, found -1");
   CHECK(message([](O& o) { o.clip = std::numeric_limits<double>::quiet_NaN(); }) == "clip must be at least 0, found nan");
   CHECK(message([](O& o) { o.schedule.peak = 0; }) == "the learning rate must be above 0, found 0");
