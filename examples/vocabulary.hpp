@@ -1,11 +1,10 @@
 // Vocabulary: text to tokens and back. A token is a character (a Unicode code point of a text in UTF-8) or a byte.
 #pragma once
 
-#include "names.hpp"
-
 #include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/io/safetensors.hpp"
+#include "fbt/models/config.hpp"
 
 #include <algorithm>
 #include <array>
@@ -103,7 +102,7 @@ class Vocabulary {
 
   /// What a checkpoint keeps of a vocabulary.
   fbt::Metadata metadata() const {
-    return {{"vocabulary.kind", std::string(name_of(kind_))},
+    return {{"vocabulary.kind", std::string(fbt::name_of(kind_))},
             {"vocabulary", kind_ == TokenKind::byte ? "" : fmt::format("{}", fmt::join(pieces_, ""))}};
   }
 
@@ -112,7 +111,8 @@ class Vocabulary {
     const auto kind = metadata.find("vocabulary.kind"), characters = metadata.find("vocabulary");
     fbt::ensure(kind != metadata.end() && characters != metadata.end(),
                 "{}: expected a model of text, found no vocabulary in its __metadata__", name);
-    return Vocabulary(from_name<TokenKind>(kind->second, fmt::format("{}: vocabulary", name)), characters->second, name);
+    return Vocabulary(fbt::from_name<TokenKind>(kind->second, fmt::format("{}: vocabulary", name)), characters->second,
+                      name);
   }
 
  private:

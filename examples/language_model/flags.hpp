@@ -1,7 +1,7 @@
 // Command-line flags, as text and as numbers.
 #pragma once
 
-#include "names.hpp"
+#include "fbt/models/config.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -15,10 +15,10 @@ template <class T>
 CLI::Option* add_flag(CLI::App& command, const std::string& name, T& value, const std::string& help) {
   const std::string flag = "--" + name;
   if constexpr (std::is_enum_v<T>) {
-    const auto read = [&value, flag](const std::string& text) { value = from_name<T>(text, flag); };
-    return command.add_option_function<std::string>(flag, read, fmt::format("{}: {}", help, names_of<T>()))
+    const auto read = [&value, flag](const std::string& text) { value = fbt::from_name<T>(text, flag); };
+    return command.add_option_function<std::string>(flag, read, fmt::format("{}: {}", help, fbt::names_of<T>()))
         ->type_name("NAME")
-        ->default_str(std::string(name_of(value)));
+        ->default_str(std::string(fbt::name_of(value)));
   } else {
     return command.add_option(flag, value, help)->capture_default_str();
   }

@@ -57,7 +57,8 @@ void visit_flags(F&& f, Flags& flags) {
   f("validation-fraction", flags.validation_fraction, keep, "share of the text, at its end, that is held out; 0: none");
   f("learning-rate", trainer.schedule.peak, may_change, "peak of the schedule");
   f("warmup", trainer.schedule.warmup, may_change, "updates until the learning rate is at its peak");
-  f("fresh", trainer.fresh, may_change, "share of the training, from its start, in which segments begin with an empty memory");
+  f("fresh", trainer.fresh, may_change,
+    "share of the training, from its start, in which segments begin with an empty memory");
   f("weight-decay", trainer.adam.weight_decay, may_change, "of matrices, per update and unit of the learning rate");
   f("clip", trainer.clip, may_change, "largest norm of the gradient; 0: no limit");
   f("evaluate-every", flags.evaluate_every, may_change, "updates between evaluations; 0: about five over the run");
@@ -81,7 +82,7 @@ namespace detail {
 template <class T>
 auto plain(const T& value) {
   if constexpr (std::is_enum_v<T>) {
-    return std::string(name_of(value));
+    return std::string(fbt::name_of(value));
   } else {
     return value;
   }
@@ -104,7 +105,7 @@ inline void merge_flags(TrainFlags& flags, const nlohmann::ordered_json& stored,
         const auto text = stored.at(flag).get<decltype(detail::plain(value))>();
         T old;
         if constexpr (std::is_enum_v<T>) {
-          old = from_name<T>(text, fmt::format("{}: {}", name, flag));
+          old = fbt::from_name<T>(text, fmt::format("{}: {}", name, flag));
         } else {
           old = text;
         }

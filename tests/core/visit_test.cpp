@@ -68,6 +68,10 @@ TEST_CASE("visit: functions over all parameters") {
   set_zero(sum);
   CHECK(squared_norm(sum) == 0);
 
+  Tree large = tree;
+  large.table(1, 1) = 1e30f;  // its square is beyond float
+  CHECK(squared_norm(large) == Approx(1e60).epsilon(1e-6));
+
   Tree broken = tree;
   broken.leaves[1].weight(1, 2) = std::numeric_limits<double>::quiet_NaN();
   CHECK(std::isnan(squared_norm(broken)));

@@ -95,7 +95,7 @@ test_resume_checks() {
   error 'run/metrics.jsonl: line "nonsense" is not a report' train --data text --out run --resume --updates 4
   cp kept run/metrics.jsonl
   tail -n +2 text >other
-  error "another data" train --data other --out run --resume --updates 4
+  error "another text" train --data other --out run --resume --updates 4
   echo 'Ω' >>other
   error "'Ω' (U+03A9)" train --data other --out run --resume --updates 4
   succeed train --data text --out run --resume --updates 4 --width 8 --learning-rate 1e-4

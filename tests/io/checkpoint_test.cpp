@@ -434,7 +434,7 @@ TEST_CASE("checkpoint: a training that does not fit leaves trainer and model as 
   }
   SECTION("another text") {
     CHECK_THAT(message(folder / "a", tiny_options(), tiny_text(6), tiny_config()),
-               ContainsSubstring(": the training belongs to another data: expected 62 tokens "));
+               ContainsSubstring(": the training belongs to another text: expected 62 tokens "));
     auto longer = text;
     longer.push_back(0);
     CHECK_THAT(message(folder / "a", tiny_options(), longer, tiny_config()), ContainsSubstring("expected 63 tokens "));

@@ -104,12 +104,14 @@ TEST_CASE("clip_scale") {
 
 TEST_CASE("AdamOptions: validation") {
   const auto message = [](const AdamOptions& o) { return message_of<std::invalid_argument>([&] { Adam<Toy>(Toy(0), o); }); };
-  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
   CHECK_NOTHROW(Adam<Toy>(Toy(0), {0, 0, 1e-300, 0}));
   CHECK(message({1, 0.9, 1, 0}) == "beta1 must be at least 0 and below 1, found 1");
   CHECK(message({-0.1, 0.9, 1, 0}) == "beta1 must be at least 0 and below 1, found -0.1");
   CHECK(message({0.9, 1, 1, 0}) == "beta2 must be at least 0 and below 1, found 1");
   CHECK(message({0.9, nan, 1, 0}) == "beta2 must be at least 0 and below 1, found nan");
-  CHECK(message({0.9, 0.9, 0, 0}) == "epsilon must be above 0, found 0");
-  CHECK(message({0.9, 0.9, 1, -1}) == "weight decay must be at least 0, found -1");
+  CHECK(message({0.9, 0.9, 0, 0}) == "epsilon must be above 0 and finite, found 0");
+  CHECK(message({0.9, 0.9, infinity, 0}) == "epsilon must be above 0 and finite, found inf");
+  CHECK(message({0.9, 0.9, 1, -1}) == "weight decay must be at least 0 and finite, found -1");
+  CHECK(message({0.9, 0.9, 1, infinity}) == "weight decay must be at least 0 and finite, found inf");
 }

@@ -71,11 +71,12 @@ Index count_parameters(const Layer& layer) {
   return count;
 }
 
-/// The sum of the squares of all parameters, added up in double. Not finite when any parameter is not finite.
+/// The sum of the squares of all parameters, squared and added up in double: that of large floats is finite, too. Not finite when
+/// any parameter is not finite.
 template <class Layer>
 double squared_norm(const Layer& layer) {
   double sum = 0;
-  visit([&](std::string_view, const auto& tensor) { sum += static_cast<double>(tensor.squaredNorm()); }, layer);
+  visit([&](std::string_view, const auto& tensor) { sum += tensor.template cast<double>().squaredNorm(); }, layer);
   return sum;
 }
 

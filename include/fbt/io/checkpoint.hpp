@@ -23,8 +23,7 @@ inline std::string write_config(const Config& config) {
   visit_config(
       [&]<class T>(const char* name, const T& value) {
         if constexpr (std::is_enum_v<T>) {
-          for (const auto& [text, enumerator] : Names<T>::list)
-            if (enumerator == value) json[name] = text;
+          json[name] = name_of(value);
         } else {
           json[name] = value;
         }
@@ -47,14 +46,10 @@ inline Config read_config(std::string_view text, std::string_view name) {
         unknown.erase(field);
         const auto& found = json[field];
         if constexpr (std::is_enum_v<T>) {
-          const auto& list = Names<T>::list;
-          const auto entry = std::find_if(list.begin(), list.end(), [&](const auto& e) { return found == e.first; });
-          if (entry == list.end()) {
-            std::string expected;
-            for (const auto& e : list) expected += fmt::format("{}{}", expected.empty() ? "" : ", ", e.first);
-            ensure(false, "{}: config {}: expected one of {}, found {}", name, field, expected, found.dump());
-          }
-          value = entry->second;
+          const auto enumerator = found.is_string() ? find_name<T>(found.template get<std::string>()) : std::nullopt;
+          ensure(enumerator.has_value(), "{}: config {}: expected one of {}, found {}", name, field, names_of<T>(),
+                 found.dump());
+          value = *enumerator;
         } else if constexpr (std::is_same_v<T, bool>) {
           ensure(found.is_boolean(), "{}: config {}: expected true or false, found {}", name, field, found.dump());
           value = found.template get<bool>();
@@ -143,6 +138,9 @@ LoadedModel<Scalar> load_model(const TensorFile& file) {
   std::uint64_t elements = 0;
   for (const TensorView& tensor : file.tensors()) elements += tensor.size();
   // so that nothing is allocated that is much larger than the file
+  const auto tensors = static_cast<Index>(file.tensors().size());
+  ensure(config.layers <= tensors / 4 + 64, "{}: expected {} layers by its config, found only {} tensors", file.name(),
+         config.layers, tensors);
   ensure(config.parameters() <= 4 * static_cast<double>(elements) + 65536,
          "{}: expected {} parameters by its config, found {}", file.name(), config.parameters(), elements);
   Random random(0);
@@ -208,15 +206,14 @@ void save_training(const std::filesystem::path& path, const Trainer<Model>& trai
 /// Brings a trainer, and its model, to where save_training() left them. Returns the file's metadata. Throws std::runtime_error
 /// when the file is damaged or belongs to another model, text or set of options; trainer and model are then untouched.
 template <class Model>
-Metadata load_training(const std::filesystem::path& path, Trainer<Model>& trainer) {
+Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
   using Scalar = typename Model::Scalar;
-  const TensorFile file = TensorFile::read(path);
   for (const auto& [key, expected] : detail::training_identity(trainer)) {
     const auto found = file.metadata().find("fbt.training." + key);
     ensure(found != file.metadata().end(),
            "{}: expected a training written by fbt, found no fbt.training.{} in its __metadata__", file.name(), key);
-    ensure(found->second == expected, "{}: the training belongs to another {}: expected {}, found {}", file.name(), key,
-           expected, found->second);
+    ensure(found->second == expected, "{}: the training belongs to another {}: expected {}, found {}", file.name(),
+           key == "data" ? "text" : key, expected, found->second);
   }
   Model model = trainer.model();
   read_parameters(file, "model.", model);
@@ -272,6 +269,10 @@ Metadata load_training(const std::filesystem::path& path, Trainer<Model>& traine
   trainer.batches().set_place(place);
   for (Index s = 0; s < trainer.options().shards; ++s) trainer.memory(s) = std::move(memories[static_cast<std::size_t>(s)]);
   return file.metadata();
+}
+template <class Model>
+Metadata load_training(const std::filesystem::path& path, Trainer<Model>& trainer) {
+  return load_training(TensorFile::read(path), trainer);
 }
 
 }  // namespace fbt

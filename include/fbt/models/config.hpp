@@ -6,7 +6,11 @@
 #include "fbt/layers/feed_forward.hpp"
 #include "fbt/layers/position.hpp"
 
+#include <fmt/format.h>
+
 #include <array>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -63,7 +67,7 @@ struct Config {
 /// The largest accepted size of any dimension: keeps every product of two of them far from overflow.
 inline constexpr Index largest_dimension = 1 << 24;
 
-/// The names of the enumerators, as configs are written and read. Not found: the empty name.
+/// The names of an enum's enumerators, in files and messages: a list of pairs.
 template <class Enum>
 struct Names;
 template <>
@@ -84,12 +88,43 @@ struct Names<EmptyMemory> {
   static constexpr std::array<std::pair<std::string_view, EmptyMemory>, 2> list{
       {{"skip", EmptyMemory::skip}, {"zero_slots", EmptyMemory::zero_slots}}};
 };
-
 template <>
 struct Names<MemoryNorm> {
   static constexpr std::array<std::pair<std::string_view, MemoryNorm>, 3> list{
       {{"none", MemoryNorm::none}, {"own", MemoryNorm::own}, {"block", MemoryNorm::block}}};
 };
+
+/// Empty when the list has no such enumerator.
+template <class Enum>
+std::string_view name_of(Enum value) {
+  for (const auto& [name, enumerator] : Names<Enum>::list)
+    if (enumerator == value) return name;
+  return "";
+}
+
+/// "relu, gelu, geglu", for messages.
+template <class Enum>
+std::string names_of() {
+  std::string names;
+  for (const auto& entry : Names<Enum>::list) names += fmt::format("{}{}", names.empty() ? "" : ", ", entry.first);
+  return names;
+}
+
+/// The enumerator of a name; none when the list has no such name.
+template <class Enum>
+std::optional<Enum> find_name(std::string_view name) {
+  for (const auto& entry : Names<Enum>::list)
+    if (entry.first == name) return entry.second;
+  return {};
+}
+
+/// The enumerator of a name. Throws std::invalid_argument that begins with `what` when there is none.
+template <class Enum>
+Enum from_name(std::string_view name, std::string_view what) {
+  const std::optional<Enum> found = find_name<Enum>(name);
+  check(found.has_value(), "{}: expected one of {}, found {:?}", what, names_of<Enum>(), name);
+  return *found;
+}
 
 /// Calls f(name, field) for every field of one or more configs, with the names they have in files.
 template <class F, class... Same>
