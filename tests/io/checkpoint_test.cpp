@@ -296,6 +296,13 @@ TEST_CASE("checkpoint: a config that is far larger than the file is refused at o
                });
              }),
              ContainsSubstring(many));
+  CHECK_THAT(message_of<std::runtime_error>([&] {
+               load([](Config& c) {
+                 c.vocabulary = c.width = c.heads = c.feed_forward = c.window = 1;
+                 c.layers = 4096;
+               });
+             }),
+             ContainsSubstring("expected 4096 layers by its config, found only "));
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
 }
 

@@ -138,11 +138,11 @@ LoadedModel<Scalar> load_model(const TensorFile& file) {
   std::uint64_t elements = 0;
   for (const TensorView& tensor : file.tensors()) elements += tensor.size();
   // so that nothing is allocated that is much larger than the file
+  ensure(config.parameters() <= 4 * static_cast<double>(elements) + 65536,
+         "{}: expected {} parameters by its config, found {}", file.name(), config.parameters(), elements);
   const auto tensors = static_cast<Index>(file.tensors().size());
   ensure(config.layers <= tensors / 4 + 64, "{}: expected {} layers by its config, found only {} tensors", file.name(),
          config.layers, tensors);
-  ensure(config.parameters() <= 4 * static_cast<double>(elements) + 65536,
-         "{}: expected {} parameters by its config, found {}", file.name(), config.parameters(), elements);
   Random random(0);
   LoadedModel<Scalar> result{FeedbackTransformer<Scalar>(config, random), file.metadata()};
   read_parameters(file, "", result.model);

@@ -335,8 +335,7 @@ void check_foreign_tensors(const TensorFile& file, const std::vector<ForeignTens
             fmt::format("{}: expected shape {}, found {}", name, shape_text(tensor.shape), shape_text(found->shape)));
       } else if (!first) {
         first = found;
-      } else if (found != first &&
-                 !std::equal(found->bytes.begin(), found->bytes.end(), first->bytes.begin(), first->bytes.end())) {
+      } else if (found != first && (found->dtype != first->dtype || found->bytes != first->bytes)) {
         problems.push_back(fmt::format("{}: expected the same values as {}, found others", name, first->name));
       }
     }
@@ -362,6 +361,9 @@ ImportedModel<Scalar> import_model(const TensorFile& file, Index window = 0) {
   }
   LayoutDetails details;
   const Config config = detail::foreign_config(file, layout, window, details);
+  const auto count = static_cast<Index>(file.tensors().size());
+  ensure(config.layers <= count / 4, "{}: expected at least 4 tensors for each of its {} layers, found {}", file.name(),
+         config.layers, count);
   double elements = 0;
   for (const TensorView& tensor : file.tensors()) elements += static_cast<double>(tensor.size());
   ensure(config.parameters() <= elements, "{}: expected at least {} parameters by its shapes, found {}", file.name(),
