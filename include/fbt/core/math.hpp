@@ -1,6 +1,7 @@
 // Softmax, the activations and their derivatives.
 #pragma once
 
+#include "fbt/core/simd.hpp"
 #include "fbt/core/types.hpp"
 
 #include <cmath>
@@ -18,6 +19,19 @@ void softmax(Eigen::DenseBase<Derived>& column) {
 template <class Derived>
 void softmax(Eigen::DenseBase<Derived>&& column) {
   softmax(column);
+}
+
+/// da (n) overwrites a (n), given dy (n) of y = max(0, a): da = dy where a > 0, else 0.
+template <class Scalar>
+void relu_backward(Scalar* a, const Scalar* dy, Index n) {
+  if constexpr (detail::has_simd<Scalar>) {  // neither compiler vectorises the loop below, or Eigen's select, every time
+    detail::for_each_vector<Scalar>(n, [&](Index i, auto&& load, auto&& store) {
+      const detail::SimdOf<Scalar> v = load(a + i), zero{};
+      store(a + i, v > zero ? load(dy + i) : zero);
+    });
+  } else {
+    for (Index i = 0; i < n; ++i) a[i] = a[i] > 0 ? dy[i] : Scalar(0);
+  }
 }
 
 /// Gaussian error linear unit: x Phi(x), with the exact normal distribution function (Hendrycks and Gimpel, 2016).

@@ -65,7 +65,7 @@ struct FeedForward {
     dropout.backward(dhidden, trace.dropout, t, dhidden);
     switch (activation) {
       case Activation::relu:  // hidden = max(0, a)  =>  da = dhidden where a > 0
-        delta = (delta.array() > 0).select(dhidden, Scalar(0));
+        relu_backward(delta.data(), dhidden.data(), delta.size());
         break;
       case Activation::gelu:  // hidden = gelu(a)  =>  da = dhidden * gelu'(a)
         delta = dhidden.cwiseProduct(delta.unaryExpr([](Scalar a) { return gelu_derivative(a); }));
