@@ -8,4 +8,4 @@ preset=${1:-test}
 install_packages $build_packages catch2
 cmake --preset "$preset"
 cmake --build --preset "$preset"
-ctest --preset "$preset"
+ctest --preset "$preset" --parallel "$(nproc)"

@@ -179,7 +179,7 @@ class Training {
       standing_.best_update = updates();
     }
     if (!std::isfinite(standing_.best_loss) || standing_.best_update == updates())
-      fbt::save_model(path("model.safetensors"), model_, vocabulary_.metadata());
+      fbt::save_model(path("model.safetensors"), model_, vocabulary_.metadata(), fbt::Probe::store);
     fbt::write_atomically(path("metrics.jsonl"), {write_metrics(reports_)});
     fbt::write_atomically(path("loss.svg"), {loss_plot(reports_).svg()});
     fbt::write_atomically(path("layer_weights.svg"), {layer_weights_plot(reports_).svg()});

@@ -316,6 +316,69 @@ TEST_CASE("checkpoint: a model's file cut off anywhere is refused") {
   }
 }
 
+TEST_CASE("checkpoint: a probe tests the model when it is loaded") {
+  const ScratchFolder folder;
+  const auto configs = all_configs();
+  for (std::size_t i = 0; i < configs.size(); i += 11) {
+    const auto model = tiny_model<double>(configs[i]);
+    save_model(folder / "a", model, {}, Probe::store);
+    CHECK(TensorFile::read(folder / "a").get("fbt.probe.logits").shape == std::vector<std::uint64_t>{8, 7});
+    CHECK(same(load_model<double>(folder / "a").model, model));
+    CHECK_NOTHROW(load_model<float>(folder / "a"));  // rounded, but no other model
+  }
+  Model broken = tiny_model();
+  broken.head.bias(0) = std::numeric_limits<float>::quiet_NaN();
+  save_model(folder / "a", broken, {}, Probe::store);  // without: nothing could be compared
+  CHECK_NOTHROW(load_model<float>(folder / "a"));
+  Config large = tiny_config();
+  large.heads = 1 << 10;
+  large.head_size = 1;
+  large.window = 1 << 12;
+  large.empty_memory = EmptyMemory::zero_slots;
+  save_model(folder / "a", tiny_model(large), {}, Probe::store);
+  CHECK(TensorFile::read(folder / "a").find("fbt.probe.tokens") == nullptr);
+}
+
+TEST_CASE("checkpoint: a probe notices damaged weights, and is checked itself") {
+  const ScratchFolder folder;
+  const Model model = tiny_model();
+  save_model(folder / "a", model, {}, Probe::store);
+  const auto message = [&](auto&& change) {
+    return message_of<std::runtime_error>([&] { load_model<float>(changed_file(folder, folder / "a", change)); });
+  };
+  std::vector<std::string> names;
+  visit([&](std::string_view name, const auto&) { names.emplace_back(name); }, model);
+  for (const std::string& name : names) {
+    INFO(name);
+    std::string bytes;
+    CHECK_THAT(
+        message([&](Metadata&, Views& t) {
+          TensorView& tensor = t.at(name);
+          bytes = tensor.bytes;
+          const std::size_t last = bytes.size() - sizeof(float);  // of the positions: the newest slot
+          const float damaged = -2 - 2 * tensor.at<float>(tensor.size() - 1);
+          std::memcpy(bytes.data() + last, &damaged, sizeof(float));
+          tensor.bytes = bytes;
+        }),
+        ContainsSubstring("changed: the model does not give the logits that were stored with it: expected them to 0.001"));
+  }
+  const std::string shape = "changed: the probe: expected up to 8 tokens of dtype I32 and their logits, found shapes ";
+  CHECK_THAT(message([](Metadata&, Views& t) {
+               t.at("fbt.probe.logits").shape = {5, 8};
+             }),
+             ContainsSubstring(shape + "(8) and (5, 8)"));
+  CHECK_THAT(message([](Metadata&, Views& t) { t.at("fbt.probe.tokens").dtype = Dtype::f32; }), ContainsSubstring(shape));
+  CHECK_THAT(message([](Metadata&, Views& t) { t.erase("fbt.probe.logits"); }),
+             ContainsSubstring("expected a tensor named fbt.probe.logits, found none"));
+  const std::string tokens(8 * sizeof(Token), 5);
+  CHECK_THAT(message([&](Metadata&, Views& t) { t.at("fbt.probe.tokens").bytes = tokens; }),
+             ContainsSubstring("changed: the probe: expected tokens below 5, found 84215045"));
+  CHECK_NOTHROW(load_model<float>(changed_file(folder, folder / "a", [](Metadata&, Views& t) {
+    t.erase("fbt.probe.tokens");
+    t.erase("fbt.probe.logits");
+  })));
+}
+
 TEST_CASE("checkpoint: N + M updates are N, save, load, M, to the last bit") {
   struct Case {
     Index lanes, shards, segment, window;

@@ -272,6 +272,21 @@ TEST_CASE("FeedbackTransformer: parameter names") {
   CHECK(names_of(other) == names);
 
   names = plain;
+  names.insert({"positions.0.bias", "positions.0.query_bias"});
+  other = c;
+  other.position = PositionTerm::per_head;
+  CHECK(names_of(other) == names);
+  other.position = PositionTerm::buckets;
+  CHECK(names_of(other) == plain);
+
+  names = plain;  // the norm of the memory is that of the block
+  names.erase("blocks.0.norm1.weight");
+  names.erase("blocks.0.norm1.bias");
+  other = c;
+  other.memory_norm = MemoryNorm::block;
+  CHECK(names_of(other) == names);
+
+  names = plain;
   c.layers = 2;
   for (const std::string& name : plain)
     if (name.starts_with("blocks.0")) names.insert("blocks.1" + name.substr(8));
@@ -286,7 +301,7 @@ TEST_CASE("FeedbackTransformer: parameter names") {
 TEST_CASE("FeedbackTransformer: the config knows the number of parameters") {
   Config c = generated_config();
   c.activation = GENERATE(Activation::relu, Activation::geglu);
-  c.position = GENERATE(PositionTerm::none, PositionTerm::relative_key);
+  c.position = GENERATE(PositionTerm::none, PositionTerm::relative_key, PositionTerm::per_head, PositionTerm::buckets);
   c.head_size = GENERATE(0, 3);
   c.pre_norm = GENERATE(true, false);
   for (const bool on : {true, false}) {
@@ -296,6 +311,10 @@ TEST_CASE("FeedbackTransformer: the config knows the number of parameters") {
     Random random(1);
     CHECK(c.parameters() == static_cast<double>(count_parameters(Model(c, random))));
   }
+  if (!c.pre_norm) return;
+  Random random(1);
+  c.memory_norm = MemoryNorm::block;
+  CHECK(c.parameters() == static_cast<double>(count_parameters(Model(c, random))));
 }
 
 TEST_CASE("FeedbackTransformer: shapes and starting values") {

@@ -1,7 +1,7 @@
 // Checkpoints of models and of trainings, as safetensors files.
 //
-// A model file holds every parameter under its dotted name, and in __metadata__ "fbt.config" (JSON) beside whatever the caller
-// adds (a vocabulary, say). A training file holds all that is needed to go on bit for bit: parameters, Adam's moments and
+// A model file holds every parameter under its dotted name, in __metadata__ "fbt.config" (JSON) beside whatever the caller adds
+// (a vocabulary, say), and on demand a probe that the model is tested with when it is loaded. A training file holds all that is needed to go on bit for bit: parameters, Adam's moments and
 // counter, the place in the data and the carried memories. It has parameters of its own, so that it does not matter which of two
 // files was written last when a program is killed.
 #pragma once
@@ -10,6 +10,8 @@
 #include "fbt/models/feedback_transformer.hpp"
 #include "fbt/training/trainer.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -76,7 +78,8 @@ void add_parameters(TensorWriter& writer, const std::string& prefix, const Layer
 }
 
 /// Fills every parameter of a layer from the tensor prefix + name. Throws std::runtime_error that lists every missing or
-/// misshapen tensor, and every tensor with the prefix that the layer does not have; the layer is then untouched.
+/// misshapen tensor, and every tensor with the prefix that the layer does not have; the layer is then untouched. Names that begin
+/// with "fbt." are not those of parameters.
 template <class Layer>
 void read_parameters(const TensorFile& file, const std::string& prefix, Layer& layer) {
   std::vector<std::string> problems;
@@ -97,7 +100,7 @@ void read_parameters(const TensorFile& file, const std::string& prefix, Layer& l
       },
       std::as_const(layer));
   for (const TensorView& tensor : file.tensors())
-    if (tensor.name.starts_with(prefix) && !expected.contains(tensor.name))
+    if (tensor.name.starts_with(prefix) && !tensor.name.starts_with("fbt.") && !expected.contains(tensor.name))
       problems.push_back(fmt::format("unexpected {} of shape {}", tensor.name, shape_text(tensor.shape)));
   ensure(problems.empty(), "{}: the tensors do not fit the model:\n  {}", file.name(), fmt::join(problems, "\n  "));
   visit(
@@ -111,14 +114,88 @@ void read_parameters(const TensorFile& file, const std::string& prefix, Layer& l
       layer);
 }
 
-/// Writes a model file; extra goes into its __metadata__. Throws std::runtime_error when it cannot be written; an old file is
-/// then left as it was.
+/// Whether a model's file gets a probe: a few tokens, and the logits that the model gave for them. load_model() runs them again
+/// and so notices weights that were damaged, and a machine, compiler or library that computes something else.
+enum class Probe { none, store };
+
+namespace detail {
+
+constexpr Index probe_steps = 8;
+
+/// Whether running the probe takes room in proportion to the parameters: many heads with many zero slots may take far more.
+inline bool can_probe(const Config& c) {
+  const auto slots = static_cast<double>(c.empty_memory == EmptyMemory::zero_slots ? c.window : probe_steps);
+  const auto heads = static_cast<double>(c.heads), layers = static_cast<double>(c.layers);
+  const auto stored = static_cast<double>(2 * c.head_columns() * c.key_values());
+  return slots * heads * (stored + layers * probe_steps) <= 16 * c.parameters() + 1e6;
+}
+
+/// The logits (V, T) of one lane.
 template <class Scalar>
-void save_model(const std::filesystem::path& path, const FeedbackTransformer<Scalar>& model, const Metadata& extra = {}) {
+Matrix<Scalar> probe_logits(const FeedbackTransformer<Scalar>& model, Tokens tokens) {
+  typename FeedbackTransformer<Scalar>::State state{model.make_memory(1), {}};
+  return model.forward(tokens, {static_cast<Index>(tokens.size()), 1, false, 0}, state);
+}
+
+template <class Scalar>
+void add_probe(TensorWriter& writer, const FeedbackTransformer<Scalar>& model) {
+  if (!can_probe(model.config())) return;
+  std::vector<Token> tokens;
+  for (Index t = 0; t < probe_steps; ++t) tokens.push_back(static_cast<Token>(t * model.config().vocabulary / probe_steps));
+  const Matrix<Scalar> logits = probe_logits(model, tokens);
+  if (!logits.allFinite()) return;  // nothing to compare with
+  writer.add("fbt.probe.tokens", tokens);
+  writer.add("fbt.probe.logits", logits.transpose());
+}
+
+template <class Scalar>
+void check_probe(const TensorFile& file, const FeedbackTransformer<Scalar>& model) {
+  const TensorView* const stored = file.find("fbt.probe.tokens");
+  if (!stored) return;
+  const TensorView& expected = file.get("fbt.probe.logits");
+  const Index V = model.config().vocabulary;
+  const std::uint64_t steps = stored->size();
+  ensure(stored->dtype == Dtype::i32 && steps >= 1 && steps <= probe_steps &&
+             expected.shape == std::vector<std::uint64_t>{steps, static_cast<std::uint64_t>(V)} && can_probe(model.config()),
+         "{}: the probe: expected up to {} tokens of dtype I32 and their logits, found shapes {} and {}", file.name(),
+         probe_steps, shape_text(stored->shape), shape_text(expected.shape));
+  std::vector<Token> tokens;
+  for (std::uint64_t t = 0; t < steps; ++t) {
+    tokens.push_back(stored->at<Token>(t));
+    ensure(tokens.back() >= 0 && tokens.back() < V, "{}: the probe: expected tokens below {}, found {}", file.name(), V,
+           tokens.back());
+  }
+  const Matrix<Scalar> logits = probe_logits(model, tokens);
+  double largest = 0, difference = 0;
+  for (std::uint64_t i = 0; i < expected.size(); ++i) {
+    const double wanted = expected.number(i), found = logits(static_cast<Index>(i) % V, static_cast<Index>(i) / V);
+    largest = std::max(largest, std::abs(wanted));
+    difference = std::isnan(found) ? INFINITY : std::max(difference, std::abs(found - wanted));
+  }
+  // Other compilers, vectors and scalar types round differently, by about 1e-6 of the largest logit in float, and the feedback may
+  // enlarge that; a wrong number anywhere in the arithmetic is far above a thousandth.
+  constexpr double tolerance = 1e-3;
+  ensure(
+      difference <= tolerance * largest,
+      "{}: the model does not give the logits that were stored with it: expected them to {:g} of the largest, {:.4g}, found "
+      "a "
+      "difference of {:.4g}. The weights are damaged, or this program computes something else than the one that wrote the "
+      "file. If the weights were changed on purpose, remove the tensors fbt.probe.tokens and fbt.probe.logits",
+      file.name(), tolerance, largest, difference);
+}
+
+}  // namespace detail
+
+/// Writes a model file; extra goes into its __metadata__. A model whose logits are not finite, or whose zero slots far outnumber
+/// its parameters, gets no probe. Throws std::runtime_error when the file cannot be written; an old file is then left as it was.
+template <class Scalar>
+void save_model(const std::filesystem::path& path, const FeedbackTransformer<Scalar>& model, const Metadata& extra = {},
+                Probe probe = Probe::none) {
   TensorWriter writer;
   writer.metadata = extra;
   writer.metadata["fbt.config"] = write_config(model.config());
   add_parameters(writer, "", model);
+  if (probe == Probe::store) detail::add_probe(writer, model);
   writer.write(path);
 }
 
@@ -128,7 +205,8 @@ struct LoadedModel {
   Metadata metadata;
 };
 
-/// The model in a file that save_model() wrote, for either scalar type. Throws std::runtime_error that says what is wrong.
+/// The model in a file that save_model() wrote, for either scalar type. Throws std::runtime_error that says what is wrong, also
+/// when the file has a probe and the model does not give its logits.
 template <class Scalar>
 LoadedModel<Scalar> load_model(const TensorFile& file) {
   const auto found = file.metadata().find("fbt.config");
@@ -146,6 +224,7 @@ LoadedModel<Scalar> load_model(const TensorFile& file) {
   Random random(0);
   LoadedModel<Scalar> result{FeedbackTransformer<Scalar>(config, random), file.metadata()};
   read_parameters(file, "", result.model);
+  detail::check_probe(file, result.model);
   return result;
 }
 template <class Scalar>
