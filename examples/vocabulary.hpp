@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -82,21 +83,21 @@ class Vocabulary {
   /// Throws std::runtime_error that lists the characters outside the vocabulary, or when the text is not UTF-8 as it should.
   std::vector<fbt::Token> encode(std::string_view text, std::string_view name) const {
     std::vector<fbt::Token> tokens;
-    std::vector<std::string> unknown;
+    std::vector<std::string_view> unknown;  // every one once
+    std::unordered_set<std::string_view> seen;
     tokens.reserve(text.size());
     split(text, name, [&](std::string_view piece) {
       if (const auto found = index_.find(std::string(piece)); found != index_.end()) {
         tokens.push_back(found->second);
-      } else if (const std::string shown = describe(piece);
-                 std::find(unknown.begin(), unknown.end(), shown) == unknown.end()) {
-        unknown.push_back(shown);
+      } else if (seen.insert(piece).second) {
+        unknown.push_back(piece);
       }
     });
     constexpr std::size_t most = 10;
-    const std::size_t count = unknown.size();
-    unknown.resize(std::min(count, most));
-    fbt::ensure(count == 0, "{}: expected only characters of the model's vocabulary of {}, found {}{}", name, size(),
-                fmt::join(unknown, ", "), count > most ? fmt::format(" and {} more", count - most) : "");
+    std::vector<std::string> shown;
+    for (std::size_t i = 0; i < std::min(unknown.size(), most); ++i) shown.push_back(describe(unknown[i]));
+    fbt::ensure(unknown.empty(), "{}: expected only characters of the model's vocabulary of {}, found {}{}", name, size(),
+                fmt::join(shown, ", "), unknown.size() > most ? fmt::format(" and {} more", unknown.size() - most) : "");
     return tokens;
   }
 

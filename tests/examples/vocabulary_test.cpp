@@ -2,6 +2,8 @@
 
 #include "catch.hpp"
 
+#include <chrono>
+
 using example::read_utf8;
 using example::StreamDecoder;
 using example::TokenKind;
@@ -82,6 +84,19 @@ TEST_CASE("a vocabulary names what does not belong to it") {
   CHECK_THROWS_WITH(Vocabulary::read({}, "F"), ContainsSubstring("F: expected a model of text"));
   CHECK_THROWS_WITH(Vocabulary::read({{"vocabulary.kind", "word"}, {"vocabulary", ""}}, "F"),
                     ContainsSubstring("expected one of character, byte, found \"word\""));
+}
+
+TEST_CASE("a text in another script is refused at once") {
+  const Vocabulary vocabulary(TokenKind::character, "abc", "text");
+  std::string text;
+  for (int c = 0x4e00; c < 0x9e00; ++c)
+    text +=
+        {static_cast<char>(0xe0 | (c >> 12)), static_cast<char>(0x80 | ((c >> 6) & 63)), static_cast<char>(0x80 | (c & 63))};
+  const auto start = std::chrono::steady_clock::now();
+  for (int n = 0; n < 3; ++n) text += text;
+  CHECK_THROWS_WITH(vocabulary.encode(text, "prompt"),
+                    ContainsSubstring("'\u4e00' (U+4E00)") && ContainsSubstring(" and 20470 more"));
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
 }
 
 TEST_CASE("bytes are streamed as whole characters") {
