@@ -175,13 +175,11 @@ void check_probe(const TensorFile& file, const FeedbackTransformer<Scalar>& mode
   // Other compilers, vectors and scalar types round differently, by about 1e-6 of the largest logit in float, and the feedback may
   // enlarge that; a wrong number anywhere in the arithmetic is far above a thousandth.
   constexpr double tolerance = 1e-3;
-  ensure(
-      difference <= tolerance * largest,
-      "{}: the model does not give the logits that were stored with it: expected them to {:g} of the largest, {:.4g}, found "
-      "a "
-      "difference of {:.4g}. The weights are damaged, or this program computes something else than the one that wrote the "
-      "file. If the weights were changed on purpose, remove the tensors fbt.probe.tokens and fbt.probe.logits",
-      file.name(), tolerance, largest, difference);
+  ensure(difference <= tolerance * largest,
+         "{}: the model does not give the logits that were stored with it: expected them to {:g} of the largest, {:.4g}, "
+         "found a difference of {:.4g}. The weights are damaged, or this program computes something else than the one that "
+         "wrote the file. If they were changed on purpose, remove the tensors fbt.probe.tokens and fbt.probe.logits",
+         file.name(), tolerance, largest, difference);
 }
 
 }  // namespace detail
