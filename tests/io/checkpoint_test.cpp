@@ -143,6 +143,8 @@ TEST_CASE("checkpoint: configs that are refused") {
   CHECK(message(R"({"width":null})") == "x.file: config width: " + whole + "null");
   CHECK(message(R"({"width":true})") == "x.file: config width: " + whole + "true");
   CHECK(message(R"({"width":[4]})") == "x.file: config width: " + whole + "[4]");
+  CHECK(message("{\"width\":" + std::string(100000, '[') + std::string(100000, ']') + "}") ==
+        "x.file: config width: " + whole + "[[]]");
   CHECK(message(R"({"width":18446744073709551615})") == "x.file: config width: " + whole + "18446744073709551615");
   CHECK(message(R"({"pre_norm":1})") == "x.file: config pre_norm: expected true or false, found 1");
   CHECK(message(R"({"dropout":"0"})") == "x.file: config dropout: expected a number, found \"0\"");

@@ -37,7 +37,9 @@ inline std::string write_config(const Config& config) {
 /// The config in a JSON object. Fields that are missing keep their defaults. Throws std::runtime_error, or
 /// std::invalid_argument from Config::validate; name is for messages.
 inline Config read_config(std::string_view text, std::string_view name) {
-  const auto json = nlohmann::json::parse(text, nullptr, false);
+  // values deeper than messages need are left out: nlohmann's dump() calls itself for every level
+  const auto shallow = [](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) { return depth <= 2; };
+  const auto json = nlohmann::json::parse(text, shallow, false);
   ensure(json.is_object(), "{}: expected a JSON object as config, found something else", name);
   std::set<std::string> unknown;
   for (const auto& item : json.items()) unknown.insert(item.key());
@@ -127,7 +129,7 @@ inline bool can_probe(const Config& c) {
   const auto slots = static_cast<double>(c.empty_memory == EmptyMemory::zero_slots ? c.window : probe_steps);
   const auto heads = static_cast<double>(c.heads), layers = static_cast<double>(c.layers);
   const auto stored = static_cast<double>(2 * c.head_columns() * c.key_values());
-  return slots * heads * (stored + layers * probe_steps) <= 16 * c.parameters() + 1e6;
+  return slots * heads * (stored + layers * probe_steps) <= 4 * c.parameters() + 65536;
 }
 
 /// The logits (V, T) of one lane.
