@@ -1,0 +1,57 @@
+// Fuzzes what reads text: the vocabulary in a checkpoint's metadata, UTF-8, and tokens back to text.
+// An input is kind, vocabulary and text, with a zero byte after each of the first two.
+#include "vocabulary.hpp"
+
+#include "fuzz.hpp"
+
+namespace {
+
+std::string until_zero(std::string& rest) {
+  const std::size_t end = rest.find('\0');
+  std::string part = rest.substr(0, end);
+  rest.erase(0, end == rest.npos ? rest.size() : end + 1);
+  return part;
+}
+
+std::string decode(const example::Vocabulary& vocabulary, fbt::Tokens tokens) {
+  example::StreamDecoder decoder(vocabulary);
+  std::string text;
+  for (const fbt::Token token : tokens) text += decoder.add(token);
+  return text + decoder.finish();
+}
+
+bool valid_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const example::Utf8 character = example::read_utf8(text);
+    if (character.status != example::Utf8::Status::complete) return false;
+    text.remove_prefix(character.size);
+  }
+  return true;
+}
+
+}  // namespace
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const fuzz::MemoryLimit limit(size);
+  std::string text = fuzz::text(data, size);
+  fbt::Metadata metadata;
+  metadata["vocabulary.kind"] = until_zero(text);
+  metadata["vocabulary"] = until_zero(text);
+  fuzz::accepted([&] {
+    const auto vocabulary = example::Vocabulary::read(metadata, "input");
+    const fbt::Metadata again = vocabulary.metadata();
+    fuzz::require(example::Vocabulary::read(again, "input").metadata() == again, "a vocabulary is read as it is written");
+    for (fbt::Token token = 0; token < vocabulary.size(); ++token)
+      fuzz::require(vocabulary.contains(vocabulary.text(token)), "every token's text is in the vocabulary");
+
+    std::vector<fbt::Token> tokens;  // any tokens make a text
+    if (vocabulary.size() > 0)
+      for (const char byte : text)
+        tokens.push_back(static_cast<fbt::Token>(static_cast<unsigned char>(byte) % vocabulary.size()));
+    fuzz::require(valid_utf8(decode(vocabulary, tokens)), "decoded text is in UTF-8");
+
+    tokens = vocabulary.encode(text, "input");
+    if (valid_utf8(text)) fuzz::require(decode(vocabulary, tokens) == text, "a text is decoded as it was encoded");
+  });
+  return 0;
+}
