@@ -1,4 +1,5 @@
-// Vocabulary: text to tokens and back. A token is a character (a Unicode code point of a text in UTF-8) or a byte.
+// Vocabulary: text to tokens and back. A token is a character (a Unicode code point of a text in UTF-8) or a byte. For a model that
+// came without a vocabulary, text is the numbers of tokens.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -17,12 +19,12 @@
 
 namespace example {
 
-enum class TokenKind { character, byte };
+enum class TokenKind { character, byte, number };
 
 }  // namespace example
 
 template <>
-struct fbt::Names<example::TokenKind> {
+struct fbt::Names<example::TokenKind> {  // of vocabularies that files keep
   static constexpr std::array<std::pair<std::string_view, example::TokenKind>, 2> list{
       {{"character", example::TokenKind::character}, {"byte", example::TokenKind::byte}}};
 };
@@ -62,14 +64,30 @@ class Vocabulary {
   /// characters are wanted and the text is not UTF-8; name is for messages.
   Vocabulary(TokenKind kind, std::string_view text, std::string_view name) : kind_(kind) {
     if (kind == TokenKind::byte) {
-      for (int byte = 0; byte < 256; ++byte) pieces_.emplace_back(1, static_cast<char>(byte));
+      for (int byte = 0; byte < 256; ++byte) add(std::string(1, static_cast<char>(byte)));
     } else {
-      split(text, name, [&](std::string_view piece) {
-        if (index_.try_emplace(std::string(piece)).second) pieces_.emplace_back(piece);
-      });
-      std::sort(pieces_.begin(), pieces_.end());  // bytes of UTF-8 sort as their code points do
+      std::set<std::string_view> characters;  // bytes of UTF-8 sort as their code points do
+      split(text, name, [&](std::string_view piece) { characters.insert(piece); });
+      for (const std::string_view piece : characters) add(std::string(piece));
     }
-    for (std::size_t i = 0; i < pieces_.size(); ++i) index_[pieces_[i]] = static_cast<fbt::Token>(i);
+  }
+  /// The characters of a text in their order. Throws std::runtime_error when one comes twice or the text is not UTF-8.
+  static Vocabulary in_order(std::string_view characters, std::string_view name) {
+    Vocabulary result(TokenKind::character);
+    result.split(characters, name, [&](std::string_view piece) {
+      fbt::ensure(result.add(std::string(piece)), "{}: expected every character of a vocabulary once, found {} again", name,
+                  result.describe(piece));
+    });
+    return result;
+  }
+  /// The numbers 0, 1, ..., written with a space before each and read with spaces, line ends or commas between them.
+  static Vocabulary numbers(fbt::Index size) {
+    Vocabulary result(TokenKind::number);
+    for (fbt::Index i = 0; i < size; ++i) {
+      result.add(std::to_string(i));
+      result.pieces_.back().insert(0, " ");
+    }
+    return result;
   }
 
   TokenKind kind() const { return kind_; }
@@ -96,13 +114,15 @@ class Vocabulary {
     constexpr std::size_t most = 10;
     std::vector<std::string> shown;
     for (std::size_t i = 0; i < std::min(unknown.size(), most); ++i) shown.push_back(describe(unknown[i]));
-    fbt::ensure(unknown.empty(), "{}: expected only characters of the model's vocabulary of {}, found {}{}", name, size(),
-                fmt::join(shown, ", "), unknown.size() > most ? fmt::format(" and {} more", unknown.size() - most) : "");
+    fbt::ensure(unknown.empty(), "{}: expected only {} of the model's vocabulary of {}, found {}{}", name,
+                kind_ == TokenKind::number ? "token numbers" : "characters", size(), fmt::join(shown, ", "),
+                unknown.size() > most ? fmt::format(" and {} more", unknown.size() - most) : "");
     return tokens;
   }
 
   /// What a checkpoint keeps of a vocabulary.
   fbt::Metadata metadata() const {
+    if (kind_ == TokenKind::number) return {};
     return {{"vocabulary.kind", std::string(fbt::name_of(kind_))},
             {"vocabulary", kind_ == TokenKind::byte ? "" : fmt::format("{}", fmt::join(pieces_, ""))}};
   }
@@ -112,15 +132,32 @@ class Vocabulary {
     const auto kind = metadata.find("vocabulary.kind"), characters = metadata.find("vocabulary");
     fbt::ensure(kind != metadata.end() && characters != metadata.end(),
                 "{}: expected a model of text, found no vocabulary in its __metadata__", name);
-    return Vocabulary(fbt::from_name<TokenKind>(kind->second, fmt::format("{}: vocabulary", name)), characters->second,
-                      name);
+    const auto known = fbt::from_name<TokenKind>(kind->second, fmt::format("{}: vocabulary", name));
+    return known == TokenKind::character ? in_order(characters->second, name) : Vocabulary(known, "", name);
   }
 
  private:
-  /// Calls f for every character or byte of a text.
+  explicit Vocabulary(TokenKind kind) : kind_(kind) {}
+
+  /// False when the piece is there already.
+  bool add(std::string piece) {
+    if (!index_.try_emplace(piece, static_cast<fbt::Token>(pieces_.size())).second) return false;
+    pieces_.push_back(std::move(piece));
+    return true;
+  }
+
+  /// Calls f for every character, byte or number of a text.
   template <class F>
   void split(std::string_view text, std::string_view name, F&& f) const {
+    constexpr std::string_view between = " \t\r\n,";
     for (std::size_t at = 0; at < text.size();) {
+      if (kind_ == TokenKind::number) {
+        at = std::min(text.size(), text.find_first_not_of(between, at));
+        const std::size_t end = std::min(text.size(), text.find_first_of(between, at));
+        if (at < end) f(text.substr(at, end - at));
+        at = end;
+        continue;
+      }
       std::size_t size = 1;
       if (kind_ == TokenKind::character) {
         const Utf8 character = read_utf8(text.substr(at));
@@ -134,7 +171,8 @@ class Vocabulary {
     }
   }
 
-  static std::string describe(std::string_view piece) {
+  std::string describe(std::string_view piece) const {
+    if (kind_ == TokenKind::number) return fmt::format("{:?}", piece);
     const auto code_point = static_cast<std::uint32_t>(read_utf8(piece).code_point);
     if (code_point < 0x20 || (code_point >= 0x7f && code_point < 0xa0)) return fmt::format("U+{:04X}", code_point);
     return fmt::format("'{}' (U+{:04X})", piece, code_point);

@@ -24,7 +24,7 @@ struct EvaluateFlags {
 };
 
 inline void add_evaluate_flags(CLI::App& command, EvaluateFlags& flags) {
-  add_flag(command, "model", flags.model, "model file that train wrote")->required();
+  add_flag(command, "model", flags.model, "model file that train or import_checkpoint wrote")->required();
   add_flag(command, "data", flags.data, "text file to predict")->required();
   add_flag(command, "fraction", flags.fraction, "share of the text, at its end, to predict");
   add_flag(command, "lanes", flags.lanes, "parts of the text that are read side by side");
@@ -43,7 +43,8 @@ inline void evaluate(const EvaluateFlags& flags) {
   const fbt::Tokens text = fbt::Tokens(tokens).last(kept);
   const double nats = fbt::evaluate(model, text, flags.lanes, model.config().window, flags.threads).mean();
   fmt::print("{} tokens\n{:.4f} nats per token\n{:.4f} bits per {}\n{:.4f} perplexity\n", kept, nats,
-             nats / std::numbers::ln2, fbt::name_of(vocabulary.kind()), std::exp(nats));
+             nats / std::numbers::ln2, vocabulary.kind() == TokenKind::number ? "token" : fbt::name_of(vocabulary.kind()),
+             std::exp(nats));
 }
 
 }  // namespace example

@@ -24,8 +24,10 @@ struct GenerateFlags {
 
 inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   auto& sampling = flags.options.sampling;
-  add_flag(command, "model", flags.model, "model file that train wrote")->required();
-  auto* const prompt = add_flag(command, "prompt", flags.prompt, "text to continue; none: begin with a new line");
+  add_flag(command, "model", flags.model, "model file that train or import_checkpoint wrote")->required();
+  auto* const prompt = add_flag(command, "prompt", flags.prompt,
+                                "text to continue; none: begin with a new line; a model without a vocabulary reads and "
+                                "writes the numbers of tokens, as in \"3 1 4\"");
   add_flag(command, "prompt-file", flags.prompt_file, "file with the text to continue")->excludes(prompt);
   add_flag(command, "length", flags.options.length, "the most tokens to write");
   add_flag(command, "temperature", sampling.temperature, "divides the logits; 0: always the most likely token");

@@ -1,4 +1,5 @@
-// A model of text: a FeedbackTransformer and the vocabulary it reads and writes, in one file.
+// A model of text: a FeedbackTransformer and the vocabulary it reads and writes, in one file. A file without a vocabulary, such as
+// an imported checkpoint, is a model of the numbers of its tokens.
 #pragma once
 
 #include "vocabulary.hpp"
@@ -20,7 +21,9 @@ struct TextModel {
 /// Throws std::runtime_error that says what is wrong with the file.
 inline TextModel load_text_model(const std::filesystem::path& path) {
   auto [model, metadata] = fbt::load_model<float>(path);
-  Vocabulary vocabulary = Vocabulary::read(metadata, path.string());
+  const bool has_vocabulary = metadata.contains("vocabulary") || metadata.contains("vocabulary.kind");
+  Vocabulary vocabulary =
+      has_vocabulary ? Vocabulary::read(metadata, path.string()) : Vocabulary::numbers(model.config().vocabulary);
   fbt::ensure(vocabulary.size() == model.config().vocabulary, "{}: expected a vocabulary of {} tokens, found {}",
               path.string(), model.config().vocabulary, vocabulary.size());
   return {std::move(model), std::move(vocabulary)};

@@ -1,24 +1,7 @@
 #!/usr/bin/env bash
 # Tests of the program language_model: language_model_test.sh PROGRAM CASE. Every function test_CASE is a test.
-set -euo pipefail
-program=$1 case=$2
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
+. "$(dirname "$0")/program.sh"
 
-fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
-
-# The output of a run that has to succeed is left in $output.
-succeed() { output=$("$program" "$@" 2>&1) || fail "exit code $? of $*: $output"; }
-# A run that has to fail: error PART ARGUMENT... wants exit code 1 and a message that contains the part.
-error() {
-  local part=$1 code=0; shift
-  "$program" "$@" >stdout 2>stderr || code=$?
-  [ $code -eq 1 ] || fail "expected exit code 1, found $code: $* ($(cat stderr))"
-  [[ $(cat stderr) == "error: "*"$part"* ]] || fail "expected a message with '$part', found: $(cat stderr)"
-}
-contains() { [[ $1 == *"$2"* ]] || fail "expected '$2' in: $1"; }
-same() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
 no_partial_files() { [ -z "$(find . -name '*.part')" ] || fail "left: $(find . -name '*.part')"; }
 
 # A text of 6,100 characters, and a model and training small enough for a test.
@@ -241,5 +224,4 @@ test_divergence_keeps_the_last_good_checkpoint() {
   contains "$(tail -n 1 run/metrics.jsonl)" '"update":6,'
 }
 
-declare -F "test_$case" >/dev/null || fail "no such case: $case"
-"test_$case"
+run_case

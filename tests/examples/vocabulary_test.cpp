@@ -65,6 +65,32 @@ TEST_CASE("a character vocabulary holds what occurs, in order, and survives a ch
   CHECK(copy.encode(text, "text") == tokens);
 }
 
+TEST_CASE("characters can have an order of their own, which survives a checkpoint") {
+  const Vocabulary vocabulary = Vocabulary::in_order("k\u20acb\na", "text");
+  CHECK(vocabulary.encode("abk\n\u20ac", "text") == std::vector<fbt::Token>{4, 2, 0, 3, 1});
+  CHECK(Vocabulary::read(vocabulary.metadata(), "file").encode("abk\n\u20ac", "text") ==
+        vocabulary.encode("abk\n\u20ac", "text"));
+  CHECK_THROWS_WITH(Vocabulary::in_order("aba", "F"),
+                    ContainsSubstring("F: expected every character of a vocabulary once, found 'a' (U+0061) again"));
+  CHECK_THROWS_WITH(Vocabulary::in_order("ab\xe9", "F"), ContainsSubstring("F: expected text in UTF-8"));
+}
+
+TEST_CASE("numbers of tokens as text, where there is no vocabulary") {
+  const Vocabulary vocabulary = Vocabulary::numbers(13);
+  CHECK(vocabulary.size() == 13);
+  CHECK(vocabulary.kind() == TokenKind::number);
+  CHECK(vocabulary.metadata().empty());
+  for (const std::string text : {"3 12 0", "3,12,0", " 3, 12\n0\r\n", "\t3 ,, 12 0,"})
+    CHECK(vocabulary.encode(text, "prompt") == std::vector<fbt::Token>{3, 12, 0});
+  CHECK(vocabulary.encode("", "prompt").empty());
+  CHECK(vocabulary.encode(" ,", "prompt").empty());
+  StreamDecoder decoder(vocabulary);
+  CHECK(decoder.add(12) + decoder.add(0) + decoder.finish() == " 12 0");
+  CHECK_THROWS_WITH(vocabulary.encode("3 13 -1 one 03", "prompt"),
+                    ContainsSubstring("prompt: expected only token numbers of the model's vocabulary of 13, found "
+                                      "\"13\", \"-1\", \"one\", \"03\""));
+}
+
 TEST_CASE("a byte vocabulary takes any text, and survives a checkpoint") {
   const std::string text("\xff\0\x80z", 4);
   const Vocabulary vocabulary(TokenKind::byte, "", "text");

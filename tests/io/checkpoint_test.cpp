@@ -1,6 +1,7 @@
 #include "fbt/io/checkpoint.hpp"
 
 #include "catch.hpp"
+#include "changed_file.hpp"
 #include "expect.hpp"
 #include "helpers.hpp"
 #include "scratch.hpp"
@@ -34,13 +35,6 @@ FeedbackTransformer<Scalar> tiny_model(const Config& config = tiny_config(), std
       model);
   return model;
 }
-template <class Layer>
-bool same(const Layer& a, const Layer& b) {
-  bool equal = true;
-  visit([&](std::string_view, const auto& x, const auto& y) { equal = equal && x == y; }, a, b);
-  return equal;
-}
-
 /// All combinations of the switches.
 std::vector<Config> all_configs() {
   std::vector<Config> configs;
@@ -70,22 +64,6 @@ std::vector<Config> all_configs() {
   }
   return configs;
 }
-
-/// The file of a model, with something changed.
-template <class F>
-std::filesystem::path changed_file(const ScratchFolder& folder, const std::filesystem::path& path, F&& change) {
-  const TensorFile file = TensorFile::read(path);
-  Metadata metadata = file.metadata();
-  std::map<std::string, TensorView> tensors;
-  for (const TensorView& t : file.tensors()) tensors[t.name] = t;
-  change(metadata, tensors);
-  TensorWriter writer;
-  writer.metadata = metadata;
-  for (const auto& [name, t] : tensors) writer.add(name, t.dtype, t.shape, t.bytes);
-  writer.write(folder / "changed");
-  return folder / "changed";
-}
-using Views = std::map<std::string, TensorView>;
 
 std::vector<Token> tiny_text(std::uint64_t seed = 5) {
   Random random(seed);

@@ -12,7 +12,9 @@
 #include "fbt/io/checkpoint.hpp"
 
 #include <algorithm>
+#include <array>
 #include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -22,26 +24,24 @@ namespace fbt {
 
 enum class Layout { fbt, official, labml, lucidrains };
 
-inline std::string_view layout_name(Layout layout) {
-  switch (layout) {
-    case Layout::official: return "official";
-    case Layout::labml: return "labml";
-    case Layout::lucidrains: return "lucidrains";
-    case Layout::fbt: break;
-  }
-  return "fbt";
-}
+template <>
+struct Names<Layout> {
+  static constexpr std::array<std::pair<std::string_view, Layout>, 4> list{
+      {{"fbt", Layout::fbt}, {"official", Layout::official}, {"labml", Layout::labml}, {"lucidrains", Layout::lucidrains}}};
+};
 
 /// Throws std::runtime_error when the file is of no known layout.
 inline Layout recognise_layout(const TensorFile& file) {
-  if (file.metadata().contains("fbt.config")) return Layout::fbt;
-  if (file.find("in_emb.weight")) return Layout::official;
-  if (file.find("src_embed.weight")) return Layout::labml;
-  if (file.find("token_emb.weight")) return Layout::lucidrains;
+  const auto has = [&](const char* name) { return file.find(name) || file.metadata().contains(name); };
+  if (has("fbt.config")) return Layout::fbt;
+  if (has("in_emb.weight") || has("single_memory_attn_params")) return Layout::official;
+  if (has("src_embed.weight") || has("transformer.weights")) return Layout::labml;
+  if (has("token_emb.weight") || has("layer_weight")) return Layout::lucidrains;
   throw std::runtime_error(fmt::format(
       "{}: expected a model of fbt (fbt.config in __metadata__), of the official implementation (in_emb.weight), of labml "
-      "(src_embed.weight) or of lucidrains (token_emb.weight), found none of these",
-      file.name()));
+      "(src_embed.weight) or of lucidrains (token_emb.weight), found {}; if every name has a prefix that none of these has "
+      "(module. of a wrapped model, say), save the model without it",
+      file.name(), file.tensors().empty() ? "no tensors" : "tensors such as " + file.tensors().front().name));
 }
 
 /// A tensor of a foreign file and the coefficients of a model (or a twin) that it holds.
@@ -221,35 +221,59 @@ class ForeignFile {
     const auto alias = file_.metadata().find(name);
     return alias == file_.metadata().end() ? nullptr : file_.find(alias->second);
   }
-  /// Dimension i of a tensor of the given rank.
-  Index dimension(const std::string& name, std::size_t rank, std::size_t i) const {
-    const TensorView* const found = find(name);
-    ensure(found != nullptr, "{}: expected a tensor named {}, found none", file_.name(), name);
-    ensure(found->shape.size() == rank, "{}: {}: expected {} dimensions, found shape {}", file_.name(), name, rank,
-           shape_text(found->shape));
-    ensure(found->shape[i] >= 1 && found->shape[i] <= static_cast<std::uint64_t>(largest_dimension),
-           "{}: {}: expected dimensions from 1 to {}, found shape {}", file_.name(), name, largest_dimension,
-           shape_text(found->shape));
-    return static_cast<Index>(found->shape[i]);
+  bool has(const std::string& name) const { return find(name) != nullptr; }
+
+  /// A dimension of a tensor.
+  struct Place {
+    std::string name;
+    std::size_t rank, dimension;
+  };
+  /// What most of the places say, the first of them when none has a majority: so a tensor that is missing or has a wrong shape
+  /// is found when all are compared with the model, instead of giving the model a wrong shape.
+  Index size(const std::vector<Place>& places) const {
+    std::vector<std::uint64_t> sizes;
+    for (const Place& place : places)
+      if (const TensorView* found = find(place.name); found && found->shape.size() == place.rank)
+        sizes.push_back(found->shape[place.dimension]);
+    ensure(!sizes.empty(), "{}: {}: expected a tensor of {} dimensions, found none", file_.name(), places.front().name,
+           places.front().rank);
+    const std::uint64_t most = *std::max_element(sizes.begin(), sizes.end(), [&](std::uint64_t a, std::uint64_t b) {
+      return std::count(sizes.begin(), sizes.end(), a) < std::count(sizes.begin(), sizes.end(), b);
+    });
+    ensure(most >= 1 && most <= static_cast<std::uint64_t>(largest_dimension),
+           "{}: {}: expected dimensions from 1 to {}, found {}", file_.name(), places.front().name, largest_dimension, most);
+    return static_cast<Index>(most);
   }
-  /// How many of prefix + 0 + suffix, prefix + 1 + suffix, ... there are.
-  Index count(const std::string& prefix, const std::string& suffix) const {
-    Index n = 0;
-    while (find(fmt::format("{}{}{}", prefix, n, suffix))) ++n;
-    return n;
+  /// Whether there is prefix + n + suffix for any of so many layers.
+  bool in_any_layer(Index layers, const std::string& prefix, const std::string& suffix) const {
+    for (Index n = 0; n < layers; ++n)
+      if (has(fmt::format("{}{}{}", prefix, n, suffix))) return true;
+    return false;
   }
-  /// The heads that rows of projections fall into, from the size of one.
-  Index heads(const std::string& name, Index head_size) const {
-    const Index rows = dimension(name, 2, 0);
-    ensure(rows % head_size == 0, "{}: {}: expected rows in multiples of the head size {}, found {}", file_.name(), name,
-           head_size, rows);
-    return rows / head_size;
+  /// The number of layers: one more than the largest n for which there is prefix + n + one of the suffixes.
+  Index layers(const std::string& prefix, const std::vector<std::string>& suffixes) const {
+    Index layers = 0;
+    for (Index n = 0; n < static_cast<Index>(file_.tensors().size()); ++n)
+      for (const std::string& suffix : suffixes)
+        if (has(fmt::format("{}{}{}", prefix, n, suffix))) layers = n + 1;
+    return layers;
   }
-  /// Whether the two names stand for one tensor: the same, or equal copies.
-  bool same(const std::string& a, const std::string& b) const {
+  /// Rows of projections over heads of one size, or over the size of each head.
+  Index divide(Index rows, Index divisor, const char* what) const {
+    ensure(rows % divisor == 0, "{}: expected projections to a multiple of the {} {}, found {} rows", file_.name(), what,
+           divisor, rows);
+    return rows / divisor;
+  }
+  enum class Twins { missing, same, different };
+  /// Whether two names stand for one tensor: kept once, or in equal copies.
+  Twins twins(const std::string& a, const std::string& b) const {
     const TensorView* const x = find(a);
     const TensorView* const y = find(b);
-    return x && (!y || x == y || (x->dtype == y->dtype && x->shape == y->shape && x->bytes == y->bytes));
+    if (!x || !y) return Twins::missing;
+    return x == y || equal(*x, *y) ? Twins::same : Twins::different;
+  }
+  static bool equal(const TensorView& a, const TensorView& b) {
+    return a.dtype == b.dtype && a.shape == b.shape && a.bytes == b.bytes;
   }
 
  private:
@@ -261,48 +285,62 @@ inline Config foreign_config(const TensorFile& file, Layout layout, Index window
   Config c;
   c.memory_norm = MemoryNorm::none;
   if (layout == Layout::official) {
-    c.vocabulary = shapes.dimension("in_emb.weight", 2, 0);
-    c.width = shapes.dimension("in_emb.weight", 2, 1);
-    c.layers = shapes.count("layers.", ".attn.proj_query.weight");
-    c.head_size = shapes.dimension("layers.0.attn.attn.key_pe", 3, 1);
-    c.window = shapes.dimension("layers.0.attn.attn.key_pe", 3, 2);
-    c.heads = shapes.heads("layers.0.attn.proj_query.weight", c.head_size);
-    c.feed_forward = shapes.dimension("layers.0.ff.fc1.weight", 2, 0);
-    c.pre_norm = shapes.find("out_norm.weight") != nullptr;
-    c.share_key_value = true;
-    for (Index l = 1; l < c.layers; ++l)
-      for (const char* part : {"attn.proj_key.weight", "attn.proj_val.weight", c.pre_norm ? "norm1.weight" : nullptr,
-                               c.pre_norm ? "norm1.bias" : nullptr})
-        if (part && !shapes.same(fmt::format("layers.0.{}", part), fmt::format("layers.{}.{}", l, part)))
-          c.share_key_value = false;
+    const std::string first = "layers.0.";
+    c.vocabulary = shapes.size({{"in_emb.weight", 2, 0}, {"out.out_emb.weight", 2, 0}, {"out.out_emb.bias", 1, 0}});
+    c.width = shapes.size({{"in_emb.weight", 2, 1}, {"out.out_emb.weight", 2, 1}, {first + "norm2.weight", 1, 0}});
+    c.layers = shapes.layers("layers.", {".attn.proj_query.weight", ".ff.fc1.weight"});
+    c.head_size = shapes.size({{first + "attn.attn.key_pe", 3, 1}});
+    c.window = shapes.size({{first + "attn.attn.key_pe", 3, 2}});
+    c.heads = shapes.divide(shapes.size({{first + "attn.proj_query.weight", 2, 0},
+                                         {first + "attn.proj_out.weight", 2, 1},
+                                         {first + "attn.proj_key.weight", 2, 0}}),
+                            c.head_size, "head size");
+    c.feed_forward =
+        shapes.size({{first + "ff.fc1.weight", 2, 0}, {first + "ff.fc1.bias", 1, 0}, {first + "ff.fc2.weight", 2, 1}});
+    c.pre_norm = shapes.has("out_norm.weight") || shapes.has("out_norm.bias");
+    // Shared projections come with a shared norm1. Norms may be equal by chance, as all are before training; projections are not.
+    bool differ = false, shared = false;
+    for (Index l = 1; l < c.layers; ++l) {
+      for (const std::string part : {"attn.proj_key.weight", "attn.proj_val.weight", "norm1.weight", "norm1.bias"}) {
+        const bool norm = part.starts_with("norm");
+        if (norm && !c.pre_norm) continue;
+        const auto twins = shapes.twins(first + part, fmt::format("layers.{}.{}", l, part));
+        differ = differ || twins == ForeignFile::Twins::different;
+        shared = shared || (!norm && twins == ForeignFile::Twins::same);
+      }
+    }
+    c.share_key_value = shared || !differ;
     c.memory_norm = c.pre_norm ? MemoryNorm::block : MemoryNorm::none;
     c.empty_memory = EmptyMemory::zero_slots;
     c.output_bias = false;
     c.log_probabilities = true;
   } else if (layout == Layout::labml) {
-    const std::string first = "transformer.layers.0.attn.";
-    c.vocabulary = shapes.dimension("src_embed.weight", 2, 0);
-    c.width = shapes.dimension("src_embed.weight", 2, 1);
-    c.layers = shapes.count("transformer.layers.", ".attn.query.linear.weight");
-    c.window = shapes.dimension(first + "key_pos_embeddings", 3, 0);
-    c.heads = shapes.dimension(first + "key_pos_embeddings", 3, 1);
-    c.head_size = shapes.dimension(first + "key_pos_embeddings", 3, 2);
-    c.feed_forward = shapes.dimension("transformer.layers.0.feed_forward.layer1.weight", 2, 0);
-    c.share_key_value = shapes.find("transformer.key.linear.weight") != nullptr;
-    c.value_bias = shapes.find(c.share_key_value ? "transformer.value.linear.bias" : first + "value.linear.bias") != nullptr;
+    const std::string first = "transformer.layers.0.", attention = first + "attn.";
+    c.vocabulary = shapes.size({{"src_embed.weight", 2, 0}, {"generator.weight", 2, 0}, {"generator.bias", 1, 0}});
+    c.width = shapes.size({{"src_embed.weight", 2, 1}, {"generator.weight", 2, 1}, {"transformer.norm.weight", 1, 0}});
+    c.layers = shapes.layers("transformer.layers.", {".attn.query.linear.weight", ".feed_forward.layer1.weight"});
+    c.window = shapes.size({{attention + "key_pos_embeddings", 3, 0}, {attention + "key_pos_bias", 2, 0}});
+    c.heads = shapes.size({{attention + "key_pos_embeddings", 3, 1},
+                           {attention + "key_pos_bias", 2, 1},
+                           {attention + "query_pos_bias", 2, 0}});
+    c.head_size = shapes.size({{attention + "key_pos_embeddings", 3, 2}, {attention + "query_pos_bias", 2, 1}});
+    c.feed_forward = shapes.size({{first + "feed_forward.layer1.weight", 2, 0},
+                                  {first + "feed_forward.layer1.bias", 1, 0},
+                                  {first + "feed_forward.layer2.weight", 2, 1}});
+    c.share_key_value = shapes.has("transformer.key.linear.weight") || shapes.has("transformer.value.linear.weight");
+    c.value_bias = c.share_key_value ? shapes.has("transformer.value.linear.bias")
+                                     : shapes.in_any_layer(c.layers, "transformer.layers.", ".attn.value.linear.bias");
     c.position = PositionTerm::per_head;
   } else {
-    if (shapes.find("layers.0.0.fn.norm.weight")) details.attention = ".0.fn";
-    const std::string attention = "layers.0" + details.attention;
-    c.vocabulary = shapes.dimension("token_emb.weight", 2, 0);
-    c.width = shapes.dimension("token_emb.weight", 2, 1);
-    c.layers = shapes.count("layers.", details.attention + ".fn.to_q.weight");
-    c.heads = shapes.dimension("pos_emb.relative_attention_bias.weight", 2, 1);
-    const Index rows = shapes.dimension(attention + ".fn.to_q.weight", 2, 0);
-    ensure(rows % c.heads == 0, "{}: {}.fn.to_q.weight: expected rows in multiples of the {} heads, found {}", file.name(),
-           attention, c.heads, rows);
-    c.head_size = rows / c.heads;
-    c.feed_forward = shapes.dimension("layers.0.1.fn.fn.net.3.weight", 2, 1);
+    if (shapes.has("layers.0.0.fn.norm.weight") || shapes.has("layers.0.0.fn.fn.to_q.weight")) details.attention = ".0.fn";
+    const std::string attention = "layers.0" + details.attention + ".fn.";
+    c.vocabulary = shapes.size({{"token_emb.weight", 2, 0}, {"to_logits.1.weight", 2, 0}, {"to_logits.1.bias", 1, 0}});
+    c.width = shapes.size({{"token_emb.weight", 2, 1}, {"to_logits.1.weight", 2, 1}, {"to_logits.0.weight", 1, 0}});
+    c.layers = shapes.layers("layers.", {details.attention + ".fn.to_q.weight", ".1.fn.fn.net.0.weight"});
+    c.heads = shapes.size({{"pos_emb.relative_attention_bias.weight", 2, 1}});
+    c.head_size = shapes.divide(shapes.size({{attention + "to_q.weight", 2, 0}, {attention + "to_out.weight", 2, 1}}),
+                                c.heads, "number of heads");
+    c.feed_forward = shapes.size({{"layers.0.1.fn.fn.net.3.weight", 2, 1}, {"layers.1.1.fn.fn.net.3.weight", 2, 1}});
     c.activation = Activation::geglu;
     c.position = PositionTerm::none;
     check(window > 0, "{}: a lucidrains file does not tell its memory length: give it as window (mem_len in Python)",
@@ -321,6 +359,11 @@ void check_foreign_tensors(const TensorFile& file, const std::vector<ForeignTens
   const ForeignFile shapes(file);
   std::vector<std::string> problems;
   std::set<std::string, std::less<>> known;
+  const auto compare = [&](const std::string& name, const TensorView& found, const TensorView& kept) {
+    if (ForeignFile::equal(found, kept)) return;
+    const std::string problem = fmt::format("{}: expected the same values as {}, found others", name, kept.name);
+    if (std::find(problems.begin(), problems.end(), problem) == problems.end()) problems.push_back(problem);
+  };
   for (const ForeignTensor<Scalar>& tensor : tensors) {
     const TensorView* first = nullptr;
     bool present = false;
@@ -335,13 +378,15 @@ void check_foreign_tensors(const TensorFile& file, const std::vector<ForeignTens
             fmt::format("{}: expected shape {}, found {}", name, shape_text(tensor.shape), shape_text(found->shape)));
       } else if (!first) {
         first = found;
-      } else if (found != first && (found->dtype != first->dtype || found->bytes != first->bytes)) {
-        problems.push_back(fmt::format("{}: expected the same values as {}, found others", name, first->name));
+      } else {
+        compare(name, *found, *first);
       }
     }
     if (!present && tensor.at)
       problems.push_back(fmt::format("missing {} of shape {}", tensor.names.front(), shape_text(tensor.shape)));
   }
+  for (const auto& [name, kept_name] : file.metadata())  // a copy of a tensor that was kept under another name
+    if (const auto* found = file.find(name), *kept = file.find(kept_name); found && kept) compare(name, *found, *kept);
   for (const TensorView& tensor : file.tensors())
     if (!known.contains(tensor.name))
       problems.push_back(fmt::format("unexpected {} of shape {}", tensor.name, shape_text(tensor.shape)));
@@ -357,6 +402,9 @@ ImportedModel<Scalar> import_model(const TensorFile& file, Index window = 0) {
   const Layout layout = recognise_layout(file);
   if (layout == Layout::fbt) {
     auto loaded = load_model<Scalar>(file);
+    check(window == 0 || window == loaded.model.config().window,
+          "{}: expected window {}, as the file's config has it, found {}", file.name(), loaded.model.config().window,
+          window);
     return {std::move(loaded.model), std::move(loaded.metadata), layout, {}, {}};
   }
   LayoutDetails details;
@@ -366,17 +414,22 @@ ImportedModel<Scalar> import_model(const TensorFile& file, Index window = 0) {
          config.layers, count);
   double elements = 0;
   for (const TensorView& tensor : file.tensors()) elements += static_cast<double>(tensor.size());
-  ensure(config.parameters() <= elements, "{}: expected at least {} parameters by its shapes, found {}", file.name(),
-         config.parameters(), elements);  // so nothing is allocated that the file does not hold
+  // so that nothing is allocated that is much larger than the file; tensors that are missing are listed below
+  ensure(config.parameters() <= 4 * elements + 65536, "{}: expected {} parameters by its shapes, found {}", file.name(),
+         config.parameters(), elements);
   Random random(0);
   ImportedModel<Scalar> result{FeedbackTransformer<Scalar>(config, random), file.metadata(), layout, details, {}};
   const auto tensors = foreign_tensors(layout, result.model, details);
   detail::check_foreign_tensors(file, tensors);
+  std::map<const TensorView*, std::string> users;
   for (const ForeignTensor<Scalar>& tensor : tensors) {
     if (!tensor.at) continue;
     const TensorView* found = nullptr;
     for (const std::string& name : tensor.names)
       if (!found) found = detail::ForeignFile(file).find(name);
+    if (const auto [user, first] = users.emplace(found, tensor.names.front()); !first)
+      result.warnings.push_back(fmt::format("{} and {} are one tensor in the file and two here: training moves them apart",
+                                            user->second, tensor.names.front()));
     for (std::uint64_t i = 0; i < tensor.size(); ++i) tensor.at(i) = static_cast<Scalar>(found->number(i));
   }
   if (layout == Layout::lucidrains && details.attention == ".0.fn")
@@ -390,7 +443,15 @@ ImportedModel<Scalar> import_model(const TensorFile& file, Index window = 0) {
 inline void check_layout(const Config& c, Layout layout) {
   if (layout == Layout::fbt) return;
   const auto expect = [&]<class T>(const char* field, const T& found, const T& expected) {
-    check(found == expected, "export: a model with this {} has no place in a file of {}", field, layout_name(layout));
+    const auto text = [](const T& value) {
+      if constexpr (std::is_enum_v<T>) {
+        return name_of(value);
+      } else {
+        return fmt::format("{}", value);
+      }
+    };
+    check(found == expected, "export: a file of {} holds models with {} {}, found {}", name_of(layout), field,
+          text(expected), text(found));
   };
   const bool official = layout == Layout::official, labml = layout == Layout::labml;
   expect("activation", c.activation, official || labml ? Activation::relu : Activation::geglu);
@@ -401,6 +462,8 @@ inline void check_layout(const Config& c, Layout layout) {
   expect("empty_memory", c.empty_memory, official ? EmptyMemory::zero_slots : EmptyMemory::skip);
   expect("memory_norm", c.memory_norm, official && c.pre_norm ? MemoryNorm::block : MemoryNorm::none);
   expect("output_bias", c.output_bias, !official);
+  expect("log_probabilities", c.log_probabilities, official);
+  expect("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
   if (!official) expect("pre_norm", c.pre_norm, true);
   if (!labml) expect("value_bias", c.value_bias, false);
   if (layout == Layout::lucidrains) expect("share_key_value", c.share_key_value, true);
