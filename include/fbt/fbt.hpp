@@ -3,6 +3,7 @@
 
 #include "fbt/generation/generate.hpp"
 #include "fbt/io/checkpoint.hpp"
+#include "fbt/io/import.hpp"
 #include "fbt/models/feedback_transformer.hpp"
 #include "fbt/training/trainer.hpp"
 #include "fbt/version.hpp"
