@@ -219,7 +219,8 @@ TEST_CASE("import: copies that disagree are refused") {
   export_model(folder / "a", model_of(config), layout);
   const Metadata aliases = aliases_of(TensorFile::read(folder / "a"));
   CHECK(!aliases.empty());
-  for (const auto& [name, kept] : aliases) {
+  for (const auto& alias : aliases) {
+    const std::string &name = alias.first, &kept = alias.second;
     for (const bool metadata_kept : {true, false}) {
       std::string bytes;
       const auto path = changed_file(folder, folder / "a", [&](Metadata& metadata, Views& tensors) {
