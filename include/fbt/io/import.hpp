@@ -359,10 +359,11 @@ void check_foreign_tensors(const TensorFile& file, const std::vector<ForeignTens
   const ForeignFile shapes(file);
   std::vector<std::string> problems;
   std::set<std::string, std::less<>> known;
+  std::set<std::string> reported;
   const auto compare = [&](const std::string& name, const TensorView& found, const TensorView& kept) {
     if (ForeignFile::equal(found, kept)) return;
     const std::string problem = fmt::format("{}: expected the same values as {}, found others", name, kept.name);
-    if (std::find(problems.begin(), problems.end(), problem) == problems.end()) problems.push_back(problem);
+    if (reported.insert(problem).second) problems.push_back(problem);
   };
   for (const ForeignTensor<Scalar>& tensor : tensors) {
     const TensorView* first = nullptr;
