@@ -349,7 +349,10 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   CHECK_THROWS_WITH(model.step(std::vector<Token>{0, 5}, state), "token 5 is outside the vocabulary: expected 0 to 4");
   CHECK_THROWS_WITH(model.step(std::vector<Token>{-1, 0}, state), "token -1 is outside the vocabulary: expected 0 to 4");
   CHECK(state.memory.end == 0);  // nothing was remembered
-  CHECK_THROWS_WITH(model.forward(four, {0, 2, false, 0}, state), "forward: a segment has at least 1 step, found 0");
+  CHECK_THROWS_WITH(model.forward(four, {0, 2, false, 0}, state),
+                    "forward: a segment has at least 1 step and 1 lane, found 0 and 2");
+  CHECK_THROWS_WITH(model.forward({}, {1, 0, false, 0}, state),
+                    "forward: a segment has at least 1 step and 1 lane, found 1 and 0");
   CHECK_THROWS_WITH(model.forward(four, {4, 1, false, 0}, state), "the memory has 2 lanes, expected 1");
   CHECK_THROWS_WITH(model.forward(four, {3, 2, false, 0}, state), "expected 6 tokens (3 steps of 2 lanes), found 4");
 
@@ -357,12 +360,22 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state),
                     "step: the state was prepared for segments of 2 steps, expected 1; use start()");
   CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state),
-                    "backward: forward() was not called with shape.train");
+                    "backward: expected a segment that forward() has read with shape.train, once each, found none");
   model.forward(four, {2, 2, true, 0}, state);
   CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 3), state),
                     "backward: expected the gradient of the logits (5, 4), found (5, 3)");
   CHECK_THROWS_AS(model.backward(Matrix<double>::Zero(4, 4), state), std::invalid_argument);
+  CHECK_NOTHROW(model.backward(Matrix<double>::Zero(5, 4), state));
+  CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state), ContainsSubstring("once each, found none"));
+  model.forward(Tokens(four).first(2), {1, 2, true, 0}, state);
+  CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state),
+                    "step: the state was prepared for segments of 1 steps of training, expected 1; use start()");
 
+  Config wide = c;
+  wide.window += 1;
+  Model::State other = Model(wide, random).start(2);
+  CHECK_THROWS_WITH(model.forward(four, {2, 2, false, 0}, other),
+                    ContainsSubstring("the memory was made by a model of another config"));
   Model::State empty;
   CHECK_THROWS_AS(model.step(four, empty), std::invalid_argument);
   CHECK_THROWS_AS(model.forward(four, {2, 2, false, 0}, empty), std::invalid_argument);

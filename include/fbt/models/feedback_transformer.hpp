@@ -44,6 +44,7 @@ class FeedbackTransformer {
     std::vector<Slots<Scalar>> dslots;
     Index first_slot = 0;      // the slot that step 0 writes
     bool fresh_zeros = false;  // the zero slots were written in this segment
+    bool reversible = false;   // a segment was read to be differentiated, and has not been yet
   };
 
   /// The running state of B sequences: what they remember, and room for the segment at hand.
@@ -99,8 +100,10 @@ class FeedbackTransformer {
   /// which stay valid until the next call. Throws std::invalid_argument for a wrong number of tokens or a token outside the
   /// vocabulary.
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
-    check(state.trace.shape.steps == 1, "step: the state was prepared for segments of {} steps, expected 1; use start()",
-          state.trace.shape.steps);
+    check(state.trace.shape.steps == 1 && !state.trace.shape.train,
+          "step: the state was prepared for segments of {} steps{}, expected 1; use start()", state.trace.shape.steps,
+          state.trace.shape.train ? " of training" : "");
+    check_input(tokens, state.trace.shape, state.memory);
     run(tokens, state);
     return state.trace.logits;
   }
@@ -109,10 +112,13 @@ class FeedbackTransformer {
   /// whatever it holds. Returns the logits (V, T*B); with shape.train the state can then go backward. Packs the weights
   /// anew. Throws as step() does.
   const Matrix<Scalar>& forward(Tokens tokens, const Shape& shape, State& state) const {
-    check(shape.steps >= 1, "forward: a segment has at least 1 step, found {}", shape.steps);
+    check(shape.steps >= 1 && shape.lanes >= 1, "forward: a segment has at least 1 step and 1 lane, found {} and {}",
+          shape.steps, shape.lanes);
+    check_input(tokens, shape, state.memory);
     state.memory.move_to_front();  // so that a segment's arithmetic does not depend on how the memory came about
     prepare(state.trace, shape, starts_with_zeros(state.memory) ? config_.window : state.memory.end);
     run(tokens, state);
+    state.trace.reversible = shape.train;
     return state.trace.logits;
   }
 
@@ -122,10 +128,11 @@ class FeedbackTransformer {
     Trace& trace = state.trace;
     const Memory<Scalar>& memory = state.memory;
     const Index d = config_.width, B = trace.shape.lanes, L = config_.layers;
-    check(trace.shape.train, "backward: forward() was not called with shape.train");
+    check(trace.reversible, "backward: expected a segment that forward() has read with shape.train, once each, found none");
     check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
+    trace.reversible = false;  // the way back overwrites the attention weights
     resize_dslots(state);
 
     auto dhead = trace.head.delta(0);
@@ -259,17 +266,26 @@ class FeedbackTransformer {
     trace.dtop.resize(d, shape.train ? shape.columns() : 0);
   }
 
+  void check_input(Tokens tokens, const Shape& shape, const Memory<Scalar>& memory) const {
+    check(memory.lanes() == shape.lanes, "the memory has {} lanes, expected {}", memory.lanes(), shape.lanes);
+    const Slots<Scalar>& slots = memory.slots.front();
+    check(memory.span == config_.window && memory.slots.size() == key_values.size() && slots.heads == config_.heads &&
+              slots.head_size == config_.head_columns(),
+          "the memory was made by a model of another config: expected {} sets of slots, window {}, {} heads of {}, found "
+          "{}, {}, {} of {}",
+          key_values.size(), config_.window, config_.heads, config_.head_columns(), memory.slots.size(), memory.span,
+          slots.heads, slots.head_size);
+    check(static_cast<Index>(tokens.size()) == shape.columns(), "expected {} tokens ({} steps of {} lanes), found {}",
+          shape.columns(), shape.steps, shape.lanes, tokens.size());
+    for (const Token token : tokens)
+      check(token >= 0 && token < config_.vocabulary, "token {} is outside the vocabulary: expected 0 to {}", token,
+            config_.vocabulary - 1);
+  }
+
   void run(Tokens tokens, State& state) const {
     Trace& trace = state.trace;
     Memory<Scalar>& memory = state.memory;
     const Index T = trace.shape.steps, B = trace.shape.lanes, d = config_.width;
-    check(memory.lanes() == B, "the memory has {} lanes, expected {}", memory.lanes(), B);
-    check(static_cast<Index>(tokens.size()) == T * B, "expected {} tokens ({} steps of {} lanes), found {}", T * B, T, B,
-          tokens.size());
-    for (const Token token : tokens)
-      check(token >= 0 && token < config_.vocabulary, "token {} is outside the vocabulary: expected 0 to {}", token,
-            config_.vocabulary - 1);
-
     const bool zeros = starts_with_zeros(memory);
     memory.reserve(T + (zeros ? config_.window : 0));
     if (zeros) write_zero_slots(state);
