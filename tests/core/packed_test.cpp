@@ -18,9 +18,10 @@ long double worst_error(Index rows, Index depth, Index columns, Random& random, 
   const Matrix<Scalar> start = random_matrix<Scalar>(rows, columns, random);
   const Matrix<Scalar> undefined = Matrix<Scalar>::Constant(rows, columns, Framed<Scalar>::nan);
   const Vector<Scalar> bias = random_matrix<Scalar>(rows, 1, random);
-  Framed<Scalar> w_framed(w), w_transposed(w.transpose()), x_framed(x), x_transposed(x.transpose());
+  Framed<Scalar> w_framed(w), w_transposed(w.transpose()), x_framed(x), start_framed(start), bias_framed(bias);
   const Exact exact_w = exact(w), exact_x = exact(x), product = times(exact_w, exact_x);
   const Exact added = product + exact(start), with_bias = product + exact(bias).replicate(1, columns);
+  const Exact with_all = (with_bias + exact(start)).cwiseMax(0.0L);
 
   long double worst = 0;
   const auto see = [&](Framed<Scalar>& y, const Exact& expected) {
@@ -30,15 +31,16 @@ long double worst_error(Index rows, Index depth, Index columns, Random& random, 
   for (const bool transposed : {false, true}) {
     transposed ? packed.pack_transposed(w_transposed.view()) : packed.pack(w_framed.view());
     if (packed.rows() != rows || packed.depth() != depth) return infinity;
-    Framed<Scalar> plain(undefined), biased(undefined), sum(start), sum_transposed(start);
+    Framed<Scalar> plain(undefined), biased(undefined), sum(start), all(undefined);
+    const Scalar* const b = bias_framed.view().data();
     packed.multiply(x_framed.view(), plain.view());
-    packed.multiply(x_framed.view(), bias, biased.view());
-    packed.multiply(x_framed.view(), sum.view(), Start::add);
-    packed.add_transposed(x_transposed.view(), sum_transposed.view());
+    packed.multiply(x_framed.view(), biased.view(), {.bias = b});
+    packed.multiply(x_framed.view(), sum.view(), {.add = sum.view().data(), .add_stride = sum.view().outerStride()});
+    packed.multiply(x_framed.view(), all.view(), {b, start_framed.view().data(), start_framed.view().outerStride(), true});
     see(plain, product);
     see(biased, with_bias);
     see(sum, added);
-    see(sum_transposed, added);
+    see(all, with_all);
   }
   return worst;
 }
@@ -71,7 +73,8 @@ TEMPLATE_TEST_CASE("Packed: empty shapes", "", float, double, long double) {
   M y = M::Constant(3, 2, 7);
   packed.multiply(M(0, 2), y);
   CHECK(y == M(M::Zero(3, 2)));
-  packed.multiply(M(0, 2), Vector<TestType>::Constant(3, 5), y);
+  const Vector<TestType> bias = Vector<TestType>::Constant(3, 5);
+  packed.multiply(M(0, 2), y, {.bias = bias.data()});
   CHECK(y == M(M::Constant(3, 2, 5)));
   packed.pack(M::Ones(3, 2));
   M none(3, 0);
@@ -81,8 +84,9 @@ TEMPLATE_TEST_CASE("Packed: empty shapes", "", float, double, long double) {
 TEMPLATE_TEST_CASE("add_outer: adds the product of all columns", "", float, double, long double) {
   Random random(1);
   const Index columns = GENERATE(1, 255, 256, 257, 600);  // pieces of 256
-  Packed<TestType> scratch;
-  for (const auto& [rows, inputs] : std::vector<std::pair<Index, Index>>{{1, 1}, {7, 50}, {50, 7}, {40, 33}}) {
+  OuterScratch<TestType> scratch;
+  const Index wide = columns == 257 ? 300 : 33;  // strips of up to 256 rows of the right matrix
+  for (const auto& [rows, inputs] : std::vector<std::pair<Index, Index>>{{1, 1}, {7, 50}, {50, 7}, {40, wide}}) {
     Framed<TestType> a(random_matrix<TestType>(rows, columns, random)), b(random_matrix<TestType>(inputs, columns, random));
     Framed<TestType> sum(random_matrix<TestType>(rows, inputs, random));
     const Exact left = exact(a.view()), right = exact(b.view()).transpose(),
@@ -91,4 +95,12 @@ TEMPLATE_TEST_CASE("add_outer: adds the product of all columns", "", float, doub
     CHECK(error_of(exact(sum.view()), expected, left, right, std::numeric_limits<TestType>::epsilon()) < 1);
     CHECK(sum.intact());
   }
+}
+
+TEMPLATE_TEST_CASE("Packed: what is not a number is not hidden by relu", "", float, double, long double) {
+  Packed<TestType> packed;
+  packed.pack(Matrix<TestType>::Constant(5, 2, std::numeric_limits<TestType>::quiet_NaN()));
+  Matrix<TestType> y(5, 3);
+  packed.multiply(Matrix<TestType>::Ones(2, 3), y, {.relu = true});
+  CHECK(y.array().isNaN().all());
 }

@@ -39,7 +39,9 @@ struct Run {
   }
   static void backward(const Attention<double>& layer, In<double> dy, const Slots<double>& memory, Slots<double>& dmemory,
                        Window window, const Position<double>& p, Trace& trace, Index t, Out<double> dx) {
-    layer.backward(dy, memory, dmemory, window, p, trace, t, dx);
+    layer.backward(dy, memory, window, p, trace, t, dx);
+    Trace* const reader = &trace;
+    layer.add_to_slots({&reader, 1}, window, t, dmemory);
   }
   static auto& position(Trace& trace) { return trace.position; }
 };
@@ -138,12 +140,11 @@ TEST_CASE("Attention: a skipped step adds nothing to any gradient") {
   const Position<double> position(term, head_size, 2, span, random);
   const Slots<double> memory = random_slots(head_size, 2, 2, 4, random);
   const Matrix<double> x = random_matrix(width, 2, random);
-  Slots<double> dmemory = memory;
   Matrix<double> y(width, 2);
   Attention<double>::Trace trace;
   layer.prepare(position, span, trace, {1, 2, true, 0});
   layer.forward(x, memory, {0, 3}, position, trace, 0, y);
-  layer.backward(x, memory, dmemory, {0, 3}, position, trace, 0, y);
+  layer.backward(x, memory, {0, 3}, position, trace, 0, y);
   layer.skip(trace, 0);
   Attention<double> grad = zeros_like(layer);
   Position<double> dposition = zeros_like(position);
@@ -151,4 +152,33 @@ TEST_CASE("Attention: a skipped step adds nothing to any gradient") {
   position.accumulate(trace.position, dposition);
   CHECK(squared_norm(grad) == 0);
   CHECK(squared_norm(dposition) == 0);
+}
+
+TEST_CASE("Attention: layers that share slots add to them at once what they add one by one") {
+  Random random(1);
+  const Index count = GENERATE(1, 2, 3, 7, 8, 9, 13), heads = 2, lanes = 2;
+  const PositionTerm term = GENERATE(PositionTerm::relative_key, PositionTerm::per_head);
+  Position<double> position(term, head_size, heads, span, random);
+  scatter(position, random);
+  const Slots<double> memory = random_slots(head_size, heads, lanes, 6, random);
+  const Window window{1, 3};
+  std::vector<Attention<double>::Trace> traces(static_cast<std::size_t>(count));
+  std::vector<Attention<double>::Trace*> readers;
+  Slots<double> one_by_one = memory, at_once = memory;
+  Matrix<double> y(width, lanes);
+  for (auto& trace : traces) {
+    const Attention<double> layer(width, heads, head_size, true, 0.3, random);
+    layer.prepare(position, span, trace, {2, lanes, true, random.bits()});
+    const Matrix<double> x = random_matrix(width, lanes, random);
+    layer.forward(x, memory, window, position, trace, 1, y);
+    layer.backward(x, memory, window, position, trace, 1, y);
+    readers.push_back(&trace);
+    layer.add_to_slots({&readers.back(), 1}, window, 1, one_by_one);
+  }
+  Attention<double>::add_to_slots(readers, window, 1, at_once);
+  CHECK(difference(at_once.keys, one_by_one.keys) < 1e-14);
+  CHECK(difference(at_once.values, one_by_one.values) < 1e-14);
+  CHECK(difference(at_once.keys, memory.keys) > 1e-3);
+  Attention<double>::add_to_slots(readers, {2, 0}, 1, one_by_one);  // nothing was seen
+  CHECK(difference(at_once.values, one_by_one.values) < 1e-14);
 }

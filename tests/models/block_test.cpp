@@ -19,7 +19,9 @@ struct Run {
   }
   static void backward(const Block<double>& layer, In<double> dy, const Slots<double>& memory, Slots<double>& dmemory,
                        Window window, const Position<double>& p, Trace& trace, Index t, Out<double> dx) {
-    layer.backward(dy, {layer.norm1, p, memory, window}, dmemory, trace, t, dx);
+    layer.backward(dy, {layer.norm1, p, memory, window}, trace, t, dx);
+    auto* const reader = &trace.attention;
+    if (window.count > 0) layer.attention.add_to_slots({&reader, 1}, window, t, dmemory);
   }
   static auto& position(Trace& trace) { return trace.attention.position; }
 };

@@ -21,16 +21,16 @@ void softmax(Eigen::DenseBase<Derived>&& column) {
   softmax(column);
 }
 
-/// da (n) overwrites a (n), given dy (n) of y = max(0, a): da = dy where a > 0, else 0.
+/// da (n) overwrites dy (n) of y = max(0, a): da = dy where y > 0, else 0.
 template <class Scalar>
-void relu_backward(Scalar* a, const Scalar* dy, Index n) {
+void relu_backward(const Scalar* y, Scalar* dy, Index n) {
   if constexpr (detail::has_simd<Scalar>) {  // neither compiler vectorises the loop below, or Eigen's select, every time
     detail::for_each_vector<Scalar>(n, [&](Index i, auto&& load, auto&& store) {
-      const detail::SimdOf<Scalar> v = load(a + i), zero{};
-      store(a + i, v > zero ? load(dy + i) : zero);
+      const detail::SimdOf<Scalar> v = load(y + i), zero{};
+      store(dy + i, v > zero ? load(dy + i) : zero);
     });
   } else {
-    for (Index i = 0; i < n; ++i) a[i] = a[i] > 0 ? dy[i] : Scalar(0);
+    for (Index i = 0; i < n; ++i) dy[i] = y[i] > 0 ? dy[i] : Scalar(0);
   }
 }
 

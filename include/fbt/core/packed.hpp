@@ -2,7 +2,8 @@
 //
 // A general product routine rearranges its operands on every call. Here a weight matrix is rearranged once per segment and
 // then multiplied with T thin right-hand sides. A Packed matrix is cut into panels of up to 3 vectors of rows; within a
-// panel all rows of one column are adjacent. A tile of one panel times up to 8 columns lives in registers.
+// panel all rows of one column are adjacent. A tile of one panel times up to 8 columns lives in registers. The panel is fetched
+// well ahead of its use, since the weights of a large model come from beyond the cache at every step.
 //
 // Without the vectors of core/simd.hpp the products are Eigen's.
 #pragma once
@@ -15,17 +16,29 @@
 
 namespace fbt {
 
-/// What a product starts from: y = W x, y = W x + bias, or y = y + W x.
-enum class Start { zero, bias, add };
+/// What happens to a product on its way out: y = f(W x + bias + add), where f is the identity or max(0, .).
+template <class Scalar>
+struct Finish {
+  const Scalar* bias = nullptr;  ///< (rows), or nothing
+  const Scalar* add = nullptr;   ///< (rows, n), or nothing; may be y itself
+  Index add_stride = 0;          ///< between the columns of add
+  bool relu = false;             ///< f = max(0, .)
+
+  /// From here on for the rows and columns that begin at the given ones.
+  Finish at(Index row, Index column) const {
+    return {bias ? bias + row : nullptr, add ? add + row + column * add_stride : nullptr, add_stride, relu};
+  }
+};
 
 namespace detail {
 
-#if defined(__AVX__) && !defined(__AVX512F__)
-inline constexpr int tile_columns = 4;  // 3 * 4 sums, 3 panel vectors and a factor fill 16 registers
-#else
+#if defined(__AVX512F__) || !defined(__GNUC__)
 inline constexpr int tile_columns = 8;  // 3 * 8 sums, 3 panel vectors and a factor fit 32 registers
+#else
+inline constexpr int tile_columns = 4;  // 3 * 4 sums, 3 panel vectors and a factor fill 16 registers
 #endif
 inline constexpr int panel_vectors = 3;
+inline constexpr Index fetch_ahead = 64;  // columns of a panel
 
 /// The right-hand side of a product by its strides: entry (k, c) is data[k * row_stride + c * column_stride].
 template <class Scalar>
@@ -34,39 +47,45 @@ struct Strided {
   Index row_stride, column_stride;
 };
 
-/// y(rows, C) = panel(R vectors, depth) x(depth, C), started from zero, from the bias, or from y itself.
+/// y(rows, C) = finish of panel(R vectors, depth) x(depth, C).
 template <int R, int C, class Scalar>
 [[gnu::always_inline]] inline void tile(const Scalar* panel, Index depth, Strided<Scalar> x, Scalar* y, Index y_stride,
-                                        Index rows, const Scalar* bias, Start start) {
+                                        Index rows, const Finish<Scalar>& finish) {
   using V = SimdOf<Scalar>;
   constexpr Index width = simd_width<Scalar>;
   V sum[C][R];
   unroll<C>([&](auto c) { unroll<R>([&](auto r) { sum[c][r] = V{}; }); });
+  if (finish.add)
+    unroll<C>([&](auto c) {
+      unroll<R>([&](auto r) { __builtin_prefetch(finish.add + c * finish.add_stride + r * width); });
+    });
   for (Index k = 0; k < depth; ++k) {
     V w[R];
     unroll<R>([&](auto r) { w[r] = load(panel + (k * R + r) * width); });
+    unroll<R>([&](auto r) { __builtin_prefetch(panel + ((k + fetch_ahead) * R + r) * width); });
     const Scalar* const xk = x.data + k * x.row_stride;
     unroll<C>([&](auto c) {
       const V value = V{} + xk[c * x.column_stride];
       unroll<R>([&](auto r) { sum[c][r] += w[r] * value; });
     });
   }
-  const auto finish = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) {
-    Scalar* const to = y + c * y_stride + r * width;
-    if (start == Start::bias) sum[c][r] += load_rows(bias + r * width);
-    if (start == Start::add) sum[c][r] += load_rows(to);
-    store_rows(to, sum[c][r]);
+  const auto write = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) {
+    V v = sum[c][r];
+    if (finish.bias) v += load_rows(finish.bias + r * width);
+    if (finish.add) v += load_rows(finish.add + c * finish.add_stride + r * width);
+    if (finish.relu) v = v < V{} ? V{} : v;  // not a number stays so
+    store_rows(y + c * y_stride + r * width, v);
   };
   const auto load_all = [](const Scalar* p) { return load(p); };
   const auto store_all = [](Scalar* p, V v) { store(p, v); };
   if (rows == R * width) {
-    unroll<C>([&](auto c) { unroll<R>([&](auto r) { finish(c, r, load_all, store_all); }); });
+    unroll<C>([&](auto c) { unroll<R>([&](auto r) { write(c, r, load_all, store_all); }); });
     return;
   }
   const Index last = rows - (R - 1) * width;  // rows in the last vector
   unroll<C>([&](auto c) {
-    unroll<R - 1>([&](auto r) { finish(c, r, load_all, store_all); });
-    finish(
+    unroll<R - 1>([&](auto r) { write(c, r, load_all, store_all); });
+    write(
         c, std::integral_constant<int, R - 1>{}, [&](const Scalar* p) { return load_part(p, last); },
         [&](Scalar* p, V v) { store_part(p, v, last); });
   });
@@ -74,18 +93,59 @@ template <int R, int C, class Scalar>
 
 template <int R, class Scalar>
 void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y, Index y_stride, Index rows,
-                   const Scalar* bias, Start start) {
+                   Finish<Scalar> finish) {
   const auto tiles = [&]<int C>(std::integral_constant<int, C>) {
     for (; columns >= C; columns -= C) {
-      tile<R, C>(panel, depth, x, y, y_stride, rows, bias, start);
+      tile<R, C>(panel, depth, x, y, y_stride, rows, finish);
       x.data += C * x.column_stride;
       y += C * y_stride;
+      finish = finish.at(0, C);
     }
   };
   tiles(std::integral_constant<int, tile_columns>{});
-  tiles(std::integral_constant<int, 4>{});
+  if constexpr (tile_columns > 4) tiles(std::integral_constant<int, 4>{});
   tiles(std::integral_constant<int, 2>{});
   tiles(std::integral_constant<int, 1>{});
+}
+
+/// Calls f with the constant R in 1 .. 3 that is the number of vectors.
+template <class F>
+void with_vectors(Index vectors, F&& f) {
+  if (vectors == 3) f(std::integral_constant<int, 3>{});
+  if (vectors == 2) f(std::integral_constant<int, 2>{});
+  if (vectors == 1) f(std::integral_constant<int, 1>{});
+}
+
+/// Rows of a panel: the padding to whole vectors is not counted.
+template <class Scalar>
+inline constexpr Index panel_rows = panel_vectors* simd_width<Scalar>;
+
+/// How many vectors hold so many rows.
+template <class Scalar>
+constexpr Index vectors_of(Index rows) {
+  return (rows + simd_width<Scalar> - 1) / simd_width<Scalar>;
+}
+
+/// Arranges one panel: `to` (depth, padded rows) = w (rows, depth), entry (i, k) of which is w[i * row_stride + k * column_stride].
+template <class Scalar>
+void arrange_panel(const Scalar* w, Index rows, Index depth, Index row_stride, Index column_stride, Scalar* to) {
+  const Index padded = vectors_of<Scalar>(rows) * simd_width<Scalar>;
+  if (row_stride == 1) {
+    for (Index k = 0; k < depth; ++k) {
+      for_each_vector<Scalar>(rows, [&](Index i, auto&& load_rows, auto&&) {
+        __builtin_prefetch(w + (k + 16) * column_stride + i);
+        store(to + k * padded + i, load_rows(w + k * column_stride + i));
+      });
+    }
+    return;
+  }
+  for (Index k0 = 0; k0 < depth; k0 += 16) {  // 16 columns at a time, so that the strided stores stay in the cache
+    const Index k1 = std::min(depth, k0 + 16);
+    for (Index i = 0; i < rows; ++i)
+      for (Index k = k0; k < k1; ++k) to[k * padded + i] = w[i * row_stride + k * column_stride];
+    for (Index i = rows; i < padded; ++i)
+      for (Index k = k0; k < k1; ++k) to[k * padded + i] = Scalar(0);
+  }
 }
 
 }  // namespace detail
@@ -102,58 +162,43 @@ class Packed {
   Index rows() const { return rows_; }
   Index depth() const { return depth_; }
 
-  /// y (rows, n) = W x, or y += W x. x (depth, n).
-  void multiply(const In<Scalar>& x, Out<Scalar> y, Start start = Start::zero) const {
-    eigen_assert(start != Start::bias);
-    product(x.data(), x.rows(), x.cols(), 1, x.outerStride(), y, nullptr, start);
-  }
-  /// y (rows, n) = W x + bias (rows).
-  void multiply(const In<Scalar>& x, const Eigen::Ref<const Vector<Scalar>>& bias, Out<Scalar> y) const {
-    eigen_assert(bias.size() == rows_);
-    product(x.data(), x.rows(), x.cols(), 1, x.outerStride(), y, bias.data(), Start::bias);
-  }
-  /// y (rows, n) += W x^T. x (n, depth).
-  void add_transposed(const In<Scalar>& x, Out<Scalar> y) const {
-    product(x.data(), x.cols(), x.rows(), x.outerStride(), 1, y, nullptr, Start::add);
-  }
-
- private:
-  static constexpr Index panel_rows() {
+  /// y (rows, n) = finish of W x. x (depth, n).
+  void multiply(const In<Scalar>& x, Out<Scalar> y, const Finish<Scalar>& finish = {}) const {
+    eigen_assert(x.rows() == depth_ && y.rows() == rows_ && y.cols() == x.cols());
     if constexpr (detail::has_simd<Scalar>) {
-      return detail::panel_vectors * detail::simd_width<Scalar>;
+      const Scalar* panel = data_.data();
+      for (Index first = 0; first < rows_; first += detail::panel_rows<Scalar>) {
+        const Index used = std::min(detail::panel_rows<Scalar>, rows_ - first);
+        const Index vectors = detail::vectors_of<Scalar>(used);
+        detail::with_vectors(vectors, [&]<int R>(std::integral_constant<int, R>) {
+          detail::panel_product<R>(panel, depth_, detail::Strided<Scalar>{x.data(), 1, x.outerStride()}, x.cols(),
+                                   y.data() + first, y.outerStride(), used, finish.at(first, 0));
+        });
+        panel += vectors * detail::simd_width<Scalar> * depth_;
+      }
     } else {
-      return 1;
+      Matrix<Scalar> product = Eigen::Map<const Matrix<Scalar>>(data_.data(), rows_, depth_) * x;
+      if (finish.bias) product.colwise() += Eigen::Map<const Vector<Scalar>>(finish.bias, rows_);
+      if (finish.add)
+        product += Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(finish.add, rows_, x.cols(), {finish.add_stride});
+      if (finish.relu) product = product.unaryExpr([](Scalar v) { return v < 0 ? Scalar(0) : v; }).eval();
+      y = product;
     }
   }
 
+ private:
   // Entry (i, k) of W is w[i * row_stride + k * column_stride].
   void arrange(const Scalar* w, Index rows, Index depth, Index row_stride, Index column_stride) {
     rows_ = rows;
     depth_ = depth;
     if constexpr (detail::has_simd<Scalar>) {
       constexpr Index width = detail::simd_width<Scalar>;
-      data_.resize((rows + width - 1) / width * width * depth);
+      data_.resize(detail::vectors_of<Scalar>(rows) * width * depth);
       Scalar* to = data_.data();
-      for (Index first = 0; first < rows; first += panel_rows()) {
-        const Index used = std::min(panel_rows(), rows - first);
-        const Index padded = (used + width - 1) / width * width;
-        const Scalar* const from = w + first * row_stride;
-        if (row_stride == 1) {
-          for (Index k = 0; k < depth; ++k) {
-            detail::for_each_vector<Scalar>(used, [&](Index i, auto&& load_rows, auto&&) {
-              detail::store(to + k * padded + i, load_rows(from + k * column_stride + i));
-            });
-          }
-        } else {  // 16 columns at a time, so that the strided stores stay in the cache
-          for (Index k0 = 0; k0 < depth; k0 += 16) {
-            const Index k1 = std::min(depth, k0 + 16);
-            for (Index i = 0; i < used; ++i)
-              for (Index k = k0; k < k1; ++k) to[k * padded + i] = from[i * row_stride + k * column_stride];
-            for (Index i = used; i < padded; ++i)
-              for (Index k = k0; k < k1; ++k) to[k * padded + i] = Scalar(0);
-          }
-        }
-        to += padded * depth;
+      for (Index first = 0; first < rows; first += detail::panel_rows<Scalar>) {
+        const Index used = std::min(detail::panel_rows<Scalar>, rows - first);
+        detail::arrange_panel(w + first * row_stride, used, depth, row_stride, column_stride, to);
+        to += detail::vectors_of<Scalar>(used) * width * depth;
       }
     } else {
       data_.resize(rows * depth);
@@ -163,48 +208,56 @@ class Packed {
     }
   }
 
-  void product(const Scalar* x, Index x_rows, Index columns, Index row_stride, Index column_stride, Out<Scalar> y,
-               const Scalar* bias, Start start) const {
-    eigen_assert(x_rows == depth_ && y.rows() == rows_ && y.cols() == columns);
-    static_cast<void>(x_rows);
-    if constexpr (detail::has_simd<Scalar>) {
-      constexpr Index width = detail::simd_width<Scalar>;
-      const Scalar* panel = data_.data();
-      for (Index first = 0; first < rows_; first += panel_rows()) {
-        const Index used = std::min(panel_rows(), rows_ - first);
-        const Index vectors = (used + width - 1) / width;
-        const auto run = [&]<int R>(std::integral_constant<int, R>) {
-          detail::panel_product<R>(panel, depth_, detail::Strided<Scalar>{x, row_stride, column_stride}, columns,
-                                   y.data() + first, y.outerStride(), used, bias ? bias + first : nullptr, start);
-        };
-        if (vectors == 3) run(std::integral_constant<int, 3>{});
-        if (vectors == 2) run(std::integral_constant<int, 2>{});
-        if (vectors == 1) run(std::integral_constant<int, 1>{});
-        panel += vectors * width * depth_;
-      }
-    } else {
-      using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
-      const Eigen::Map<const Matrix<Scalar>> w(data_.data(), rows_, depth_);
-      const Eigen::Map<const Matrix<Scalar>, 0, Strides> right(x, depth_, columns, Strides(column_stride, row_stride));
-      if (start == Start::zero) y.setZero();
-      if (start == Start::bias) y.colwise() = Eigen::Map<const Vector<Scalar>>(bias, rows_);
-      y.noalias() += w * right;
-    }
-  }
-
   Index rows_ = 0, depth_ = 0;
   Vector<Scalar> data_;  // panel after panel, each (depth, padded rows) with the rows adjacent
 };
 
-/// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix. The depth n is worked through in pieces
-/// that fit the cache; scratch holds one piece of a.
+/// Room for the pieces that add_outer() works on.
 template <class Scalar>
-void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, Packed<Scalar>& scratch) {
-  constexpr Index piece = 256;
-  for (Index first = 0; first < a.cols(); first += piece) {
-    const Index n = std::min(piece, a.cols() - first);
-    scratch.pack(a.middleCols(first, n));
-    scratch.add_transposed(b.middleCols(first, n), sum);
+struct OuterScratch {
+  Vector<Scalar> panel, strips;
+};
+
+/// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix. Both are rearranged piece by piece, for pieces
+/// that fit the cache: a panel of a's rows, and b's rows in strips of a tile's columns.
+template <class Scalar>
+void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterScratch<Scalar>& scratch) {
+  eigen_assert(a.cols() == b.cols() && sum.rows() == a.rows() && sum.cols() == b.rows());
+  if constexpr (detail::has_simd<Scalar>) {
+    constexpr Index deepest = 512, widest = 256, strip = detail::tile_columns;
+    scratch.panel.resize(detail::panel_rows<Scalar> * deepest);
+    scratch.strips.resize(widest * deepest);
+    for (Index n0 = 0; n0 < a.cols(); n0 += deepest) {
+      const Index depth = std::min(deepest, a.cols() - n0);
+      for (Index k0 = 0; k0 < b.rows(); k0 += widest) {
+        const Index columns = std::min(widest, b.rows() - k0);
+        const Scalar* const from = b.data() + k0 + n0 * b.outerStride();
+        for (Index c = 0; c < columns; c += strip) {
+          Scalar* const to = scratch.strips.data() + c * depth;
+          const Index used = std::min(strip, columns - c);
+          for (Index n = 0; n < depth; ++n) {
+            const Scalar* const column = from + n * b.outerStride() + c;
+            used == strip ? std::copy_n(column, strip, to + n * strip) : std::copy_n(column, used, to + n * strip);
+          }
+        }
+        for (Index first = 0; first < a.rows(); first += detail::panel_rows<Scalar>) {
+          const Index used = std::min(detail::panel_rows<Scalar>, a.rows() - first);
+          detail::arrange_panel(a.data() + first + n0 * a.outerStride(), used, depth, 1, a.outerStride(),
+                                scratch.panel.data());
+          detail::with_vectors(detail::vectors_of<Scalar>(used), [&]<int R>(std::integral_constant<int, R>) {
+            for (Index c = 0; c < columns; c += strip) {
+              Scalar* const y = sum.data() + first + (k0 + c) * sum.outerStride();
+              detail::panel_product<R>(scratch.panel.data(), depth,
+                                       detail::Strided<Scalar>{scratch.strips.data() + c * depth, strip, 1},
+                                       std::min(strip, columns - c), y, sum.outerStride(), used,
+                                       Finish<Scalar>{nullptr, y, sum.outerStride()});
+            }
+          });
+        }
+      }
+    }
+  } else {
+    sum.noalias() += a * b.transpose();
   }
 }
 

@@ -1,13 +1,17 @@
-// Products of a small matrix with a vector, and the softmax between them: the inner loops of attention, where matrices are
-// strided views of the memory, too small for a general product routine. A is column-major; entry (i, j) is a[i + j * stride].
+// The inner loops of the layers beside packed products: of a matrix and a vector, as attention has them over strided views of
+// the memory, too small for a general product routine; softmax; layer norm. A is column-major; entry (i, j) is
+// a[i + j * stride].
 #pragma once
 
 #include "fbt/core/math.hpp"
+#include "fbt/core/packed.hpp"
 #include "fbt/core/simd.hpp"
 #include "fbt/core/types.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <span>
 
 namespace fbt {
 
@@ -48,6 +52,46 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
   }
 }
 
+/// y (m) = finish of A x, A (m, n) contiguous, x (n): for a matrix that is read from memory once, column after column.
+template <class Scalar>
+void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Finish<Scalar>& finish) {
+  const Index m = A.rows(), n = A.cols(), stride = A.outerStride();
+  if constexpr (detail::has_simd<Scalar>) {
+    using namespace detail;
+    using V = SimdOf<Scalar>;
+    for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
+      V start = finish.add ? load_rows(finish.add + i) : V{};
+      if (finish.bias) start += load_rows(finish.bias + i);
+      store_rows(y + i, start);
+    });
+    const auto columns = [&]<int C>(std::integral_constant<int, C>, Index j) {
+      const Scalar* const a = A.data() + j * stride;
+      V xj[C];
+      unroll<C>([&](auto c) { xj[c] = V{} + x[j + c]; });
+      for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
+        V sum[2] = {load_rows(y + i), V{}};
+        unroll<C>([&](auto c) { sum[c % 2] += load_rows(a + i + c * stride) * xj[c]; });
+        store_rows(y + i, sum[0] + sum[1]);
+      });
+    };
+    Index j = 0;
+    for (; j + 8 <= n; j += 8) columns(std::integral_constant<int, 8>{}, j);
+    for (; j < n; ++j) columns(std::integral_constant<int, 1>{}, j);
+    if (finish.relu) {
+      for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
+        const V v = load_rows(y + i);
+        store_rows(y + i, v < V{} ? V{} : v);
+      });
+    }
+  } else {
+    Vector<Scalar> product = A * Eigen::Map<const Vector<Scalar>>(x, n);
+    if (finish.bias) product += Eigen::Map<const Vector<Scalar>>(finish.bias, m);
+    if (finish.add) product += Eigen::Map<const Vector<Scalar>>(finish.add, m);
+    if (finish.relu) product = product.unaryExpr([](Scalar v) { return v < 0 ? Scalar(0) : v; }).eval();
+    Eigen::Map<Vector<Scalar>>(y, m) = product;
+  }
+}
+
 /// y (n) += A^T x, A (m, n), x (m).
 template <class Scalar>
 void add_transposed_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
@@ -81,36 +125,76 @@ void add_transposed_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
   }
 }
 
-/// A (m, n) += x y^T, x (m), y (n).
+/// A (m, n) += sum of x_l y_l^T over the given pairs, x_l (m), y_l (n).
 template <class Scalar>
-void add_outer_product(Out<Scalar> A, const Scalar* x, const Scalar* y) {
+void add_outer_products(Out<Scalar> A, std::span<const Scalar* const> x, std::span<const Scalar* const> y) {
   const Index m = A.rows(), n = A.cols(), stride = A.outerStride();
   if constexpr (detail::has_simd<Scalar>) {
     using namespace detail;
     using V = SimdOf<Scalar>;
     constexpr Index width = simd_width<Scalar>;
-    Scalar* const a = A.data();
-    const auto rows = [&]<int R>(std::integral_constant<int, R>, Index i) {
-      V xi[R];
-      unroll<R>([&](auto r) { xi[r] = load(x + i + r * width); });
-      for (Index j = 0; j < n; ++j)
-        unroll<R>([&](auto r) {
-          Scalar* const to = a + i + r * width + j * stride;
-          store(to, load(to) + xi[r] * y[j]);
-        });
-    };
-    Index i = 0;
-    for (; i + 4 * width <= m; i += 4 * width) rows(std::integral_constant<int, 4>{}, i);
-    for (; i + width <= m; i += width) rows(std::integral_constant<int, 1>{}, i);
-    if (const Index rest = m - i; rest > 0) {
-      const V xi = load_part(x + i, rest);
-      for (Index j = 0; j < n; ++j) {
-        Scalar* const to = a + i + j * stride;
-        store_part(to, load_part(to, rest) + xi * y[j], rest);
+    using std::integral_constant;
+    // N pairs at a time, so that A is read and written once for all of them
+    const auto pairs = [&]<int N>(integral_constant<int, N>, std::size_t l) {
+      const Scalar* yl[N];
+      unroll<N>([&](auto k) { yl[k] = y[l + k]; });
+      const auto rows = [&]<int R>(integral_constant<int, R>, Index i, auto&& load_rows, auto&& store_rows) {
+        V xi[N][R];
+        unroll<N>([&](auto k) { unroll<R>([&](auto r) { xi[k][r] = load_rows(x[l + k] + i + r * width); }); });
+        Scalar* to = A.data() + i;
+        for (Index j = 0; j < n; ++j, to += stride) {
+          V sum[R];
+          unroll<R>([&](auto r) { sum[r] = load_rows(to + r * width); });
+          unroll<N>([&](auto k) {
+            const V factor = V{} + yl[k][j];
+            unroll<R>([&](auto r) { sum[r] += xi[k][r] * factor; });
+          });
+          unroll<R>([&](auto r) { store_rows(to + r * width, sum[r]); });
+        }
+      };
+      Index i = 0;
+      for (; i + 2 * width <= m; i += 2 * width)
+        rows(
+            integral_constant<int, 2>{}, i, [](const Scalar* p) { return load(p); },
+            [](Scalar* p, V v) { store(p, v); });
+      for (; i < m; i += width) {
+        const Index used = std::min(width, m - i);
+        if (used == width) {
+          rows(
+              integral_constant<int, 1>{}, i, [](const Scalar* p) { return load(p); },
+              [](Scalar* p, V v) { store(p, v); });
+        } else {
+          rows(
+              integral_constant<int, 1>{}, i, [used](const Scalar* p) { return load_part(p, used); },
+              [used](Scalar* p, V v) { store_part(p, v, used); });
+        }
       }
-    }
+    };
+    std::size_t l = 0;
+    for (; l + 4 <= x.size(); l += 4) pairs(integral_constant<int, 4>{}, l);
+    for (; l + 2 <= x.size(); l += 2) pairs(integral_constant<int, 2>{}, l);
+    for (; l < x.size(); ++l) pairs(integral_constant<int, 1>{}, l);
   } else {
-    A.noalias() += Eigen::Map<const Vector<Scalar>>(x, m) * Eigen::Map<const Vector<Scalar>>(y, n).transpose();
+    for (std::size_t l = 0; l < x.size(); ++l)
+      A.noalias() += Eigen::Map<const Vector<Scalar>>(x[l], m) * Eigen::Map<const Vector<Scalar>>(y[l], n).transpose();
+  }
+}
+
+/// sum (m) += the sum of A's columns, A (m, n).
+template <class Scalar>
+void add_columns(const In<Scalar>& A, Scalar* sum) {
+  if constexpr (detail::has_simd<Scalar>) {
+    using namespace detail;
+    for_each_vector<Scalar>(A.rows(), [&](Index i, auto&& load_rows, auto&& store_rows) {
+      SimdOf<Scalar> total[4] = {load_rows(sum + i), {}, {}, {}};
+      Index j = 0;
+      for (; j + 4 <= A.cols(); j += 4)
+        unroll<4>([&](auto k) { total[k] += load_rows(A.data() + i + (j + k) * A.outerStride()); });
+      for (; j < A.cols(); ++j) total[0] += load_rows(A.data() + i + j * A.outerStride());
+      store_rows(sum + i, (total[0] + total[1]) + (total[2] + total[3]));
+    });
+  } else {
+    Eigen::Map<Vector<Scalar>>(sum, A.rows()) += A.rowwise().sum();
   }
 }
 
@@ -165,6 +249,73 @@ void scaled_softmax_backward(Scalar* p, const Scalar* dp, Index n, Scalar scale)
     Eigen::Map<Vector<Scalar>> column(p, n);
     const Eigen::Map<const Vector<Scalar>> d(dp, n);
     column.array() *= (d.array() - column.dot(d)) * scale;
+  }
+}
+
+/// normal (n) = (x - mean) / sqrt(variance + epsilon), y (n) = weight * normal + bias. Returns 1 / sqrt(variance + epsilon).
+template <class Scalar>
+Scalar normalize(const Scalar* x, Index n, Scalar epsilon, const Scalar* weight, const Scalar* bias, Scalar* normal,
+                 Scalar* y) {
+  const auto size = static_cast<Scalar>(n);
+  if constexpr (detail::has_simd<Scalar>) {
+    using namespace detail;
+    using V = SimdOf<Scalar>;
+    V total = V{}, squares = V{};
+    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&&) { total += load_some(x + i); });
+    const Scalar mean = sum<Scalar>(total) / size;
+    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&& store_some) {
+      store_some(normal + i, load_some(x + i) - mean);
+      const V centred = load_some(normal + i);
+      squares += centred * centred;
+    });
+    const Scalar inverse = 1 / std::sqrt(sum<Scalar>(squares) / size + epsilon);
+    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&& store_some) {
+      const V v = load_some(normal + i) * inverse;
+      store_some(normal + i, v);
+      store_some(y + i, v * load_some(weight + i) + load_some(bias + i));
+    });
+    return inverse;
+  } else {
+    using Column = Eigen::Map<const Vector<Scalar>>;
+    Eigen::Map<Vector<Scalar>> centred(normal, n);
+    centred = Column(x, n).array() - Column(x, n).mean();
+    const Scalar inverse = 1 / std::sqrt(centred.squaredNorm() / size + epsilon);
+    centred *= inverse;
+    Eigen::Map<Vector<Scalar>>(y, n) = centred.cwiseProduct(Column(weight, n)) + Column(bias, n);
+    return inverse;
+  }
+}
+
+/// The way back of normalize(): dx (n) overwritten, from dy (n); ADDS to dweight and dbias (n). dx may be dy.
+template <class Scalar>
+void normalize_backward(const Scalar* dy, Index n, Scalar inverse, const Scalar* weight, const Scalar* normal,
+                        Scalar* dweight, Scalar* dbias, Scalar* dx) {
+  // y = weight * normal + bias  =>  dn = weight * dy;  normal = (x - mean) / deviation  =>
+  // dx = (dn - mean(dn) - normal * mean(dn * normal)) / deviation
+  const auto size = static_cast<Scalar>(n);
+  if constexpr (detail::has_simd<Scalar>) {
+    using namespace detail;
+    using V = SimdOf<Scalar>;
+    V total = V{}, along = V{};
+    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&& store_some) {
+      const V d = load_some(dy + i), v = load_some(normal + i), dn = d * load_some(weight + i);
+      total += dn;
+      along += dn * v;
+      store_some(dweight + i, load_some(dweight + i) + d * v);
+      store_some(dbias + i, load_some(dbias + i) + d);
+    });
+    const Scalar mean = sum<Scalar>(total) / size, projection = sum<Scalar>(along) / size;
+    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&& store_some) {
+      const V dn = load_some(dy + i) * load_some(weight + i);
+      store_some(dx + i, (dn - mean - load_some(normal + i) * projection) * inverse);
+    });
+  } else {
+    using Column = Eigen::Map<const Vector<Scalar>>;
+    const Column d(dy, n), v(normal, n);
+    Eigen::Map<Vector<Scalar>>(dweight, n) += d.cwiseProduct(v);
+    Eigen::Map<Vector<Scalar>>(dbias, n) += d;
+    const Vector<Scalar> dn = d.cwiseProduct(Column(weight, n));
+    Eigen::Map<Vector<Scalar>>(dx, n) = ((dn - v * (dn.dot(v) / size)).array() - dn.mean()) * inverse;
   }
 }
 

@@ -11,7 +11,9 @@
 #include "fbt/layers/position.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <span>
 
 namespace fbt {
 
@@ -28,10 +30,11 @@ struct Attention {
     // backward puts ds there. Rows of slots that are not in the window are zero.
     typename Position<Scalar>::Trace position;
     typename Dropout<Scalar>::Trace dropout;
-    Matrix<Scalar> dheads;             // (H*e, B)
-    Matrix<Scalar> content;            // q + u (e, H*B), if there is a u
-    Vector<Scalar> weights, dweights;  // (rows)
-    Vector<Scalar> dcontent;           // (e)
+    Matrix<Scalar> dheads;    // (H*e, B)
+    Matrix<Scalar> content;   // q + u (e, H*B), if there is a u
+    Matrix<Scalar> kept;      // dropout(p) (rows, H*B)
+    Vector<Scalar> dkept;     // (rows)
+    Vector<Scalar> dcontent;  // (e)
   };
 
   Attention() = default;
@@ -52,14 +55,14 @@ struct Attention {
     Dropout<Scalar>{rows, dropout_rate}.prepare(trace.dropout, per_head);
     trace.dheads.resize(output.inputs(), shape.lanes);
     trace.content.resize(head_size, position.query_bias.size() > 0 ? per_head.lanes : 0);
-    trace.weights.resize(rows);
-    trace.dweights.resize(rows);
+    trace.kept.resize(rows, per_head.lanes);
+    trace.dkept.resize(rows);
     trace.dcontent.resize(head_size);
   }
 
-  /// x, y (d, B). The window holds at least one slot.
+  /// x, y (d, B). The window holds at least one slot. finish: as in Linear.
   void forward(const In<Scalar>& x, const Slots<Scalar>& memory, Window window, const Position<Scalar>& position,
-               Trace& trace, Index t, Out<Scalar> y) const {
+               Trace& trace, Index t, Out<Scalar> y, const Finish<Scalar>& finish = {}) const {
     auto q = trace.position.input(t);
     auto p = trace.position.delta(t);
     auto out = trace.output.input(t);
@@ -75,47 +78,69 @@ struct Attention {
         scaled_softmax(s, window.count, scale());
         Scalar* const o = out.col(b).data() + j * head_size;
         std::fill_n(o, head_size, Scalar(0));
-        add_product<Scalar>(memory.value(b, j, window), dropped(trace, t, column, window, s), o);
+        add_product<Scalar>(memory.value(b, j, window), keep(trace, t, column, window, s), o);
       }
     }
-    output.forward(out, trace.output, t, y);
+    output.forward(out, trace.output, t, y, finish);
   }
 
-  /// dy, dx (d, B). ADDS to the gradient of the memory's slots; overwrites dx.
-  void backward(const In<Scalar>& dy, const Slots<Scalar>& memory, Slots<Scalar>& dmemory, Window window,
-                const Position<Scalar>& position, Trace& trace, Index t, Out<Scalar> dx) const {
+  /// dy, dx (d, B). Overwrites dx. The gradient of the memory's slots is left for add_to_slots().
+  void backward(const In<Scalar>& dy, const Slots<Scalar>& memory, Window window, const Position<Scalar>& position,
+                Trace& trace, Index t, Out<Scalar> dx) const {
     auto q = trace.position.input(t);
     auto ds = trace.position.delta(t);  // p, to be replaced by ds
     auto dq = trace.query.delta(t);
     output.backward(dy, trace.output, t, trace.dheads);
-    Scalar* const dp = trace.dweights.data();
+    Scalar* const dp = trace.dkept.data();
     for (Index b = 0; b < memory.lanes; ++b) {
       for (Index j = 0; j < heads; ++j) {
         const Index column = b * heads + j;
-        const Scalar* const dout = trace.dheads.col(b).data() + j * head_size;
         Scalar* const p = newest(ds, column, window);
-        // o = sum_i kept_i v_i  =>  dv_i += kept_i do,  dkept_i = v_i . do;  kept = p * mask  =>  dp = dkept * mask
-        add_outer_product<Scalar>(dmemory.value(b, j, window), dout, dropped(trace, t, column, window, p));
+        // o = sum_i kept_i v_i  =>  dkept_i = v_i . do;  kept = p * mask  =>  dp = dkept * mask
+        keep(trace, t, column, window, p);
         std::fill_n(dp, window.count, Scalar(0));
-        add_transposed_product<Scalar>(memory.value(b, j, window), dout, dp);
-        if (trace.dropout.active()) trace.dweights.head(window.count).array() *= mask(trace, t, column, window).array();
+        add_transposed_product<Scalar>(memory.value(b, j, window), trace.dheads.col(b).data() + j * head_size, dp);
+        if (trace.dropout.active()) trace.dkept.head(window.count).array() *= mask(trace, t, column, window).array();
         scaled_softmax_backward(p, dp, window.count, scale());
       }
     }
-    // s_i = (q + u) . k_i + position_i(q)  =>  dk_i += ds_i (q + u),  dq = position's share + sum_i ds_i k_i,  du += sum_i ds_i k_i
+    // s_i = (q + u) . k_i + position_i(q)  =>  dq = position's share + sum_i ds_i k_i,  du += sum_i ds_i k_i
     add_query_bias(position, q, trace);
     position.backward(ds, trace.position, t, split_heads(dq));
     for (Index b = 0; b < memory.lanes; ++b) {
       for (Index j = 0; j < heads; ++j) {
-        const Scalar* const s = newest(ds, b * heads + j, window);
-        add_outer_product<Scalar>(dmemory.key(b, j, window), s, content(trace, q, b * heads + j));
         trace.dcontent.setZero();
-        add_transposed_product<Scalar>(memory.key(b, j, window), s, trace.dcontent.data());
+        add_transposed_product<Scalar>(memory.key(b, j, window), newest(ds, b * heads + j, window), trace.dcontent.data());
         dq.col(b).segment(j * head_size, head_size) += trace.dcontent;
         if (trace.content.size() > 0) trace.position.dquery_bias.segment(j * head_size, head_size) += trace.dcontent;
       }
     }
     query.backward(dq, trace.query, t, dx);
+  }
+
+  /// ADDS the gradient of the slots that step t has read, once for all the layers that read them: given the Traces of these, in
+  /// which backward() has just dealt with step t.
+  static void add_to_slots(std::span<Trace* const> readers, Window window, Index t, Slots<Scalar>& dmemory) {
+    constexpr std::size_t most = 8;  // readers at a time
+    for (; !readers.empty(); readers = readers.subspan(std::min(most, readers.size()))) {
+      const std::size_t count = std::min(most, readers.size());
+      std::array<const Scalar*, most> dout, kept, ds, content_of;
+      for (Index b = 0; b < dmemory.lanes; ++b) {
+        for (Index j = 0; j < dmemory.heads; ++j) {
+          const Index column = b * dmemory.heads + j;
+          for (std::size_t l = 0; l < count; ++l) {
+            Trace& trace = *readers[l];
+            dout[l] = trace.dheads.col(b).data() + j * dmemory.head_size;
+            kept[l] = newest(trace.kept, column, window);
+            ds[l] = newest(trace.position.delta(t), column, window);
+            content_of[l] = content(trace, trace.position.input(t), column);
+          }
+          // o = sum_i kept_i v_i  =>  dv_i += kept_i do;   s_i = (q + u) . k_i + ...  =>  dk_i += ds_i (q + u)
+          add_outer_products<Scalar>(dmemory.value(b, j, window), {dout.data(), count}, {kept.data(), count});
+          add_outer_products<Scalar>(dmemory.key(b, j, window), {ds.data(), count}, {content_of.data(), count});
+        }
+      }
+    }
   }
 
   /// Records in the Trace that step t did not attend, so that it adds nothing to any gradient.
@@ -150,12 +175,16 @@ struct Attention {
     return trace.content.size() > 0 ? trace.content.col(column).data() : q.col(column).data();
   }
 
-  /// The attention weights after dropout.
-  static const Scalar* dropped(Trace& trace, Index t, Index column, Window window, const Scalar* weights) {
-    if (!trace.dropout.active()) return weights;
-    trace.weights.head(window.count) =
-        Eigen::Map<const Vector<Scalar>>(weights, window.count).cwiseProduct(mask(trace, t, column, window));
-    return trace.weights.data();
+  /// The attention weights after dropout, which the Trace keeps for the step at hand.
+  static const Scalar* keep(Trace& trace, Index t, Index column, Window window, const Scalar* weights) {
+    Scalar* const kept = newest(trace.kept, column, window);
+    if (trace.dropout.active()) {
+      Eigen::Map<Vector<Scalar>>(kept, window.count) =
+          Eigen::Map<const Vector<Scalar>>(weights, window.count).cwiseProduct(mask(trace, t, column, window));
+    } else {
+      std::copy_n(weights, window.count, kept);
+    }
+    return kept;
   }
   static auto mask(const Trace& trace, Index t, Index column, Window window) {
     return block(trace.dropout.mask, t, trace.dropout.lanes).col(column).tail(window.count);

@@ -21,9 +21,10 @@ struct FeedForward {
   Dropout<Scalar> dropout;  ///< on the hidden vector (f)
 
   struct Trace {
-    typename Linear<Scalar>::Trace first, second;  // first.dy holds the pre-activation until backward puts its delta there
+    // first.dy holds the pre-activation of gelu and geglu until backward puts its delta there
+    typename Linear<Scalar>::Trace first, second;
     typename Dropout<Scalar>::Trace dropout;
-    Matrix<Scalar> dhidden;  // (f, B)
+    Matrix<Scalar> dhidden;  // (f, B), not for relu
   };
 
   FeedForward() = default;
@@ -37,35 +38,39 @@ struct FeedForward {
     first.prepare(trace.first, shape);
     second.prepare(trace.second, shape);
     dropout.prepare(trace.dropout, shape);
-    trace.dhidden.resize(second.inputs(), shape.lanes);
+    trace.dhidden.resize(second.inputs(), activation == Activation::relu ? 0 : shape.lanes);
   }
 
-  /// x, y (d, B).
-  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const {
+  /// x, y (d, B). finish: as in Linear.
+  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y, const Finish<Scalar>& finish = {}) const {
     auto before = trace.first.delta(t);
     auto hidden = trace.second.input(t);
-    first.forward(x, trace.first, t, before);
     const Index f = second.inputs();
+    if (activation == Activation::relu) {
+      first.forward(x, trace.first, t, hidden, {.relu = true});
+    } else {
+      first.forward(x, trace.first, t, before);
+    }
     switch (activation) {
-      case Activation::relu: hidden = before.cwiseMax(Scalar(0)); break;
+      case Activation::relu: break;
       case Activation::gelu: hidden = before.unaryExpr([](Scalar a) { return gelu(a); }); break;
       case Activation::geglu:
         hidden = before.topRows(f).cwiseProduct(before.bottomRows(f).unaryExpr([](Scalar a) { return gelu(a); }));
         break;
     }
     dropout.forward(hidden, trace.dropout, t, hidden);
-    second.forward(hidden, trace.second, t, y);
+    second.forward(hidden, trace.second, t, y, finish);
   }
 
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
     auto delta = trace.first.delta(t);  // the pre-activation a, to be replaced by da
     const Index f = second.inputs();
-    auto& dhidden = trace.dhidden;
+    Out<Scalar> dhidden = activation == Activation::relu ? Out<Scalar>(delta) : Out<Scalar>(trace.dhidden);
     second.backward(dy, trace.second, t, dhidden);
     dropout.backward(dhidden, trace.dropout, t, dhidden);
     switch (activation) {
-      case Activation::relu:  // hidden = max(0, a)  =>  da = dhidden where a > 0
-        relu_backward(delta.data(), dhidden.data(), delta.size());
+      case Activation::relu:  // hidden = max(0, a)  =>  da = dhidden where hidden > 0; where it was dropped dhidden is 0
+        relu_backward(trace.second.input(t).data(), delta.data(), delta.size());
         break;
       case Activation::gelu:  // hidden = gelu(a)  =>  da = dhidden * gelu'(a)
         delta = dhidden.cwiseProduct(delta.unaryExpr([](Scalar a) { return gelu_derivative(a); }));

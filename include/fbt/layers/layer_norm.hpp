@@ -4,9 +4,8 @@
 
 #include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
+#include "fbt/core/vector_products.hpp"
 #include "fbt/core/visit.hpp"
-
-#include <cmath>
 
 namespace fbt {
 
@@ -39,29 +38,16 @@ struct LayerNorm {
   void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const {
     for (Index b = 0; b < trace.lanes; ++b) {
       const Index column = t * trace.lanes + b;
-      auto normal = trace.normal.col(column);
-      // n = (x - mean) / sqrt(variance + epsilon),  y = weight * n + bias
-      normal = x.col(b).array() - x.col(b).mean();
-      const Scalar variance = normal.squaredNorm() / static_cast<Scalar>(normal.size());
-      trace.inverse(column) = 1 / std::sqrt(variance + static_cast<Scalar>(epsilon));
-      normal *= trace.inverse(column);
-      y.col(b) = normal.cwiseProduct(weight) + bias;
+      trace.inverse(column) = normalize(x.col(b).data(), weight.size(), static_cast<Scalar>(epsilon), weight.data(),
+                                        bias.data(), trace.normal.col(column).data(), y.col(b).data());
     }
   }
 
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
     for (Index b = 0; b < trace.lanes; ++b) {
       const Index column = t * trace.lanes + b;
-      const auto normal = trace.normal.col(column);
-      trace.dweight += dy.col(b).cwiseProduct(normal);
-      trace.dbias += dy.col(b);
-      // y = weight * n + bias  =>  dn = weight * dy;  n = (x - mean) / deviation  =>
-      // dx = (dn - mean(dn) - n * mean(dn * n)) / deviation
-      auto d = dx.col(b);
-      d = dy.col(b).cwiseProduct(weight);
-      const Scalar mean = d.mean();
-      const Scalar projection = d.dot(normal) / static_cast<Scalar>(d.size());
-      d = ((d - normal * projection).array() - mean) * trace.inverse(column);
+      normalize_backward(dy.col(b).data(), weight.size(), trace.inverse(column), weight.data(),
+                         trace.normal.col(column).data(), trace.dweight.data(), trace.dbias.data(), dx.col(b).data());
     }
   }
 

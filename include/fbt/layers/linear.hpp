@@ -20,6 +20,7 @@
 #include "fbt/core/random.hpp"
 #include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
+#include "fbt/core/vector_products.hpp"
 #include "fbt/core/visit.hpp"
 
 #include <cmath>
@@ -51,7 +52,8 @@ struct Linear {
   struct Trace {
     Matrix<Scalar> x;   // (in, T*B)
     Matrix<Scalar> dy;  // (out, T*B)
-    Packed<Scalar> forward, backward, scratch;
+    Packed<Scalar> forward, backward;
+    OuterScratch<Scalar> scratch;
     Index lanes = 0;
 
     auto input(Index t) { return block(x, t, lanes); }
@@ -77,16 +79,16 @@ struct Linear {
     if (shape.train) trace.backward.pack_transposed(weight);
   }
 
-  /// x (in, B), y (out, B).
-  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const {
+  /// x (in, B), y (out, B). The finish, without its bias, is what a composite wants done to y on the way out.
+  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y, Finish<Scalar> finish = {}) const {
     eigen_assert(x.cols() == trace.lanes && y.cols() == trace.lanes);
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     // y = W x + b
+    if (bias.size() > 0) finish.bias = bias.data();
     if (trace.lanes > 1) {
-      bias.size() > 0 ? trace.forward.multiply(x, bias, y) : trace.forward.multiply(x, y);
+      trace.forward.multiply(x, y, finish);
     } else {
-      y.col(0).noalias() = weight * x.col(0);
-      if (bias.size() > 0) y.col(0) += bias;
+      multiply_vector<Scalar>(weight, x.data(), y.data(), finish);
     }
   }
 
@@ -103,7 +105,7 @@ struct Linear {
   void accumulate(Trace& trace, Linear& grad) const {
     // y = W x + b  =>  dW = sum over columns of dy x^T,  db = sum of dy
     add_outer<Scalar>(trace.dy, trace.x, grad.weight, trace.scratch);
-    if (bias.size() > 0) grad.bias += trace.dy.rowwise().sum();
+    if (bias.size() > 0) add_columns<Scalar>(trace.dy, grad.bias.data());
   }
 
   template <class F, class... Same>

@@ -58,6 +58,11 @@ struct Slots {
         value.col(b).segment(j * head_size, head_size) = values.col((b * heads + j) * capacity + slot);
     }
   }
+  /// Sets the first slots to zero.
+  void clear(Index count) {
+    keys.topRows(count).setZero();
+    for (Index i = 0; i < heads * lanes; ++i) values.middleCols(i * capacity, count).setZero();
+  }
   /// Moves the slots of the window to the front.
   void move_to_front(Window w) {
     for (Index i = 0; i < keys.cols(); ++i) {
@@ -86,6 +91,9 @@ struct Memory {
     const Index count = std::min(span, slot - begin);
     return {slot - count, count};
   }
+
+  /// Forgets everything, but keeps the room.
+  void clear() { begin = end = 0; }
 
   /// Renumbers the visible slots from 0 and forgets the others.
   void move_to_front() {

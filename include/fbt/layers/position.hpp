@@ -44,7 +44,7 @@ struct Position {
     Matrix<Scalar> x;                               // queries (e, H*B*T)
     Matrix<Scalar> dy;                              // deltas of the scores (rows, H*B*T)
     std::vector<Packed<Scalar>> forward, backward;  // one per table
-    Packed<Scalar> scratch;
+    OuterScratch<Scalar> scratch;
     Vector<Scalar> dquery_bias;  // (e*H), which attention adds to
     Index lanes = 0, rows = 0;
 
@@ -87,12 +87,8 @@ struct Position {
     if (auto own = trace.input(t); own.data() != queries.data()) own = queries;
     if (tables() == 0) scores.setZero();
     for (Index k = 0; k < tables(); ++k) {
-      const auto& packed = trace.forward[static_cast<std::size_t>(k)];
-      if (bias.size() > 0) {
-        packed.multiply(columns(queries, k), bias.segment((k + 1) * window - trace.rows, trace.rows), columns(scores, k));
-      } else {
-        packed.multiply(columns(queries, k), columns(scores, k));
-      }
+      const Scalar* const newest = bias.size() > 0 ? bias.data() + (k + 1) * window - trace.rows : nullptr;
+      trace.forward[static_cast<std::size_t>(k)].multiply(columns(queries, k), columns(scores, k), {.bias = newest});
     }
     if (term == PositionTerm::buckets) {
       for (Index c = 0; c < scores.cols(); ++c)

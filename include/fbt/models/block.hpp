@@ -69,32 +69,30 @@ struct Block {
       } else {
         query_input = x;
       }
-      attention.forward(query_input, around.memory, around.window, around.position, trace.attention, t, trace.branch);
-      dropout.forward(trace.branch, trace.attention_dropout, t, trace.branch);
-      g = x + trace.branch;
+      add_branch(x, trace.attention_dropout, trace, t, g, [&](Out<Scalar> out, const Finish<Scalar>& finish) {
+        attention.forward(query_input, around.memory, around.window, around.position, trace.attention, t, out, finish);
+      });
     } else {
       attention.skip(trace.attention, t);
       g = x;
     }
+    const auto add_feed_forward = [&](const In<Scalar>& to, Out<Scalar> sum) {
+      add_branch(to, trace.feed_forward_dropout, trace, t, sum, [&](Out<Scalar> out, const Finish<Scalar>& finish) {
+        feed_forward.forward(hidden_input, trace.feed_forward, t, out, finish);
+      });
+    };
     if (pre_norm) {
       norm2.forward(g, trace.norm2, t, hidden_input);
+      add_feed_forward(g, y);
     } else {
       around.norm1.forward(g, trace.norm1, t, hidden_input);
-      g = hidden_input;
-    }
-    feed_forward.forward(hidden_input, trace.feed_forward, t, trace.branch);
-    dropout.forward(trace.branch, trace.feed_forward_dropout, t, trace.branch);
-    if (pre_norm) {
-      y = g + trace.branch;
-    } else {
-      g += trace.branch;
+      add_feed_forward(hidden_input, g);
       norm2.forward(g, trace.norm2, t, y);
     }
   }
 
-  /// dy, dx (d, B). ADDS to the gradient of the memory's slots; overwrites dx.
-  void backward(const In<Scalar>& dy, const Surroundings<Scalar>& around, Slots<Scalar>& dmemory, Trace& trace, Index t,
-                Out<Scalar> dx) const {
+  /// dy, dx (d, B). Overwrites dx. The gradient of the memory's slots is left for Attention::add_to_slots().
+  void backward(const In<Scalar>& dy, const Surroundings<Scalar>& around, Trace& trace, Index t, Out<Scalar> dx) const {
     auto& dg = trace.dsum;
     auto& branch = trace.branch;
     // y = g + branch (pre-norm) or norm2(g + branch): dg starts as the gradient of the sum
@@ -119,7 +117,7 @@ struct Block {
     }
     auto dattended = trace.attention.output.delta(t);
     dropout.backward(dg, trace.attention_dropout, t, dattended);
-    attention.backward(dattended, around.memory, dmemory, around.window, around.position, trace.attention, t, trace.sum);
+    attention.backward(dattended, around.memory, around.window, around.position, trace.attention, t, trace.sum);
     if (pre_norm) {  // g = x + attention(norm1(x))
       around.norm1.backward(trace.sum, trace.norm1, t, dx);
       dx += dg;
@@ -141,6 +139,17 @@ struct Block {
     visit_child("attention", f, layers.attention...);
     visit_child("norm2", f, layers.norm2...);
     visit_child("feed_forward", f, layers.feed_forward...);
+  }
+
+ private:
+  /// sum = x + dropout(branch), where run(out, finish) writes the finish of the branch: straight into the sum if nothing is dropped.
+  template <class Run>
+  void add_branch(const In<Scalar>& x, typename Dropout<Scalar>::Trace& dropped, Trace& trace, Index t, Out<Scalar> sum,
+                  Run&& run) const {
+    if (!dropped.active()) return run(sum, {.add = x.data(), .add_stride = x.outerStride()});
+    run(trace.branch, {});
+    dropout.forward(trace.branch, dropped, t, trace.branch);
+    sum = x + trace.branch;
   }
 };
 

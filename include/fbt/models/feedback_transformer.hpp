@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 namespace fbt {
@@ -42,6 +43,7 @@ class FeedbackTransformer {
     Matrix<Scalar> dlayers;               // ((L+1) d, B)
     Matrix<Scalar> dinput;                // (d, B)
     std::vector<Slots<Scalar>> dslots;
+    std::vector<typename Attention<Scalar>::Trace*> readers;  // of all blocks, made anew by each backward()
     Index first_slot = 0;      // the slot that step 0 writes
     bool fresh_zeros = false;  // the zero slots were written in this segment
     bool reversible = false;   // a segment was read to be differentiated, and has not been yet
@@ -133,7 +135,9 @@ class FeedbackTransformer {
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
     trace.reversible = false;  // the way back overwrites the attention weights
-    resize_dslots(state);
+    clear_dslots(state);
+    trace.readers.resize(blocks.size());
+    for (std::size_t l = 0; l < blocks.size(); ++l) trace.readers[l] = &trace.blocks[l].attention;
 
     auto dhead = trace.head.delta(0);
     dhead = dlogits;
@@ -169,9 +173,13 @@ class FeedbackTransformer {
       trace.dlayers.bottomRows(d) += block(trace.dtop, t, B);
       for (Index l = L; l >= 1; --l) {
         const auto i = static_cast<std::size_t>(l - 1);
-        blocks[i].backward(trace.dlayers.middleRows(l * d, d), surroundings(i, memory, window), trace.dslots[reader(i)],
-                           trace.blocks[i], t, trace.dinput);
+        blocks[i].backward(trace.dlayers.middleRows(l * d, d), surroundings(i, memory, window), trace.blocks[i], t,
+                           trace.dinput);
         trace.dlayers.middleRows((l - 1) * d, d) += trace.dinput;
+      }
+      if (window.count > 0) {
+        for (std::size_t i = 0; i < key_values.size(); ++i)
+          Attention<Scalar>::add_to_slots(readers_of(i, trace), window, t, trace.dslots[i]);
       }
       auto dembedded = trace.embedding.delta(t);
       dropout().backward(trace.dlayers.topRows(d), trace.dropout, t, dembedded);
@@ -230,6 +238,11 @@ class FeedbackTransformer {
  private:
   /// Which slots, and which position term, block i reads.
   std::size_t reader(std::size_t i) const { return config_.share_key_value ? 0 : i; }
+  /// The blocks that read slots i.
+  auto readers_of(std::size_t i, const Trace& trace) const {
+    const std::span all(trace.readers);
+    return config_.share_key_value ? all : all.subspan(i, 1);
+  }
   std::size_t position_of(std::size_t i) const { return positions.size() == 1 ? 0 : i; }
   const LayerNorm<Scalar>& norm1(std::size_t i) const {
     return config_.memory_norm == MemoryNorm::block ? *key_values[reader(i)].norm : blocks[i].norm1;
@@ -345,16 +358,15 @@ class FeedbackTransformer {
     memory.end = config_.window;
   }
 
-  void resize_dslots(State& state) const {
+  void clear_dslots(State& state) const {
     const auto& slots = state.memory.slots;
     state.trace.dslots.resize(slots.size());
     for (std::size_t i = 0; i < slots.size(); ++i) {
       auto& twin = state.trace.dslots[i];
-      if (twin.capacity == slots[i].capacity && twin.lanes == slots[i].lanes) {
-        twin.keys.setZero();
-        twin.values.setZero();
-      } else {
+      if (twin.capacity != slots[i].capacity || twin.lanes != slots[i].lanes) {
         twin = Slots<Scalar>(slots[i].head_size, slots[i].heads, slots[i].lanes, slots[i].capacity);
+      } else {
+        twin.clear(state.memory.end);
       }
     }
   }

@@ -77,7 +77,7 @@ class Trainer {
     const auto scale = static_cast<Scalar>(1 / static_cast<double>(std::max<Index>(scored, 1)));
     parallel_for(options_.shards, options_.threads, [&](Index s) {
       Shard& shard = shards_[static_cast<std::size_t>(s)];
-      if (fresh) shard.state.memory = model_.make_memory(shard.lanes);
+      if (fresh) shard.state.memory.clear();
       take(shard);
       const Shape shape{
           options_.segment, shard.lanes, true,
