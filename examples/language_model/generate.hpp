@@ -7,11 +7,13 @@
 
 #include "fbt/generation/generate.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace example {
@@ -20,6 +22,8 @@ struct GenerateFlags {
   std::string model, prompt, prompt_file;
   std::vector<std::string> stop;
   fbt::GenerationOptions options;
+
+  GenerateFlags() { options.threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency()); }
 };
 
 inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
@@ -37,6 +41,7 @@ inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   add_flag(command, "repetition-penalty", sampling.repetition_penalty, "makes recent tokens less likely; 1: none");
   add_flag(command, "repetition-window", sampling.repetition_window, "how many tokens are recent");
   add_flag(command, "seed", sampling.seed, "for the draws; the same seed writes the same text");
+  add_flag(command, "threads", flags.options.threads, "most threads to work on; the text does not depend on it");
   command.add_option("--stop", flags.stop, "text to end before; may be given several times")->allow_extra_args(false);
 }
 

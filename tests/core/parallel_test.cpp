@@ -48,3 +48,43 @@ TEST_CASE("parallel_for: the exception of the lowest number is thrown, after all
   CHECK(message_of<std::runtime_error>(run) == "number 3");
   CHECK(finished == (threads == 1 ? 3 : 5));
 }
+
+TEST_CASE("Team: every number once, round after round, awake or asleep") {
+  const Index threads = GENERATE(1, 2, 3, 7);
+  Team team(threads);
+  CHECK(team.threads() == threads);
+  std::vector<int> calls(static_cast<std::size_t>(threads));
+  for (int round = 1; round <= 300; ++round) {
+    if (round % 100 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the helpers fall asleep
+    team.run([&](Index i) { ++calls.at(static_cast<std::size_t>(i)); });
+    REQUIRE(calls == std::vector<int>(static_cast<std::size_t>(threads), round));
+  }
+}
+
+TEST_CASE("Team: the threads run side by side") {
+  Team team(3);
+  std::atomic<int> begun = 0;
+  team.run([&](Index) {
+    ++begun;
+    while (begun < 3) std::this_thread::yield();
+  });
+  CHECK(begun == 3);
+}
+
+TEST_CASE("Team: callers that meet do not wait for each other's helpers") {
+  Team team(2);
+  std::atomic<int> calls = 0;
+  team.run([&](Index) { team.run([&](Index) { ++calls; }); });  // the inner calls find the team busy
+  CHECK(calls == 4);
+  std::vector<std::jthread> callers;
+  for (int i = 0; i < 4; ++i)
+    callers.emplace_back([&] {
+      for (int k = 0; k < 1000; ++k) team.run([&](Index) { ++calls; });
+    });
+  callers.clear();
+  CHECK(calls == 4 + 4 * 1000 * 2);
+}
+
+TEST_CASE("Team: a wrong number of threads is refused") {
+  CHECK(message_of<std::invalid_argument>([] { Team(0); }) == "threads must be between 1 and 1024, found 0");
+}

@@ -21,7 +21,7 @@ struct Scripted {
   std::size_t prompt = 1;
   std::vector<Token>* read = nullptr;
 
-  State start(Index) const { return {{Matrix<double>::Zero(200, 1)}, 0}; }
+  State start(Index, Index) const { return {{Matrix<double>::Zero(200, 1)}, 0}; }
   const Matrix<double>& step(Tokens tokens, State& state) const {
     if (read) read->push_back(tokens[0]);
     ++state.steps;
@@ -120,7 +120,7 @@ TEST_CASE("generate: what was written counts as recent for the repetition penalt
         Matrix<double> logits;
       } trace;
     };
-    State start(Index) const { return {}; }
+    State start(Index, Index) const { return {}; }
     void step(Tokens, State& state) const {
       state.trace.logits.resize(4, 1);
       state.trace.logits << 0, 9, 8, 7;

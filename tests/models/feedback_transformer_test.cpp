@@ -95,6 +95,21 @@ TEST_CASE("FeedbackTransformer: a segment is the same as its steps") {
     CHECK(difference(model.step(block(Tokens(tokens), t, lanes), state), block(logits, t, lanes)) < 1e-12);
 }
 
+TEST_CASE("FeedbackTransformer: threads share a step and give the same to the last bit") {
+  Random random(1);
+  Config c{.vocabulary = 70, .width = 136, .layers = 2, .heads = 4, .feed_forward = 600, .window = 300};
+  const FeedbackTransformer<float> model(c, random);
+  const Index lanes = GENERATE(1, 2), threads = GENERATE(2, 3);
+  auto alone = model.start(lanes), shared = model.start(lanes, threads);
+  for (int t = 0; t < 320; ++t) {
+    const std::vector<Token> tokens = random_tokens(lanes, c.vocabulary, random);
+    REQUIRE(model.step(tokens, shared) == model.step(tokens, alone));
+  }
+  auto copy = shared;
+  const std::vector<Token> tokens = random_tokens(lanes, c.vocabulary, random);
+  CHECK(model.step(tokens, copy) == model.step(tokens, shared));
+}
+
 TEST_CASE("FeedbackTransformer: the memory carries a sequence over the borders of segments") {
   Random random(1);
   const Model model = scattered_model<double>(generated_config(), random);

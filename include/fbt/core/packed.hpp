@@ -32,7 +32,7 @@ struct Finish {
 
 namespace detail {
 
-#if defined(__AVX512F__) || !defined(__GNUC__)
+#if defined(__AVX512F__) || defined(__aarch64__)
 inline constexpr int tile_columns = 8;  // 3 * 8 sums, 3 panel vectors and a factor fit 32 registers
 #else
 inline constexpr int tile_columns = 4;  // 3 * 4 sums, 3 panel vectors and a factor fill 16 registers
@@ -116,9 +116,9 @@ void with_vectors(Index vectors, F&& f) {
   if (vectors == 1) f(std::integral_constant<int, 1>{});
 }
 
-/// Rows of a panel: the padding to whole vectors is not counted.
+/// Rows of a whole panel.
 template <class Scalar>
-inline constexpr Index panel_rows = panel_vectors* simd_width<Scalar>;
+inline constexpr Index panel_rows = panel_vectors * simd_width<Scalar>;
 
 /// How many vectors hold so many rows.
 template <class Scalar>
@@ -164,11 +164,16 @@ class Packed {
 
   /// y (rows, n) = finish of W x. x (depth, n).
   void multiply(const In<Scalar>& x, Out<Scalar> y, const Finish<Scalar>& finish = {}) const {
-    eigen_assert(x.rows() == depth_ && y.rows() == rows_ && y.cols() == x.cols());
+    multiply_rows(0, rows_, x, y, finish);
+  }
+  /// Only the given rows of y, from a multiple of detail::panel_rows on, up to another or the last.
+  void multiply_rows(Index first, Index count, const In<Scalar>& x, Out<Scalar> y, const Finish<Scalar>& finish) const {
+    eigen_assert(x.rows() == depth_ && y.rows() == rows_ && y.cols() == x.cols() && first + count <= rows_);
     if constexpr (detail::has_simd<Scalar>) {
-      const Scalar* panel = data_.data();
-      for (Index first = 0; first < rows_; first += detail::panel_rows<Scalar>) {
-        const Index used = std::min(detail::panel_rows<Scalar>, rows_ - first);
+      eigen_assert(first % detail::panel_rows<Scalar> == 0);
+      const Scalar* panel = data_.data() + first * depth_;
+      for (const Index end = first + count; first < end; first += detail::panel_rows<Scalar>) {
+        const Index used = std::min(detail::panel_rows<Scalar>, end - first);
         const Index vectors = detail::vectors_of<Scalar>(used);
         detail::with_vectors(vectors, [&]<int R>(std::integral_constant<int, R>) {
           detail::panel_product<R>(panel, depth_, detail::Strided<Scalar>{x.data(), 1, x.outerStride()}, x.cols(),
@@ -177,12 +182,14 @@ class Packed {
         panel += vectors * detail::simd_width<Scalar> * depth_;
       }
     } else {
-      Matrix<Scalar> product = Eigen::Map<const Matrix<Scalar>>(data_.data(), rows_, depth_) * x;
-      if (finish.bias) product.colwise() += Eigen::Map<const Vector<Scalar>>(finish.bias, rows_);
+      const Eigen::Map<const Matrix<Scalar>> w(data_.data(), rows_, depth_);
+      Matrix<Scalar> product = w.middleRows(first, count) * x;
+      if (finish.bias) product.colwise() += Eigen::Map<const Vector<Scalar>>(finish.bias + first, count);
       if (finish.add)
-        product += Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(finish.add, rows_, x.cols(), {finish.add_stride});
+        product += Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(finish.add + first, count, x.cols(),
+                                                                             {finish.add_stride});
       if (finish.relu) product = product.unaryExpr([](Scalar v) { return v < 0 ? Scalar(0) : v; }).eval();
-      y = product;
+      y.middleRows(first, count) = product;
     }
   }
 

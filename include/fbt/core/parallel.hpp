@@ -1,12 +1,16 @@
-// Runs independent pieces of work on several threads.
+// Runs independent pieces of work on several threads: parallel_for for long ones, a Team for pieces of microseconds.
 #pragma once
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <exception>
+#include <stop_token>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace fbt {
@@ -39,5 +43,69 @@ void parallel_for(Index count, Index threads, F&& f) {
   for (const auto& error : errors)
     if (error) std::rethrow_exception(error);
 }
+
+/// Threads that stay ready between pieces of work, so that work of some ten microseconds can be shared. A helper watches for the
+/// next piece for a while and then goes to sleep.
+class Team {
+ public:
+  /// Throws std::invalid_argument unless there are 1 to 1024 threads, the calling one included.
+  explicit Team(Index threads) {
+    check(threads >= 1 && threads <= 1024, "threads must be between 1 and 1024, found {}", threads);
+    for (Index i = 1; i < threads; ++i) helpers_.emplace_back([this, i](const std::stop_token& stop) { help(stop, i); });
+  }
+  ~Team() {
+    for (auto& helper : helpers_) helper.request_stop();
+    round_.fetch_add(1);
+    round_.notify_all();
+  }
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  Index threads() const { return static_cast<Index>(helpers_.size()) + 1; }
+
+  /// Calls f(0), ..., f(threads() - 1), each on a thread of its own, and waits for all. f must not throw. When the team is busy
+  /// with another caller's work, f is called here, one number after the other.
+  template <class F>
+  void run(F&& f) {
+    if (helpers_.empty() || busy_.test_and_set(std::memory_order_acquire)) {
+      for (Index i = 0; i < threads(); ++i) f(i);
+      return;
+    }
+    work_ = [](void* what, Index i) { (*static_cast<std::remove_reference_t<F>*>(what))(i); };
+    what_ = const_cast<void*>(static_cast<const void*>(&f));
+    missing_.store(static_cast<Index>(helpers_.size()), std::memory_order_relaxed);
+    round_.fetch_add(1);
+    if (asleep_.load() > 0) round_.notify_all();
+    f(Index{0});
+    for (int tries = 0; missing_.load(std::memory_order_acquire) > 0; ++tries)
+      if (tries > patience) std::this_thread::yield();
+    busy_.clear(std::memory_order_release);
+  }
+
+ private:
+  static constexpr int patience = 20000;  // looks at a variable: well below a millisecond
+
+  void help(const std::stop_token& stop, Index number) {
+    for (std::uint32_t seen = 0;; ++seen) {
+      for (int tries = 0; round_.load(std::memory_order_acquire) == seen && tries < patience; ++tries) {
+      }
+      if (round_.load() == seen) {
+        ++asleep_;
+        round_.wait(seen);
+        --asleep_;
+      }
+      if (stop.stop_requested()) return;
+      work_(what_, number);
+      missing_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::atomic<std::uint32_t> round_ = 0;  // counts the pieces of work
+  std::atomic<Index> missing_ = 0, asleep_ = 0;
+  std::atomic_flag busy_;
+  void (*work_)(void*, Index) = nullptr;
+  void* what_ = nullptr;
+  std::vector<std::jthread> helpers_;  // last: they use the others
+};
 
 }  // namespace fbt

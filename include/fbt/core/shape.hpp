@@ -1,10 +1,24 @@
 // Shape: the size of a segment.
 #pragma once
 
+#include "fbt/core/parallel.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/core/types.hpp"
 
 namespace fbt {
+
+/// Calls f(first, count) for parts of [0, total), together the whole: one part for each thread of the team if the work is worth
+/// it, else one part in all. The parts begin at multiples of `unit`; work is about the number of multiply-adds.
+template <class F>
+void share(Team* team, Index total, Index unit, Index work, F&& f) {
+  constexpr Index worthwhile = 1 << 16;
+  if (!team || team->threads() == 1 || work < worthwhile) return f(Index{0}, total);
+  const Index units = (total + unit - 1) / unit, parts = team->threads();
+  team->run([&](Index i) {
+    const Index first = units * i / parts * unit, end = std::min(total, units * (i + 1) / parts * unit);
+    if (first < end) f(first, end - first);
+  });
+}
 
 /// What a Trace is prepared for: T steps of B lanes, to be differentiated (train) or not (evaluate: no dropout).
 struct Shape {
@@ -12,10 +26,11 @@ struct Shape {
   Index lanes = 1;
   bool train = false;
   std::uint64_t seed = 0;  ///< of the dropout masks; every layer of a model derives its own from it
+  Team* team = nullptr;    ///< shares the work of a step, where that pays; the result is the same to the last bit
 
   Index columns() const { return steps * lanes; }
   /// The same segment with the seed of the given child.
-  Shape child(std::uint64_t number) const { return {steps, lanes, train, mix_seed(seed, number)}; }
+  Shape child(std::uint64_t number) const { return {steps, lanes, train, mix_seed(seed, number), team}; }
 };
 
 }  // namespace fbt

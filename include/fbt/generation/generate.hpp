@@ -14,10 +14,12 @@ struct GenerationOptions {
   Index length = 500;                    ///< the most tokens to draw
   std::vector<std::vector<Token>> stop;  ///< sequences that end the text; they are not part of it
   SamplingOptions sampling;
+  Index threads = 1;  ///< most threads that share a step; the text does not depend on it
 
   void validate() const {
     check(length >= 0, "length must be at least 0 tokens, found {}", length);
     for (const auto& sequence : stop) check(!sequence.empty(), "a stop sequence must hold at least 1 token, found none");
+    check(threads >= 1 && threads <= 1024, "threads must be between 1 and 1024, found {}", threads);
     sampling.validate();
   }
 };
@@ -30,7 +32,7 @@ Index generate(const Model& model, Tokens prompt, const GenerationOptions& optio
   options.validate();
   check(!prompt.empty(), "the prompt must hold at least 1 token, found none");
   Sampler sampler(options.sampling);
-  auto state = model.start(1);
+  auto state = model.start(1, options.threads);
   for (const Token token : prompt) {
     model.step({&token, 1}, state);
     sampler.accept(token);

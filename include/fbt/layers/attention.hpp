@@ -70,9 +70,10 @@ struct Attention {
     position.forward(q, trace.position, t, p);
     p.topRows(p.rows() - window.count).setZero();
     add_query_bias(position, q, trace);
-    for (Index b = 0; b < memory.lanes; ++b) {
-      for (Index j = 0; j < heads; ++j) {
-        const Index column = b * heads + j;
+    const Index work = 2 * window.count * head_size * heads * memory.lanes;
+    share(trace.query.team, heads * memory.lanes, 1, work, [&](Index first, Index count) {
+      for (Index column = first; column < first + count; ++column) {
+        const Index b = column / heads, j = column % heads;
         Scalar* const s = newest(p, column, window);
         add_product<Scalar>(memory.key(b, j, window), content(trace, q, column), s);
         scaled_softmax(s, window.count, scale());
@@ -80,7 +81,7 @@ struct Attention {
         std::fill_n(o, head_size, Scalar(0));
         add_product<Scalar>(memory.value(b, j, window), keep(trace, t, column, window, s), o);
       }
-    }
+    });
     output.forward(out, trace.output, t, y, finish);
   }
 

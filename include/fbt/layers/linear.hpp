@@ -55,6 +55,7 @@ struct Linear {
     Packed<Scalar> forward, backward;
     OuterScratch<Scalar> scratch;
     Index lanes = 0;
+    Team* team = nullptr;
 
     auto input(Index t) { return block(x, t, lanes); }
     auto delta(Index t) { return block(dy, t, lanes); }
@@ -72,6 +73,7 @@ struct Linear {
 
   void prepare(Trace& trace, const Shape& shape) const {
     trace.lanes = shape.lanes;
+    trace.team = shape.team;
     trace.x.resize(inputs(), shape.columns());
     trace.dy.resize(outputs(), shape.columns());
     if (shape.lanes == 1) return;  // a single column streams the weights once: there is nothing to gain from packing
@@ -85,11 +87,13 @@ struct Linear {
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     // y = W x + b
     if (bias.size() > 0) finish.bias = bias.data();
-    if (trace.lanes > 1) {
-      trace.forward.multiply(x, y, finish);
-    } else {
-      multiply_vector<Scalar>(weight, x.data(), y.data(), finish);
-    }
+    share(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes, [&](Index first, Index count) {
+      if (trace.lanes > 1) {
+        trace.forward.multiply_rows(first, count, x, y, finish);
+      } else {
+        multiply_vector<Scalar>(weight.middleRows(first, count), x.data(), y.data() + first, finish.at(first, 0));
+      }
+    });
   }
 
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {

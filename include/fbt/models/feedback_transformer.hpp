@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -53,6 +54,7 @@ class FeedbackTransformer {
   struct State {
     Memory<Scalar> memory;
     Trace trace;
+    std::shared_ptr<Team> team = nullptr;  // shared by copies; one that steps while another does goes on alone
   };
 
   FeedbackTransformer() = default;
@@ -92,9 +94,10 @@ class FeedbackTransformer {
 
   /// A fresh state for stepping the given number of lanes. It holds keys, values and packed weights made from the present
   /// parameters: start anew after changing them.
-  State start(Index lanes) const {
-    State state{make_memory(lanes), {}};
-    prepare(state.trace, {1, lanes, false, 0}, config_.window);
+  /// Up to so many threads share the work of a step, where it is large enough; the logits are the same to the last bit.
+  State start(Index lanes, Index threads = 1) const {
+    State state{make_memory(lanes), {}, std::make_shared<Team>(threads)};
+    prepare(state.trace, {1, lanes, false, 0, state.team.get()}, config_.window);
     return state;
   }
 
