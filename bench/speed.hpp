@@ -94,9 +94,10 @@ inline Json measure_decoding(const Configuration& configuration, fbt::Index thre
 
 /// One object of the report. What does not apply is null. Peak memory is that of training, or of decoding where there is none.
 inline nlohmann::ordered_json measure_speed(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
-  nlohmann::ordered_json row{{"config", configuration.name},        {"threads", threads},
-                             {"train_tokens_per_second", nullptr},  {"train_carried_tokens_per_second", nullptr},
-                             {"decode_tokens_per_second", nullptr}, {"fma_fraction", nullptr}};
+  nlohmann::ordered_json row{{"config", configuration.name}, {"threads", threads}};
+  for (const char* key : {"train_tokens_per_second", "decode_tokens_per_second", "fma_fraction", "bandwidth_fraction",
+                          "peak_memory_mib", "train_carried_tokens_per_second"})
+    row[key] = nullptr;
   row.update(in_child([&] { return detail::measure_decoding(configuration, threads, effort); }));
   if (configuration.trains) row.update(in_child([&] { return detail::measure_training(configuration, threads, effort); }));
   row["compiler"] = compiler();
