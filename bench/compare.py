@@ -60,6 +60,8 @@ def measure(args):
     start = time.time()
     for number in range(args.rounds):
         for config, threads in CELLS:
+            if config not in args.config:
+                continue
             print(f"{time.time() - start:5.0f} s  round {number + 1} of {args.rounds}, {config}, {threads} threads", flush=True)
             rows = [(f"fbt, {name}", run_fbt(program, ["--config", config, "--threads", str(threads), *effort])[0])
                     for name, program in programs.items()]
@@ -168,9 +170,10 @@ def readme(data):
     growth_rows = [(f"{row['quantity']} {row['value']}",
                     [text(row["train_step_us"], ",.0f"), text(row["train_token_us"], ",.1f"), text(row["decode_step_us"], ",.0f")])
                    for row in data["growth"]]
-    machine_rows = [("FMA peak, GFLOP/s", lambda c, t: (results.value(results.fbt[0], c, t, "fma_peak") or 0) / 1e9 or None, ",.0f"),
-                    ("read bandwidth of what a decoding step reads, GB/s",
-                     lambda c, t: results.value(results.fbt[0], c, t, "read_bandwidth") / 1e9, ",.0f")]
+    giga = 1e9
+    machine_rows = [(name, lambda config, threads, key=key: results.ratio(rate(results.fbt[0], key)(config, threads), giga), ",.0f")
+                    for name, key in (("multiply-add peak, GFLOP/s", "fma_peak"),
+                                      ("read bandwidth of what a decoding step reads, GB/s", "read_bandwidth"))]
     return f"""# Benchmarks
 
 Written by `bash bench/compare.sh` on {data["date"]}, from fbt {data["versions"]["fbt"]}. fbt and PyTorch took turns,
@@ -281,6 +284,8 @@ def bars(data):
     out = []
     for panel, (verb, key) in enumerate((("Training", "train_tokens_per_second"), ("Decoding one sequence", "decode_tokens_per_second"))):
         cells = [cell for cell in CELLS if results.value(FEEDBACK, *cell, key)]
+        if not cells:
+            continue
         names = [name for name in colours if results.value(name, *cells[0], key)]
         values = {(cell, name): results.ratio(results.value(name, *cell, key), results.value(FEEDBACK, *cell, key))
                   for cell in cells for name in names}
@@ -316,6 +321,7 @@ def bars(data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fbt", action="append", default=[], metavar="COMPILER=PROGRAM", help="a report program of fbt")
+    parser.add_argument("--config", type=lambda names: names.split(","), default=CONFIGURATIONS, help="such as A,B")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5, help="least time of one repetition")
     parser.add_argument("--repetitions", type=int, default=2, help="per round")

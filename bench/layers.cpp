@@ -54,7 +54,7 @@ void add_products() {
         w.pack(random_matrix(rows, depth));
         const Matrix<float> x = random_matrix(depth, lanes);
         Matrix<float> y(rows, lanes);
-        for (auto _ : state) {
+        for ([[maybe_unused]] auto _ : state) {
           w.multiply(x, y);
           benchmark::DoNotOptimize(y.data());
           benchmark::ClobberMemory();
@@ -63,7 +63,7 @@ void add_products() {
       add_benchmark("product/Eigen/" + shape, work, [=, rows = rows, depth = depth](benchmark::State& state) {
         const Matrix<float> w = random_matrix(rows, depth), x = random_matrix(depth, lanes);
         Matrix<float> y(rows, lanes);
-        for (auto _ : state) {
+        for ([[maybe_unused]] auto _ : state) {
           y.noalias() = w * x;
           benchmark::DoNotOptimize(y.data());
           benchmark::ClobberMemory();
@@ -96,10 +96,10 @@ void add_column_layer(const std::string& name, const Layer& layer, Index inputs,
   };
   const std::string end = fmt::format("/lanes:{}", lanes);
   add_benchmark(name + "/forward" + end, forward, run([](auto& state, auto&& go_forward, auto&&, auto&&) {
-                  for (auto _ : state) go_forward();
+                  for ([[maybe_unused]] auto _ : state) go_forward();
                 }));
   add_benchmark(name + "/backward" + end, backward, run([](auto& state, auto&& go_forward, auto&& go_backward, auto&&) {
-                  for (auto _ : state) {
+                  for ([[maybe_unused]] auto _ : state) {
                     state.PauseTiming();
                     go_forward();
                     state.ResumeTiming();
@@ -110,7 +110,7 @@ void add_column_layer(const std::string& name, const Layer& layer, Index inputs,
                 run([](auto& state, auto&& go_forward, auto&& go_backward, auto&& accumulate_segment) {
                   go_forward();
                   go_backward();
-                  for (auto _ : state) accumulate_segment();
+                  for ([[maybe_unused]] auto _ : state) accumulate_segment();
                 }));
 }
 
@@ -174,12 +174,12 @@ void add_attention() {
       };
       const std::string end = fmt::format("/slots:{}/lanes:{}", slots, lanes);
       add_benchmark("Attention/width:512/forward" + end, work, run([](auto& state, auto&& forward, auto&&) {
-                      for (auto _ : state) forward();
+                      for ([[maybe_unused]] auto _ : state) forward();
                     }));
       // without the position table's and the weights' gradients, which accumulate forms
       const Work back{"FLOP", 2.0 * static_cast<double>(steps * lanes * (2 * d * d + 5 * slots * d))};
       add_benchmark("Attention/width:512/backward" + end, back, run([](auto& state, auto&& forward, auto&& backward) {
-                      for (auto _ : state) {
+                      for ([[maybe_unused]] auto _ : state) {
                         state.PauseTiming();
                         forward();
                         state.ResumeTiming();
@@ -200,7 +200,7 @@ void add_training() {
                     const Matrix<float> logits = random_matrix(vocabulary, columns);
                     const auto targets = bench::random_tokens(columns, vocabulary);
                     Matrix<float> dlogits(vocabulary, columns);
-                    for (auto _ : state) {
+                    for ([[maybe_unused]] auto _ : state) {
                       auto loss = fbt::cross_entropy<float>(logits, targets, 1.0f, dlogits);
                       benchmark::DoNotOptimize(loss);
                     }
@@ -215,7 +215,7 @@ void add_training() {
       bench::Model model = bench::make_model(config);
       const bench::Model grad = model;
       fbt::Adam<bench::Model> adam(model, {});
-      for (auto _ : state) adam.update(model, grad, 1e-3);
+      for ([[maybe_unused]] auto _ : state) adam.update(model, grad, 1e-3);
     });
   }
 }

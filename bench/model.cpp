@@ -50,7 +50,7 @@ template <class Before, class Part>
 void add_part(const bench::Configuration& configuration, const char* name, Before before, Part part) {
   benchmark::RegisterBenchmark(fmt::format("{}/{}", configuration.name, name).c_str(), [=](benchmark::State& state) {
     Update update(configuration);
-    for (auto _ : state) {
+    for ([[maybe_unused]] auto _ : state) {
       state.PauseTiming();
       before(update);
       state.ResumeTiming();
@@ -81,7 +81,8 @@ void add_decoding(const bench::Configuration& configuration) {
                                    const Model model = bench::make_model(configuration.config());
                                    auto running = bench::start_with_full_memory(model, lanes, 1);
                                    const auto tokens = bench::random_tokens(lanes, model.config().vocabulary);
-                                   for (auto _ : state) benchmark::DoNotOptimize(model.step(tokens, running).data());
+                                   for ([[maybe_unused]] auto _ : state)
+                                     benchmark::DoNotOptimize(model.step(tokens, running).data());
                                    count_tokens(state, lanes);
                                  })
         ->Unit(benchmark::kMicrosecond);
@@ -95,7 +96,7 @@ void add_evaluation(const bench::Configuration& configuration) {
                                  const Model model = bench::make_model(configuration.config());
                                  const fbt::Index window = model.config().window, count = lanes * windows * window + 1;
                                  const auto text = bench::random_tokens(count, model.config().vocabulary);
-                                 for (auto _ : state) {
+                                 for ([[maybe_unused]] auto _ : state) {
                                    auto loss = fbt::evaluate(model, text, lanes, window, 1);
                                    benchmark::DoNotOptimize(loss);
                                  }

@@ -8,11 +8,11 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -21,7 +21,7 @@ using Json = nlohmann::ordered_json;
 
 struct Column {
   const char* key;
-  std::string title;
+  std::string_view title;
   const char* format;
 };
 

@@ -77,28 +77,41 @@ inline double multiply_add_peak(fbt::Index threads) {
   return 2.0 * chains * steps * static_cast<double>(detail::vector_floats * threads) / seconds;
 }
 
-/// Bytes per second that the given number of threads read together when each reads its equal part of the working set again and again.
-inline double read_bandwidth(double working_set, fbt::Index threads) {
-  using detail::Vector;
-  constexpr int sums = 8;
-  constexpr fbt::Index stride = sums * detail::vector_floats;
-  const auto floats_each = static_cast<fbt::Index>(working_set / sizeof(float)) / threads;
-  const fbt::Index size = std::max<fbt::Index>(1, floats_each / stride) * stride;
-  const fbt::Index passes = std::max<fbt::Index>(2, (fbt::Index{1} << 27) / size);
+namespace detail {
+
+/// Bytes per second of threads that each read their equal part of the working set again and again, from so many places at once.
+template <int streams>
+double read_streams(double working_set, fbt::Index threads) {
+  constexpr int sums = 8, sums_each = sums / streams;
+  constexpr fbt::Index stride = sums_each * vector_floats;
+  const auto floats_each = static_cast<fbt::Index>(working_set / sizeof(float)) / (threads * streams);
+  const fbt::Index length = std::max<fbt::Index>(1, floats_each / stride) * stride;  // of a stream
+  const fbt::Index passes = std::max<fbt::Index>(2, (fbt::Index{1} << 27) / (length * streams));
   const auto make = [=](fbt::Index) {
-    return [=, data = fbt::Vector<float>(fbt::Vector<float>::Ones(size))] {
+    return [=, data = fbt::Vector<float>(fbt::Vector<float>::Ones(length * streams))] {
       Vector sum[sums]{};
-      for (fbt::Index pass = 0; pass < passes; ++pass)
-        for (fbt::Index i = 0; i < size; i += stride)
-          fbt::detail::unroll<sums>(
-              [&](auto k) { sum[k] += fbt::detail::load(data.data() + i + k * detail::vector_floats); });
+      for (fbt::Index pass = 0; pass < passes; ++pass) {
+        for (fbt::Index i = 0; i < length; i += stride) {
+          fbt::detail::unroll<sums>([&](auto k) {
+            sum[k] += fbt::detail::load(data.data() + k / sums_each * length + i + k % sums_each * vector_floats);
+          });
+        }
+      }
       Vector total{};
       fbt::detail::unroll<sums>([&](auto k) { total += sum[k]; });
       return fbt::detail::sum<float>(total);
     };
   };
-  const double seconds = detail::best_seconds(threads, make);
-  return static_cast<double>(passes * size * threads) * sizeof(float) / seconds;
+  return static_cast<double>(passes * length * streams * threads) * sizeof(float) / best_seconds(threads, make);
+}
+
+}  // namespace detail
+
+/// Bytes per second that the given number of threads read together when each reads its equal part of the working set again and again.
+inline double read_bandwidth(double working_set, fbt::Index threads) {
+  // outside the caches several streams at once are faster, within them often one
+  return std::max({detail::read_streams<1>(working_set, threads), detail::read_streams<4>(working_set, threads),
+                   detail::read_streams<8>(working_set, threads)});
 }
 
 }  // namespace bench
