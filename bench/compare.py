@@ -15,6 +15,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 CONFIGURATIONS = ["A", "B", "C", "D"]
 THREADS = [1, 2]
+ONE_THREAD = [(config, 1) for config in CONFIGURATIONS]
 CELLS = [(config, threads) for config in CONFIGURATIONS for threads in THREADS]
 # rates, and what belongs to the run in which they were the best
 ATTACHED = {"train_tokens_per_second": ["fma_fraction", "fma_peak", "peak_memory_mib"], "train_carried_tokens_per_second": [],
@@ -126,7 +127,7 @@ def text(value, form):
 def by_cell(title, rows, cells=None):
     """Rows are (name, function of configuration and threads, format)."""
     cells = cells or CELLS
-    columns = [f"{config} {threads}" for config, threads in cells]
+    columns = [f"{config} {threads}" if cells != ONE_THREAD else config for config, threads in cells]
     return table(title, columns, [(name, [text(f(*cell), form) for cell in cells]) for name, f, form in rows])
 
 
@@ -164,7 +165,6 @@ def readme(data):
                    (f"decoding, {name} / {FEEDBACK}", over(name, FEEDBACK, decode), ".2f")]
     threads = [(f"{verb}, {name}", scaling(name, key), ".2f") for verb, key in (("training", train), ("decoding", decode))
                for name in names]
-    one_thread = [(config, 1) for config in CONFIGURATIONS]
     many = [("decoding, 1 sequence", decode), ("decoding, 8 sequences", "decode_8_tokens_per_second"),
             ("decoding, 32 sequences", "decode_32_tokens_per_second"), ("reading a prompt", "prompt_tokens_per_second")]
     growth_rows = [(f"{row['quantity']} {row['value']}",
@@ -178,7 +178,7 @@ def readme(data):
 
 Written by `bash bench/compare.sh` on {data["date"]}, from fbt {data["versions"]["fbt"]}. fbt and PyTorch took turns,
 {data["rounds"]} rounds in {data["minutes"]:.0f} minutes; of every figure the best of {data["rounds"]} × {data["repetitions"]} repetitions of at least {data["seconds"]:g} s counts.
-A column is a configuration and a number of threads.
+A 2 is configuration A on 2 threads.
 
 | configuration | width | layers | heads | feed-forward | lanes | segment = window |
 |---|---:|---:|---:|---:|---:|---:|
@@ -197,7 +197,7 @@ fbt over PyTorch in the same run; above 1, fbt is faster.
 
 Two threads over one.
 
-{by_cell("speed", threads, one_thread)}
+{by_cell("speed", threads, ONE_THREAD)}
 
 fbt over public implementations that were {public["about"]}: what the machine did at the time is part of these ratios.
 
@@ -236,7 +236,7 @@ Weights, keys and values that a step reads, as a share of the measured read band
 
 Several sequences side by side, and one that is read in segments; all sequences together, one thread.
 
-{by_cell("tokens/s", [(f"{verb}, {name}", rate(name, key), ",.0f") for verb, key in many for name in results.fbt], one_thread)}
+{by_cell("tokens/s", [(f"{verb}, {name}", rate(name, key), ",.0f") for verb, key in many for name in results.fbt], ONE_THREAD)}
 
 ## Growth
 
@@ -291,7 +291,7 @@ def bars(data):
                   for cell in cells for name in names}
         bottom = 70 + panel * (height + 70) + height
         most = max(values.values())
-        step = next(step for step in (0.5, 1, 2, 5, 10, 20, 50) if most / step <= 8)
+        step = next(step for step in (digit * 10.0**power for power in range(-1, 9) for digit in (1, 2, 5)) if most / step <= 8)
         scale = (height - 20) / most
         out.append(f'<text x="{left}" y="{bottom - height - 8}" font-size="15">{verb}: tokens/s over those of {FEEDBACK}</text>')
         for i in range(int(most / step) + 1):
