@@ -7,6 +7,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -165,9 +166,12 @@ void add_attention() {
             for (Index t = 0; t < steps; ++t)
               attention.forward(fbt::block(x, t, lanes), keys_and_values, window, position, trace, t, y);
           };
+          const std::array readers{&trace};
           const auto backward = [&] {
-            for (Index t = steps - 1; t >= 0; --t)
-              attention.backward(fbt::block(dy, t, lanes), keys_and_values, dmemory, window, position, trace, t, dx);
+            for (Index t = steps - 1; t >= 0; --t) {
+              attention.backward(fbt::block(dy, t, lanes), keys_and_values, window, position, trace, t, dx);
+              attention.add_to_slots(readers, window, t, dmemory);
+            }
           };
           verb(state, forward, backward);
         };
