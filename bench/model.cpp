@@ -1,0 +1,121 @@
+// Google Benchmark programs for the whole model: the parts of an update on one segment, a decoding step, and evaluation.
+#include "configurations.hpp"
+
+#include "fbt/training/trainer.hpp"
+
+#include <benchmark/benchmark.h>
+
+#include <string>
+#include <vector>
+
+namespace {
+
+using bench::Model;
+
+/// All that the parts of an update need: a segment as long as the window, from an empty memory.
+struct Update {
+  explicit Update(const bench::Configuration& configuration)
+      : config(configuration.config()),
+        shape{config.window, configuration.lanes, true, 0},
+        model(bench::make_model(config)),
+        grad(fbt::zeros_like(model)),
+        adam(model, {}),
+        tokens(bench::random_tokens(shape.columns(), config.vocabulary)),
+        dlogits(config.vocabulary, shape.columns()) {}
+
+  void forward() {
+    state.memory = model.make_memory(shape.lanes);
+    fbt::cross_entropy<float>(model.forward(tokens, shape, state), tokens, 1 / static_cast<float>(shape.columns()), dlogits);
+  }
+  void backward() { model.backward(dlogits, state); }
+  void accumulate() { model.accumulate(state, grad); }
+  void update() { adam.update(model, grad, 1e-6); }
+
+  fbt::Config config;
+  fbt::Shape shape;
+  Model model, grad;
+  fbt::Adam<Model> adam;
+  std::vector<fbt::Token> tokens;
+  Model::State state;
+  fbt::Matrix<float> dlogits;
+};
+
+void count_tokens(benchmark::State& state, fbt::Index tokens) {
+  state.counters["tokens/s"] =
+      benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsIterationInvariantRate);
+}
+
+/// before runs outside the measured time, part inside.
+template <class Before, class Part>
+void add_part(const bench::Configuration& configuration, const char* name, Before before, Part part) {
+  benchmark::RegisterBenchmark(fmt::format("{}/{}", configuration.name, name).c_str(), [=](benchmark::State& state) {
+    Update update(configuration);
+    for ([[maybe_unused]] auto _ : state) {
+      state.PauseTiming();
+      before(update);
+      state.ResumeTiming();
+      part(update);
+    }
+    count_tokens(state, update.shape.columns());
+  })->Unit(benchmark::kMillisecond);
+}
+
+void add_training(const bench::Configuration& configuration) {
+  const auto nothing = [](Update&) {};
+  const auto forward = [](Update& u) { u.forward(); };
+  const auto backward = [](Update& u) { u.backward(); };
+  const auto both = [](Update& u) {
+    u.forward();
+    u.backward();
+  };
+  add_part(configuration, "forward", nothing, forward);
+  add_part(configuration, "backward", forward, backward);
+  add_part(configuration, "accumulate", both, [](Update& u) { u.accumulate(); });
+  add_part(configuration, "update", nothing, [](Update& u) { u.update(); });
+}
+
+void add_decoding(const bench::Configuration& configuration) {
+  for (const fbt::Index lanes : {1, 8, 32}) {
+    benchmark::RegisterBenchmark(fmt::format("{}/decode/lanes:{}", configuration.name, lanes).c_str(),
+                                 [=](benchmark::State& state) {
+                                   const Model model = bench::make_model(configuration.config());
+                                   auto running = bench::start_with_full_memory(model, lanes, 1);
+                                   const auto tokens = bench::random_tokens(lanes, model.config().vocabulary);
+                                   for ([[maybe_unused]] auto _ : state)
+                                     benchmark::DoNotOptimize(model.step(tokens, running).data());
+                                   count_tokens(state, lanes);
+                                 })
+        ->Unit(benchmark::kMicrosecond);
+  }
+}
+
+void add_evaluation(const bench::Configuration& configuration) {
+  constexpr fbt::Index lanes = 16, windows = 3;
+  benchmark::RegisterBenchmark(fmt::format("{}/evaluate/lanes:{}", configuration.name, lanes).c_str(),
+                               [=](benchmark::State& state) {
+                                 const Model model = bench::make_model(configuration.config());
+                                 const fbt::Index window = model.config().window, count = lanes * windows * window + 1;
+                                 const auto text = bench::random_tokens(count, model.config().vocabulary);
+                                 for ([[maybe_unused]] auto _ : state) {
+                                   auto loss = fbt::evaluate(model, text, lanes, window, 1);
+                                   benchmark::DoNotOptimize(loss);
+                                 }
+                                 count_tokens(state, count - 1);
+                               })
+      ->Unit(benchmark::kMillisecond);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  for (const auto& configuration : bench::configurations) {
+    add_decoding(configuration);
+    if (!configuration.trains) continue;
+    add_training(configuration);
+    add_evaluation(configuration);
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

@@ -1,0 +1,131 @@
+// Measures training and decoding of the configurations, and sets them against what the machine can do.
+#include "growth.hpp"
+#include "in_child.hpp"
+#include "measure.hpp"
+#include "roofline.hpp"
+#include "speed.hpp"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Column {
+  const char* key;
+  std::string_view title;
+  const char* format;
+};
+
+std::vector<Column> speed_columns() {
+  return {{"config", "config", "{}"},
+          {"threads", "threads", "{}"},
+          {"train_tokens_per_second", "train", "{:.0f}"},
+          {"train_carried_tokens_per_second", "train, carried", "{:.0f}"},
+          {"decode_tokens_per_second", "decode", "{:.0f}"},
+          {"fma_fraction", "of FMA peak", "{:.2f}"},
+          {"bandwidth_fraction", "of bandwidth", "{:.2f}"},
+          {"peak_memory_mib", "peak MiB", "{:.0f}"},
+          {"decode_8_tokens_per_second", "decode 8", "{:.0f}"},
+          {"decode_32_tokens_per_second", "decode 32", "{:.0f}"},
+          {"prompt_tokens_per_second", "prompt", "{:.0f}"}};
+}
+
+std::vector<Column> growth_columns() {
+  return {{"quantity", "quantity", "{}"},
+          {"value", "value", "{}"},
+          {"train_step_us", "train step, us", "{:.0f}"},
+          {"train_token_us", "train token, us", "{:.2f}"},
+          {"decode_step_us", "decode step, us", "{:.1f}"}};
+}
+
+std::string cell(const Json& value, const char* format) {
+  if (value.is_null()) return "-";
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number_integer()) return fmt::format("{}", value.get<long>());
+  return fmt::format(fmt::runtime(format), value.get<double>());
+}
+
+void print_row(const std::vector<Column>& columns, const Json& row) {
+  for (const auto& [key, title, format] : columns)
+    fmt::print("{:>{}}  ", cell(row.at(key), format), std::max<std::size_t>(title.size(), 7));
+  fmt::print("\n");
+  std::fflush(stdout);
+}
+
+void print_head(const std::vector<Column>& columns) {
+  for (const Column& column : columns) fmt::print("{:>{}}  ", column.title, std::max<std::size_t>(column.title.size(), 7));
+  fmt::print("\n");
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::FILE* const file = std::fopen(path.c_str(), "w");
+  fbt::ensure(file != nullptr, "{}: cannot be written", path);
+  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  fbt::ensure((std::fclose(file) == 0) && written, "{}: cannot be written", path);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bench::Effort effort;
+  std::vector<std::string> names;
+  for (const auto& configuration : bench::configurations) names.emplace_back(configuration.name);
+  std::vector<std::string> chosen = names;
+  std::vector<fbt::Index> threads{1, 2};
+  std::string json_file, svg_file;
+  bool growth = false;
+
+  CLI::App app{"Measures training and decoding, and how both grow with the sizes of the model."};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--config", chosen, "configurations, such as A,B")->delimiter(',')->check(CLI::IsMember(names));
+  app.add_option("--threads", threads, "numbers of threads, such as 1,2")->delimiter(',')->check(CLI::Range(1, 1024));
+  app.add_option("--seconds", effort.seconds, "least time of one repetition")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--repetitions", effort.repetitions, "the best of so many is reported")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--json", json_file, "write the results to this file, too");
+  app.add_flag("--growth", growth, "instead: time of a step against window, width, layers and lanes");
+  app.add_option("--svg", svg_file, "with --growth: draw the results to this file")->needs("--growth");
+
+  try {
+    app.parse(argc, argv);
+    fmt::print("{}, vectors of {} bytes; the best of {} repetitions of at least {} s; tokens per second\n\n",
+               bench::compiler(), fbt::detail::vector_bytes, effort.repetitions, effort.seconds);
+    Json rows = Json::array();
+    const auto columns = growth ? growth_columns() : speed_columns();
+    print_head(columns);
+    const auto report = [&](const Json& row) {
+      print_row(columns, row);
+      rows.push_back(row);
+    };
+    if (growth) {
+      bench::measure_growth(effort, report);
+      if (!svg_file.empty()) write_file(svg_file, bench::growth_plot(rows).svg());
+    } else {
+      for (const auto& configuration : bench::configurations) {
+        if (std::find(chosen.begin(), chosen.end(), configuration.name) == chosen.end()) continue;
+        for (const fbt::Index count : threads) report(bench::measure_speed(configuration, count, effort));
+      }
+    }
+    if (!json_file.empty()) write_file(json_file, rows.dump(2) + '\n');
+    return 0;
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "error: {}\n\n{}", error.what(), app.help());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+  }
+  return 1;
+}

@@ -1,0 +1,54 @@
+// sample_model FILE: writes a small model with random parameters, tokens for it, and what it makes of them (logits, loss and the
+// gradients of all parameters), as a safetensors file. Another implementation can be checked against it.
+#include "configurations.hpp"
+
+#include "fbt/io/checkpoint.hpp"
+#include "fbt/training/cross_entropy.hpp"
+
+#include <cstdio>
+#include <exception>
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    fmt::print(stderr, "error: expected one argument, the file to write\n");
+    return 1;
+  }
+  try {
+    fbt::Config config;
+    config.vocabulary = 11;
+    config.width = 16;
+    config.layers = 3;
+    config.heads = 2;
+    config.window = 5;
+    bench::Model model = bench::make_model(config);
+    fbt::Random random(4);
+    fbt::visit([&](std::string_view, auto& tensor) { fbt::fill_normal(tensor, 0.3, random); }, model);  // nothing at 0 or 1
+
+    const fbt::Shape shape{12, 3, true, 0};
+    const auto tokens = bench::random_tokens(shape.columns() + shape.lanes, config.vocabulary);
+    const fbt::Tokens inputs = fbt::Tokens(tokens).first(static_cast<std::size_t>(shape.columns()));
+    const fbt::Tokens targets = fbt::Tokens(tokens).last(inputs.size());
+    bench::Model::State state{model.make_memory(shape.lanes), {}};
+    const fbt::Matrix<float> logits = model.forward(inputs, shape, state);
+    fbt::Matrix<float> dlogits(logits.rows(), logits.cols());
+    const auto loss = fbt::cross_entropy<float>(logits, targets, 1 / static_cast<float>(shape.columns()), dlogits);
+    model.backward(dlogits, state);
+    auto grad = fbt::zeros_like(model);
+    model.accumulate(state, grad);
+
+    fbt::TensorWriter writer;
+    fbt::add_parameters(writer, "", model);
+    fbt::add_parameters(writer, "grad.", grad);
+    writer.add("tokens", std::vector<fbt::Token>(inputs.begin(), inputs.end()));  // (T*B), the lanes of step 0 first
+    writer.add("targets", std::vector<fbt::Token>(targets.begin(), targets.end()));
+    writer.add("logits", logits.transpose());  // (T*B, V)
+    writer.add("loss", std::vector<float>{static_cast<float>(loss.mean())});
+    writer.metadata["fbt.config"] = fbt::write_config(config);
+    writer.metadata["lanes"] = fmt::format("{}", shape.lanes);
+    writer.write(argv[1]);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+    return 1;
+  }
+  return 0;
+}

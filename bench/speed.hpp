@@ -1,0 +1,107 @@
+// Tokens per second of one configuration, beside what the machine can do.
+#pragma once
+
+#include "configurations.hpp"
+#include "in_child.hpp"
+#include "measure.hpp"
+#include "roofline.hpp"
+
+#include "fbt/training/trainer.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+inline std::string compiler() {
+#if defined(__clang__)
+  return "clang++ " __clang_version__;
+#else
+  return "g++ " __VERSION__;
+#endif
+}
+
+namespace detail {
+
+using Json = nlohmann::ordered_json;
+
+/// Forward, backward and update through a Trainer. carried: with the memory of the segment before, else each segment starts empty.
+inline double train_rate(const Configuration& configuration, fbt::Index threads, bool carried, const Effort& effort) {
+  const fbt::Config config = configuration.config();
+  Model model = make_model(config);
+  fbt::TrainerOptions options;
+  options.lanes = configuration.lanes;
+  options.segment = config.window;
+  options.shards = options.threads = threads;
+  options.fresh = carried ? 0 : 1;
+  constexpr fbt::Index segments = 64;
+  const auto data = random_tokens(options.lanes * options.segment * segments + 1, config.vocabulary);
+  fbt::Trainer trainer(model, data, options);
+  return best_rate(effort, static_cast<double>(options.lanes * options.segment), [&] { trainer.update(0); });
+}
+
+inline Json measure_training(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
+  const fbt::Config config = configuration.config();
+  const double peak_before = multiply_add_peak(threads);
+  const double fresh = train_rate(configuration, threads, false, effort);
+  const double memory = peak_memory_mib();
+  const double peak = std::max(peak_before, multiply_add_peak(threads));
+  return {{"train_tokens_per_second", fresh},
+          {"train_carried_tokens_per_second", train_rate(configuration, threads, true, effort)},
+          {"fma_fraction", fresh * train_flop(config, config.window, 0) / peak},
+          {"fma_peak", peak},
+          {"peak_memory_mib", memory}};
+}
+
+/// Tokens per second of all lanes together, with a full window.
+inline double decode_rate(const Model& model, fbt::Index lanes, fbt::Index threads, const Effort& effort) {
+  auto state = start_with_full_memory(model, lanes, threads);
+  const auto tokens = random_tokens(lanes, model.config().vocabulary);
+  return best_rate(effort, static_cast<double>(lanes), [&] { model.step(tokens, state); });
+}
+
+/// Tokens per second of one sequence that is read in segments.
+inline double prompt_rate(const Model& model, const Effort& effort) {
+  const fbt::Index steps = model.config().window;
+  Model::State state{model.make_memory(1), {}};
+  fill_memory(state.memory);
+  const auto tokens = random_tokens(steps, model.config().vocabulary);
+  return best_rate(effort, static_cast<double>(steps), [&] { model.forward(tokens, {steps, 1, false, 0}, state); });
+}
+
+inline Json measure_decoding(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
+  const Model model = make_model(configuration.config());
+  const Reading reading = decode_reading(model.config());
+  const double one = decode_rate(model, 1, threads, effort);
+  const double memory = peak_memory_mib();
+  const double bandwidth = read_bandwidth(reading.working_set, threads);
+  Json result{{"decode_tokens_per_second", one},       {"bandwidth_fraction", one * reading.bytes / bandwidth},
+              {"read_bandwidth", bandwidth},           {"peak_memory_mib", memory},
+              {"decode_8_tokens_per_second", nullptr}, {"decode_32_tokens_per_second", nullptr},
+              {"prompt_tokens_per_second", nullptr}};
+  if (threads == 1) {
+    result["decode_8_tokens_per_second"] = decode_rate(model, 8, 1, effort);
+    result["decode_32_tokens_per_second"] = decode_rate(model, 32, 1, effort);
+    result["prompt_tokens_per_second"] = prompt_rate(model, effort);
+  }
+  return result;
+}
+
+}  // namespace detail
+
+/// One object of the report. What does not apply is null. Peak memory is that of training, or of decoding where there is none.
+inline nlohmann::ordered_json measure_speed(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
+  nlohmann::ordered_json row{{"config", configuration.name}, {"threads", threads}};
+  for (const char* key : {"train_tokens_per_second", "decode_tokens_per_second", "fma_fraction", "bandwidth_fraction",
+                          "peak_memory_mib", "train_carried_tokens_per_second"})
+    row[key] = nullptr;
+  row.update(in_child([&] { return detail::measure_decoding(configuration, threads, effort); }));
+  if (configuration.trains) row.update(in_child([&] { return detail::measure_training(configuration, threads, effort); }));
+  row["compiler"] = compiler();
+  return row;
+}
+
+}  // namespace bench
