@@ -65,8 +65,8 @@ inline void fill_memory(fbt::Memory<float>& memory) {
 }
 
 /// A state for stepping the given number of lanes with a full window.
-inline Model::State start_with_full_memory(const Model& model, fbt::Index lanes, [[maybe_unused]] fbt::Index threads) {
-  auto state = model.start(lanes);
+inline Model::State start_with_full_memory(const Model& model, fbt::Index lanes, fbt::Index threads) {
+  auto state = model.start(lanes, threads);
   fill_memory(state.memory);
   return state;
 }
