@@ -25,6 +25,7 @@ template <class Scalar_>
 class FeedbackTransformer {
  public:
   using Scalar = Scalar_;
+  static constexpr const char* config_key = "fbt.config";  ///< of the config in a model's file
 
   /// What one segment keeps for its backward pass.
   struct Trace {
@@ -126,7 +127,8 @@ class FeedbackTransformer {
     check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
-    resize_dslots(state);
+    trace.dslots.resize(memory.slots.size());
+    for (std::size_t i = 0; i < memory.slots.size(); ++i) trace.dslots[i].set_zero_like(memory.slots[i]);
 
     auto dhead = trace.head.delta(0);
     dhead = dlogits;
@@ -264,11 +266,7 @@ class FeedbackTransformer {
     Memory<Scalar>& memory = state.memory;
     const Index T = trace.shape.steps, B = trace.shape.lanes, d = config_.width;
     check(memory.lanes() == B, "the memory has {} lanes, expected {}", memory.lanes(), B);
-    check(static_cast<Index>(tokens.size()) == T * B, "expected {} tokens ({} steps of {} lanes), found {}", T * B, T, B,
-          tokens.size());
-    for (const Token token : tokens)
-      check(token >= 0 && token < config_.vocabulary, "token {} is outside the vocabulary: expected 0 to {}", token,
-            config_.vocabulary - 1);
+    check_tokens(tokens, trace.shape, config_.vocabulary);
 
     const bool zeros = starts_with_zeros(memory);
     memory.reserve(T + (zeros ? config_.window : 0));
@@ -327,20 +325,6 @@ class FeedbackTransformer {
       for (Index slot = 0; slot < config_.window; ++slot) memory.slots[i].write(slot, key, value);
     }
     memory.end = config_.window;
-  }
-
-  void resize_dslots(State& state) const {
-    const auto& slots = state.memory.slots;
-    state.trace.dslots.resize(slots.size());
-    for (std::size_t i = 0; i < slots.size(); ++i) {
-      auto& twin = state.trace.dslots[i];
-      if (twin.capacity == slots[i].capacity && twin.lanes == slots[i].lanes) {
-        twin.keys.setZero();
-        twin.values.setZero();
-      } else {
-        twin = Slots<Scalar>(slots[i].head_size, slots[i].heads, slots[i].lanes, slots[i].capacity);
-      }
-    }
   }
 
   Config config_;
