@@ -17,11 +17,12 @@ namespace example {
 struct Recipe {
   fbt::Index length = 100, test_length = 100;
   fbt::Index examples = 10000, tests = 1000;
-  fbt::Index width = 64, layers = 4, heads = 4, window = 100;
+  fbt::Index width = 64, layers = 2, heads = 4, window = 100;
   double dropout = 0;
-  fbt::Index segment = 64, lanes = 32, warmup = 100;
-  double learning_rate = 2e-3, clip = 1;
-  double fresh = 0.5, curriculum = 0;
+  fbt::Index segment = 64, lanes = 16, warmup = 100;
+  double learning_rate = 3e-3, clip = 1;
+  double fresh = 0, curriculum = 0.6;
+  fbt::Index first_length = 6;
   double seconds = 300;
 };
 
@@ -46,9 +47,9 @@ void visit_recipe(F&& f, Same&... recipes) {
   f("clip", "largest norm of the gradient; 0: no limit", recipes.clip...);
   f("fresh", "share of the training, from its start, in which segments of programs begin with an empty memory",
     recipes.fresh...);
-  f("curriculum",
-    "share of the training, from its start, with shorter strings or walks: a quarter of the length, then half of it",
+  f("curriculum", "share of the training, from its start, with shorter examples: the first length, its double, and so on",
     recipes.curriculum...);
+  f("first-length", "length of the first examples of the curriculum", recipes.first_length...);
   f("seconds", "end after so many seconds, tests included; 0: no limit", recipes.seconds...);
 }
 
@@ -58,9 +59,11 @@ inline Recipe recipe(Task task) {
     r.length = 20;
     r.test_length = 40;
     r.examples = 200000;
+    r.layers = 4;
+    r.curriculum = 0;
   } else if (task == Task::random_walk) {
     r.examples = 50000;
-    r.curriculum = 0.6;
+    r.first_length = 25;
   }
   return r;
 }
@@ -96,6 +99,7 @@ inline Recipe choose_recipe(Task task, const Recipe& given, const CLI::App& comm
   within("length", result.length, 1);
   within("test-length", result.test_length, is_string(task) ? result.length + 1 : 1);
   within("examples", result.examples, 1);
+  within("first-length", result.first_length, 1);
   within("tests", result.tests, 1);
   fbt::check(result.curriculum >= 0 && result.curriculum <= 1, "--curriculum must be from 0 to 1, found {}",
              result.curriculum);

@@ -111,10 +111,10 @@ class TaskTraining {
     fmt::print("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
                fbt::count_parameters(model_));
     if (!flags_.out.empty()) std::filesystem::create_directories(flags_.out);
-    if (!is_algorithmic(flags_.task)) {
-      train(std::max<fbt::Index>(1, recipe_.length / 4), recipe_.curriculum / 2);
-      train(std::max<fbt::Index>(1, recipe_.length / 2), recipe_.curriculum);
-    }
+    std::vector<fbt::Index> shorter;
+    for (fbt::Index length = recipe_.first_length; length < recipe_.length; length *= 2) shorter.push_back(length);
+    for (std::size_t i = 0; i < shorter.size(); ++i)
+      train(shorter[i], recipe_.curriculum * static_cast<double>(i + 1) / static_cast<double>(shorter.size()));
     train(recipe_.length, 1);
 
     nlohmann::ordered_json last{
