@@ -21,7 +21,7 @@ struct Recipe {
   double dropout = 0;
   fbt::Index segment = 64, lanes = 16, warmup = 100;
   double learning_rate = 3e-3, clip = 1;
-  double fresh = 0, curriculum = 0.6;
+  double fresh = 0, curriculum = 0.8, advance = 0.3;
   fbt::Index first_length = 6;
   double seconds = 300;
 };
@@ -32,14 +32,15 @@ void visit_recipe(F&& f, Same&... recipes) {
   f("length", "longest training string in letters, from 1 up; actions of a walk; statements of a program",
     recipes.length...);
   f("test-length", "longest test string in letters, from length + 1 up; actions; statements", recipes.test_length...);
-  f("examples", "training strings, walks or programs; read again when all have been", recipes.examples...);
+  f("examples", "training strings, walks or programs of the full length; read again when all have been",
+    recipes.examples...);
   f("tests", "test strings, walks or programs", recipes.tests...);
   f("width", "size of a layer's output", recipes.width...);
   f("layers", "number of layers", recipes.layers...);
   f("heads", "attention heads per layer", recipes.heads...);
   f("window", "how many past tokens a token sees", recipes.window...);
   f("dropout", "rate, at least 0 and below 1", recipes.dropout...);
-  f("segment", "tokens of a lane between two updates, for programs; else it is that of the longest example",
+  f("segment", "tokens of a lane between two updates, for programs of the full length; else those of the longest example",
     recipes.segment...);
   f("lanes", "examples, or streams of programs, that are read side by side", recipes.lanes...);
   f("learning-rate", "peak of the schedule", recipes.learning_rate...);
@@ -47,9 +48,9 @@ void visit_recipe(F&& f, Same&... recipes) {
   f("clip", "largest norm of the gradient; 0: no limit", recipes.clip...);
   f("fresh", "share of the training, from its start, in which segments of programs begin with an empty memory",
     recipes.fresh...);
-  f("curriculum", "share of the training, from its start, with shorter examples: the first length, its double, and so on",
-    recipes.curriculum...);
+  f("curriculum", "largest share of the training, from its start, with shorter examples; 0: none", recipes.curriculum...);
   f("first-length", "length of the first examples of the curriculum", recipes.first_length...);
+  f("advance", "loss in nats at which the length is doubled in the curriculum", recipes.advance...);
   f("seconds", "end after so many seconds, tests included; 0: no limit", recipes.seconds...);
 }
 
@@ -64,6 +65,8 @@ inline Recipe recipe(Task task) {
   } else if (task == Task::random_walk) {
     r.examples = 50000;
     r.first_length = 25;
+  } else {
+    r.lanes = 32;
   }
   return r;
 }

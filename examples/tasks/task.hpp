@@ -8,7 +8,6 @@
 
 #include "fbt/core/random.hpp"
 #include "fbt/models/config.hpp"
-#include "fbt/training/batches.hpp"
 
 #include <array>
 #include <string_view>
@@ -63,11 +62,6 @@ inline std::vector<Example> draw(Task task, fbt::Index count, fbt::Index shortes
   for (fbt::Index i = 0; i < count; ++i)
     examples.push_back(draw(task, shortest + random.below(longest - shortest + 1), random));
   return examples;
-}
-
-/// Programs follow one another in one stream; the examples of the other tasks have nothing to do with each other.
-inline fbt::Segments segments(Task task) {
-  return is_algorithmic(task) ? fbt::Segments::carried : fbt::Segments::independent;
 }
 
 /// Examples end to end. With a segment above 0 each is filled up to that many tokens with some that are not scored.

@@ -111,11 +111,9 @@ class TaskTraining {
     fmt::print("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
                fbt::count_parameters(model_));
     if (!flags_.out.empty()) std::filesystem::create_directories(flags_.out);
-    std::vector<fbt::Index> shorter;
-    for (fbt::Index length = recipe_.first_length; length < recipe_.length; length *= 2) shorter.push_back(length);
-    for (std::size_t i = 0; i < shorter.size(); ++i)
-      train(shorter[i], recipe_.curriculum * static_cast<double>(i + 1) / static_cast<double>(shorter.size()));
-    train(recipe_.length, 1);
+    for (fbt::Index length = recipe_.first_length; length < recipe_.length; length *= 2)
+      train(length, recipe_.curriculum, recipe_.advance);
+    train(recipe_.length, 1, -1);
 
     nlohmann::ordered_json last{
         {"task", fbt::name_of(flags_.task)},           {"rule", fbt::name_of(flags_.rule)}, {"seed", flags_.seed},
@@ -131,12 +129,10 @@ class TaskTraining {
  private:
   std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
 
-  fbt::TrainerOptions trainer_options(fbt::Index length) const {
+  fbt::TrainerOptions trainer_options(fbt::Index segment) const {
     fbt::TrainerOptions options;
     options.lanes = recipe_.lanes;
-    options.segment = is_algorithmic(flags_.task) ? recipe_.segment
-                      : is_string(flags_.task)    ? strings::tokens(length)
-                                                  : length;
+    options.segment = segment;
     options.shards = flags_.shards;
     options.threads = flags_.threads;
     options.schedule.peak = recipe_.learning_rate;
@@ -147,21 +143,30 @@ class TaskTraining {
     return options;
   }
 
-  /// Goes on with examples of the given length until the given share of the whole training is done.
-  void train(fbt::Index length, double until) {
+  /// Goes on with examples of the given length until the given share of the whole training is done, or the loss is small enough.
+  void train(fbt::Index length, double until, double small_loss) {
     if (progress_ >= until || interrupt_.requested()) return;
-    const fbt::TrainerOptions options = trainer_options(length);
+    length_ = length;
     const fbt::Index shortest = is_string(flags_.task) ? 1 : length;
-    const Example data = join(draw(flags_.task, recipe_.examples, shortest, length, fbt::mix_seed(flags_.seed, 1)),
-                              is_algorithmic(flags_.task) ? 0 : options.segment);
-    fbt::Trainer<Model> trainer(model_, data.tokens, data.labels, segments(flags_.task), options);
+    const fbt::Index count = recipe_.examples * recipe_.length / length;  // of shorter ones as many more
+    const auto examples = draw(flags_.task, count, shortest, length, fbt::mix_seed(flags_.seed, 1));
+    // programs of the full length follow one another in streams; all else are sequences of their own
+    const bool stream = is_algorithmic(flags_.task) && length == recipe_.length;
+    std::size_t longest = 0;
+    for (const Example& example : examples) longest = std::max(longest, example.tokens.size());
+    const fbt::TrainerOptions options = trainer_options(stream ? recipe_.segment : static_cast<fbt::Index>(longest));
+    const Example data = join(examples, stream ? 0 : options.segment);
+    fbt::Trainer<Model> trainer(model_, data.tokens, data.labels,
+                                stream ? fbt::Segments::carried : fbt::Segments::independent, options);
     trainer.adam() = std::move(adam_);
     const auto tokens_per_update = static_cast<double>(options.lanes * options.segment);
     budget_.expect_evaluation(tests_.tokens(), tokens_per_update);
-    while (progress_ < until && !interrupt_.requested()) {
+    double recent = 0;  // a running mean of the loss
+    for (int n = 0; progress_ < until && (n < 100 || recent > small_loss) && !interrupt_.requested(); ++n) {
       const Stopwatch watch;
       const auto report = trainer.update(progress_);
       budget_.spent_on_update(watch.seconds());
+      recent += (report.loss - recent) / std::min(n + 1, 50);
       ++unreported_.updates;
       unreported_.loss += report.loss;
       unreported_.tokens += tokens_per_update;
@@ -186,8 +191,9 @@ class TaskTraining {
       line.update(results_);
     }
     write(line);
-    fmt::print("update {:6}  loss {:.4f}  norm {:5.2f}  rate {:.2e}  {:6.0f} tokens/s  {:4.0f} s  {}\n", updates, loss,
-               last.gradient_norm, last.learning_rate, speed, budget_.elapsed(), with_test ? percentages(results_) : "");
+    fmt::print("update {:6}  length {:3}  loss {:.4f}  norm {:5.2f}  rate {:.2e}  {:6.0f} tokens/s  {:4.0f} s  {}\n",
+               updates, length_, loss, last.gradient_norm, last.learning_rate, speed, budget_.elapsed(),
+               with_test ? percentages(results_) : "");
     std::fflush(stdout);
     unreported_ = {};
     reported_at_ = budget_.elapsed();
@@ -213,6 +219,7 @@ class TaskTraining {
   nlohmann::ordered_json results_;
   std::string metrics_;
   Unreported unreported_;
+  fbt::Index length_ = 0;  // of the examples that are trained on
   double progress_ = 0, reported_at_ = 0;
 };
 
