@@ -1,8 +1,8 @@
 // A language model on text: train, evaluate, generate.
 #include "language_model/evaluate.hpp"
 #include "language_model/generate.hpp"
-#include "language_model/stopwatch.hpp"
 #include "language_model/train.hpp"
+#include "stopwatch.hpp"
 
 #include "fbt/version.hpp"
 

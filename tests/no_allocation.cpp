@@ -28,6 +28,7 @@ inline void eigen_complaint(const char* condition) {
 }
 
 #include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/lstm_model.hpp"
 
 namespace {
 
@@ -65,7 +66,6 @@ void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { r
 namespace {
 
 using namespace fbt;
-using Model = FeedbackTransformer<float>;
 
 struct Count {
   long news, eigen;
@@ -89,7 +89,8 @@ bool silent(const char* what, Index lanes, const Count& seen) {
   return seen.news == 0 && seen.eigen == 0;
 }
 
-bool check_model(const Config& config, const char* name, Index lanes) {
+template <class Model, class AnyConfig>
+bool check_model(const AnyConfig& config, const char* name, Index lanes) {
   Random random(1);
   const Model model(config, random);
   const Shape shape{16, lanes, true, 1};
@@ -98,7 +99,7 @@ bool check_model(const Config& config, const char* name, Index lanes) {
   const Matrix<float> delta = Matrix<float>::Constant(config.vocabulary, shape.columns(), 0.01f);
 
   // warm up until the memory has been full and has moved to the front
-  Model::State stepping = model.start(lanes), training{model.make_memory(lanes), {}};
+  typename Model::State stepping = model.start(lanes), training{model.make_memory(lanes), {}};
   const auto step = [&] {
     for (Index i = 0; i < 150; ++i) model.step(block(Tokens(tokens), i % shape.steps, lanes), stepping);
   };
@@ -148,10 +149,18 @@ int main(int arguments, char** argument) {
   switched.value_bias = true;
   switched.dropout = 0.1;
 
+  LstmConfig lstm;
+  lstm.vocabulary = 65;
+  lstm.attention = true;
+  lstm.dropout = 0.1;
+
   bool silence = true;
   for (const Index lanes : {1, 8, 32}) {
-    silence = check_model(plain, "default model", lanes) && silence;
-    silence = check_model(switched, "post-norm, GEGLU, key and value per layer, dropout", lanes) && silence;
+    silence = check_model<FeedbackTransformer<float>>(plain, "default model", lanes) && silence;
+    silence =
+        check_model<FeedbackTransformer<float>>(switched, "post-norm, GEGLU, key and value per layer, dropout", lanes) &&
+        silence;
+    silence = check_model<LstmModel<float>>(lstm, "LSTM with attention, dropout", lanes) && silence;
   }
   std::puts(silence ? "a warm step allocates nothing" : "a warm step allocates");
   return silence ? 0 : 1;

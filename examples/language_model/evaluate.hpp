@@ -1,7 +1,7 @@
 // `evaluate`: how well a model predicts a text.
 #pragma once
 
-#include "language_model/flags.hpp"
+#include "flags.hpp"
 #include "language_model/model_file.hpp"
 #include "text_file.hpp"
 

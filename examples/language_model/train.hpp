@@ -5,12 +5,12 @@
 //   loss.svg, layer_weights.svg
 #pragma once
 
-#include "language_model/budget.hpp"
-#include "language_model/interrupt.hpp"
+#include "budget.hpp"
+#include "interrupt.hpp"
 #include "language_model/metrics.hpp"
 #include "language_model/model_file.hpp"
-#include "language_model/stopwatch.hpp"
 #include "language_model/train_flags.hpp"
+#include "stopwatch.hpp"
 #include "text_file.hpp"
 #include "vocabulary.hpp"
 

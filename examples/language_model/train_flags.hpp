@@ -2,7 +2,7 @@
 // is resumed.
 #pragma once
 
-#include "language_model/flags.hpp"
+#include "flags.hpp"
 #include "vocabulary.hpp"
 
 #include "fbt/models/config.hpp"

@@ -1,4 +1,4 @@
-#include "language_model/budget.hpp"
+#include "budget.hpp"
 
 #include "catch.hpp"
 

@@ -3,6 +3,7 @@
 #include "catch.hpp"
 #include "changed_file.hpp"
 #include "expect.hpp"
+#include "fbt/models/lstm_model.hpp"
 #include "helpers.hpp"
 #include "scratch.hpp"
 
@@ -549,6 +550,79 @@ TEST_CASE("checkpoint: a training that does not fit leaves trainer and model as 
     CHECK_THAT(with_place(1, 4, most), ContainsSubstring("place: expected a place in the text"));
     CHECK_THAT(with_place(1, most, 0), ContainsSubstring("place: expected a place in the text"));
   }
+}
+
+TEST_CASE("checkpoint: an LstmModel, there and back, and its trainings") {
+  LstmConfig config;
+  config.vocabulary = 5;
+  config.width = 4;
+  config.attention = GENERATE(false, true);
+  config.heads = 2;
+  config.window = 3;
+  config.dropout = 0.1;
+  CHECK(read_config<LstmConfig>(write_config(config), "x") == config);
+  Random random(1);
+  LstmModel<float> model(config, random);
+  const ScratchFolder folder;
+  save_model(folder / "a", model, {{"note", "x"}}, Probe::store);
+  const auto loaded = load_model<float, LstmModel>(folder / "a");
+  CHECK(loaded.model.config() == config);
+  CHECK(same(loaded.model, model));
+  CHECK(loaded.metadata.at("note") == "x");
+  CHECK_THAT(message_of<std::runtime_error>([&] { load_model<float>(folder / "a"); }),
+             ContainsSubstring("expected a model written by fbt, found no fbt.config in its __metadata__"));
+  save_model(folder / "b", tiny_model());
+  CHECK_THAT(message_of<std::runtime_error>([&] { load_model<float, LstmModel>(folder / "b"); }),
+             ContainsSubstring("found no fbt.lstm in its __metadata__"));
+  LstmConfig large = config;
+  large.width = largest_dimension;
+  CHECK_THAT(message_of<std::runtime_error>([&] {
+               load_model<float, LstmModel>(
+                   changed_file(folder, folder / "a", [&](Metadata& m, Views&) { m["fbt.lstm"] = write_config(large); }));
+             }),
+             ContainsSubstring("parameters by its config, found "));
+
+  const auto text = tiny_text();
+  Trainer whole(model, text, tiny_options());
+  for (int n = 0; n < 3; ++n) whole.update(0);
+  save_training(folder / "training", whole);
+  LstmModel<float> other = loaded.model;
+  Trainer resumed(other, text, tiny_options());
+  load_training(folder / "training", resumed);
+  for (int n = 0; n < 9; ++n) CHECK(resumed.update(0).loss == whole.update(0).loss);
+  CHECK(same(other, model));
+  for (const std::string name : {"memory.1.hidden.1", "memory.1.cell.0"}) {
+    const auto path = changed_file(folder, folder / "training", [&](Metadata&, Views& t) { t.erase(name); });
+    CHECK_THAT(message_of<std::runtime_error>([&] { load_training(path, resumed); }),
+               ContainsSubstring("expected a tensor named " + name + ", found none"));
+  }
+  CHECK(same(other, model));
+}
+
+TEST_CASE("checkpoint: a training of labelled data goes on with the same labels only") {
+  const auto text = tiny_text(), labels = tiny_text(6);
+  const Segments segments = GENERATE(Segments::carried, Segments::independent);
+  const ScratchFolder folder;
+  Model model = tiny_model();
+  Trainer<Model> whole(model, text, labels, segments, tiny_options());
+  for (int n = 0; n < 7; ++n) whole.update(0);
+  save_training(folder / "a", whole);
+  Model other = tiny_model();
+  Trainer<Model> resumed(other, text, labels, segments, tiny_options());
+  load_training(folder / "a", resumed);
+  for (int n = 0; n < 7; ++n) CHECK(resumed.update(0).loss == whole.update(0).loss);
+  CHECK(same(other, model));
+
+  const auto message = [&](Trainer<Model> trainer) {
+    return message_of<std::runtime_error>([&] { load_training(folder / "a", trainer); });
+  };
+  CHECK_THAT(message({other, text, tiny_options()}), ContainsSubstring("the training belongs to another text: expected "));
+  CHECK_THAT(message({other, text, text, segments, tiny_options()}),
+             ContainsSubstring("the training belongs to another text: expected 62 tokens"));
+  const bool carried = segments == Segments::carried;
+  CHECK_THAT(message({other, text, labels, carried ? Segments::independent : Segments::carried, tiny_options()}),
+             ContainsSubstring(carried ? "another segment: expected 4, independent, found 4"
+                                       : "another segment: expected 4, found 4, independent"));
 }
 
 TEST_CASE("checkpoint: a training goes on at another thread count") {

@@ -31,7 +31,7 @@ TEST_CASE("Batches: the first pass brings every token of every lane once, in ord
   CHECK(batches.lanes() == lanes);
   CHECK(batches.segment() == segment);
   for (Index n = 0; n < segments; ++n) {
-    CHECK(batches.starts_pass() == (n == 0));
+    CHECK(batches.starts_afresh() == (n == 0));
     batches.next();
     for (Index t = 0; t < segment; ++t) {
       for (Index b = 0; b < lanes; ++b) {
@@ -42,7 +42,7 @@ TEST_CASE("Batches: the first pass brings every token of every lane once, in ord
     }
     CHECK(batches.place() == Batches::Place{(n + 1) * segment, 0});
   }
-  CHECK(batches.starts_pass());
+  CHECK(batches.starts_afresh());
 }
 
 TEST_CASE("Batches: later passes are cut at other places, and lanes stay in their parts") {
@@ -51,7 +51,7 @@ TEST_CASE("Batches: later passes are cut at other places, and lanes stay in thei
   Batches batches(data, lanes, segment, 7);
   std::set<Token> firsts, seen;
   for (Index pass = 0; pass < 30; ++pass) {
-    REQUIRE(batches.starts_pass());
+    REQUIRE(batches.starts_afresh());
     Index position = -1;
     do {
       batches.next();
@@ -74,7 +74,7 @@ TEST_CASE("Batches: later passes are cut at other places, and lanes stay in thei
           seen.insert(token);
         }
       }
-    } while (!batches.starts_pass());
+    } while (!batches.starts_afresh());
     REQUIRE(length - position < segment);  // no whole segment was left out
   }
   CHECK(static_cast<Index>(firsts.size()) == segment);
@@ -106,7 +106,7 @@ TEST_CASE("Batches: a place brings back the same sequence") {
   std::vector<bool> starts;
   for (int n = 0; n < 25; ++n) {
     places.push_back(batches.place());
-    starts.push_back(batches.starts_pass());
+    starts.push_back(batches.starts_afresh());
     batches.next();
     segments.push_back(copy(batches.tokens()));
   }
@@ -115,12 +115,49 @@ TEST_CASE("Batches: a place brings back the same sequence") {
     Batches other(data, 2, 4, 3);
     other.set_place(places[n]);
     for (std::size_t i = n; i < segments.size(); ++i) {
-      REQUIRE(other.starts_pass() == starts[i]);
+      REQUIRE(other.starts_afresh() == starts[i]);
       other.next();
       REQUIRE(copy(other.tokens()) == segments[i]);
     }
     CHECK(other.place() == batches.place());
   }
+}
+
+TEST_CASE("Batches: labels are the targets, segment by segment") {
+  const Index lanes = 3, segment = 4;
+  const Segments segments = GENERATE(Segments::carried, Segments::independent);
+  const auto data = counting(lanes * 10);
+  std::vector<Token> labels;
+  for (const Token token : data) labels.push_back(token % 5 == 0 ? -1 : 1000 + token);
+  Batches batches(data, labels, lanes, segment, 7, segments);
+  CHECK(batches.labels().data() == labels.data());
+  CHECK(Batches(data, lanes, segment, 7).labels().empty());
+  const bool independent = segments == Segments::independent;
+  CHECK(batches.length() == (independent ? 8 : 10));
+  std::set<Token> firsts;
+  for (int n = 0; n < 20; ++n) {
+    if (independent || n < 3) CHECK(batches.starts_afresh() == (independent || n != 1));
+    batches.next();
+    for (std::size_t i = 0; i < batches.tokens().size(); ++i)
+      REQUIRE(batches.targets()[i] == labels[static_cast<std::size_t>(batches.tokens()[i])]);
+    for (Index b = 0; b < lanes; ++b)
+      REQUIRE(batches.tokens()[static_cast<std::size_t>(b)] == batches.tokens()[0] + b * batches.length());
+    firsts.insert(batches.tokens()[0]);
+  }
+  if (independent) CHECK(firsts == std::set<Token>{0, 4});
+  if (!independent) CHECK(firsts.size() > 2);  // later passes are cut elsewhere
+}
+
+TEST_CASE("Batches: labels that do not fit") {
+  const auto data = counting(20);
+  const auto message = [&](std::size_t tokens, std::size_t labels, Index segment) {
+    return message_of<std::invalid_argument>(
+        [&] { Batches(Tokens(data).first(tokens), Tokens(data).first(labels), 2, segment, 1, Segments::independent); });
+  };
+  CHECK(message(20, 19, 4) == "expected as many labels as tokens, found 19 for 20");
+  CHECK(message(19, 20, 4) == "expected as many labels as tokens, found 20 for 19");
+  CHECK(message(7, 7, 4) == "the text is too short: 2 lanes of segments of 4 tokens need 8 tokens, found 7");
+  CHECK_NOTHROW(Batches(Tokens(data).first(8), Tokens(data).first(8), 2, 4, 1, Segments::independent));
 }
 
 TEST_CASE("Batches: too little text, and sizes out of range") {

@@ -121,7 +121,7 @@ TEST_CASE("Trainer: the reported loss is that of the lanes' texts, read from end
     CHECK(trainer.update(0).loss == Approx(loss / static_cast<double>(lanes * segment)).epsilon(1e-5));
   }
   // a new pass forgets the last one
-  CHECK(trainer.batches().starts_pass());
+  CHECK(trainer.batches().starts_afresh());
   const double loss = trainer.update(0).loss;
   double fresh = 0;
   const auto shift = static_cast<std::size_t>(trainer.batches().place().position - segment);
@@ -146,6 +146,37 @@ TEST_CASE("Trainer: in the fresh part of a training every segment begins with an
   CHECK(trainer.update(0.4999).loss == Approx(sum(naive_losses(model, Tokens(text).subspan(4, 5))) / 4).epsilon(1e-5));
   const auto carried = naive_losses(model, Tokens(text).subspan(4, 9));  // the memory is kept from here on
   CHECK(trainer.update(0.5).loss == Approx(std::accumulate(carried.begin() + 4, carried.end(), 0.0) / 4).epsilon(1e-5));
+}
+
+TEST_CASE("Trainer: labels are learned instead of the tokens that follow") {
+  const auto text = tiny_text(60);
+  std::vector<Token> labels;  // scored at every other token: the one before it
+  for (std::size_t i = 0; i < text.size(); ++i) labels.push_back(i % 2 == 0 ? -1 : text[i - 1]);
+  const Segments segments = GENERATE(Segments::carried, Segments::independent);
+  Model model = tiny_model();
+  TrainerOptions options = tiny_options();
+  Trainer<Model> trainer(model, text, labels, segments, options);
+  trainer.update(0);
+  const auto by_hand = [&](std::size_t first) {  // of the second segment of every lane, read from the given step on
+    CrossEntropy loss;
+    for (std::size_t b = 0; b < 3; ++b) {
+      auto state = model.start(1);
+      for (std::size_t t = first; t < 8; ++t) {
+        const auto l =
+            cross_entropy(model.step(Tokens(text).subspan(20 * b + t, 1), state), Tokens(labels).subspan(20 * b + t, 1));
+        if (t >= 4) loss += l;
+      }
+    }
+    CHECK(loss.count == 6);
+    return loss.mean();
+  };
+  options.schedule.peak = 1e-30;  // the memory carried from the first segment is that of a model that stays as it is
+  Trainer<Model> still(model, text, labels, segments, options);
+  still.update(0);
+  CHECK(still.update(0).loss == Approx(by_hand(segments == Segments::independent ? 4 : 0)).epsilon(1e-5));
+  double last = 0;
+  for (int n = 0; n < 200; ++n) last = trainer.update(0).loss;
+  CHECK(last < 0.1);
 }
 
 TEST_CASE("Trainer: to the last bit the same with any number of threads") {

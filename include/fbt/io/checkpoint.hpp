@@ -20,7 +20,8 @@
 namespace fbt {
 
 /// A config as a JSON object.
-inline std::string write_config(const Config& config) {
+template <class AnyConfig>
+std::string write_config(const AnyConfig& config) {
   nlohmann::ordered_json json;
   visit_config(
       [&]<class T>(const char* name, const T& value) {
@@ -35,15 +36,16 @@ inline std::string write_config(const Config& config) {
 }
 
 /// The config in a JSON object. Fields that are missing keep their defaults. Throws std::runtime_error, or
-/// std::invalid_argument from Config::validate; name is for messages.
-inline Config read_config(std::string_view text, std::string_view name) {
+/// std::invalid_argument from validate(); name is for messages.
+template <class AnyConfig = Config>
+AnyConfig read_config(std::string_view text, std::string_view name) {
   // values deeper than messages need are left out: nlohmann's dump() calls itself for every level
   const auto shallow = [](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) { return depth <= 2; };
   const auto json = nlohmann::json::parse(text, shallow, false);
   ensure(json.is_object(), "{}: expected a JSON object as config, found something else", name);
   std::set<std::string> unknown;
   for (const auto& item : json.items()) unknown.insert(item.key());
-  Config config;
+  AnyConfig config;
   visit_config(
       [&]<class T>(const char* field, T& value) {
         if (!json.contains(field)) return;
@@ -124,34 +126,32 @@ namespace detail {
 
 constexpr Index probe_steps = 8;
 
-/// Whether running the probe takes room in proportion to the parameters: many heads with many zero slots may take far more.
-inline bool can_probe(const Config& c) {
-  const auto slots = static_cast<double>(c.empty_memory == EmptyMemory::zero_slots ? c.window : probe_steps);
-  const auto heads = static_cast<double>(c.heads), layers = static_cast<double>(c.layers);
-  const auto stored = static_cast<double>(2 * c.head_columns() * c.key_values());
-  return slots * heads * (stored + layers * probe_steps) <= 4 * c.parameters() + 65536;
+/// Whether running the probe takes room in proportion to the parameters.
+template <class AnyConfig>
+bool can_probe(const AnyConfig& config) {
+  return config.attention_numbers(probe_steps) <= 4 * config.parameters() + 65536;
 }
 
 /// The logits (V, T) of one lane.
-template <class Scalar>
-Matrix<Scalar> probe_logits(const FeedbackTransformer<Scalar>& model, Tokens tokens) {
-  typename FeedbackTransformer<Scalar>::State state{model.make_memory(1), {}};
+template <class Model>
+Matrix<typename Model::Scalar> probe_logits(const Model& model, Tokens tokens) {
+  typename Model::State state{model.make_memory(1), {}};
   return model.forward(tokens, {static_cast<Index>(tokens.size()), 1, false, 0}, state);
 }
 
-template <class Scalar>
-void add_probe(TensorWriter& writer, const FeedbackTransformer<Scalar>& model) {
+template <class Model>
+void add_probe(TensorWriter& writer, const Model& model) {
   if (!can_probe(model.config())) return;
   std::vector<Token> tokens;
   for (Index t = 0; t < probe_steps; ++t) tokens.push_back(static_cast<Token>(t * model.config().vocabulary / probe_steps));
-  const Matrix<Scalar> logits = probe_logits(model, tokens);
+  const auto logits = probe_logits(model, tokens);
   if (!logits.allFinite()) return;  // nothing to compare with
   writer.add("fbt.probe.tokens", tokens);
   writer.add("fbt.probe.logits", logits.transpose());
 }
 
-template <class Scalar>
-void check_probe(const TensorFile& file, const FeedbackTransformer<Scalar>& model) {
+template <class Model>
+void check_probe(const TensorFile& file, const Model& model) {
   const TensorView* const stored = file.find("fbt.probe.tokens");
   if (!stored) return;
   const TensorView& expected = file.get("fbt.probe.logits");
@@ -167,7 +167,7 @@ void check_probe(const TensorFile& file, const FeedbackTransformer<Scalar>& mode
     ensure(tokens.back() >= 0 && tokens.back() < V, "{}: the probe: expected tokens below {}, found {}", file.name(), V,
            tokens.back());
   }
-  const Matrix<Scalar> logits = probe_logits(model, tokens);
+  const auto logits = probe_logits(model, tokens);
   double largest = 0, difference = 0;
   for (std::uint64_t i = 0; i < expected.size(); ++i) {
     const double wanted = expected.number(i), found = logits(static_cast<Index>(i) % V, static_cast<Index>(i) / V);
@@ -188,31 +188,33 @@ void check_probe(const TensorFile& file, const FeedbackTransformer<Scalar>& mode
 
 /// Writes a model file; extra goes into its __metadata__. A model whose logits are not finite, or whose zero slots far outnumber
 /// its parameters, gets no probe. Throws std::runtime_error when the file cannot be written; an old file is then left as it was.
-template <class Scalar>
-void save_model(const std::filesystem::path& path, const FeedbackTransformer<Scalar>& model, const Metadata& extra = {},
+template <class Model>
+void save_model(const std::filesystem::path& path, const Model& model, const Metadata& extra = {},
                 Probe probe = Probe::none) {
   TensorWriter writer;
   writer.metadata = extra;
-  writer.metadata["fbt.config"] = write_config(model.config());
+  writer.metadata[Model::config_key] = write_config(model.config());
   add_parameters(writer, "", model);
   if (probe == Probe::store) detail::add_probe(writer, model);
   writer.write(path);
 }
 
-template <class Scalar>
+template <class Scalar, template <class> class Model = FeedbackTransformer>
 struct LoadedModel {
-  FeedbackTransformer<Scalar> model;
+  Model<Scalar> model;
   Metadata metadata;
 };
 
-/// The model in a file that save_model() wrote, for either scalar type. Throws std::runtime_error that says what is wrong, also
-/// when the file has a probe and the model does not give its logits.
-template <class Scalar>
-LoadedModel<Scalar> load_model(const TensorFile& file) {
-  const auto found = file.metadata().find("fbt.config");
-  ensure(found != file.metadata().end(), "{}: expected a model written by fbt, found no fbt.config in its __metadata__",
-         file.name());
-  const Config config = read_config(found->second, file.name());
+/// The model in a file that save_model() wrote, for either scalar type: load_model<float>(file) is a FeedbackTransformer,
+/// load_model<float, LstmModel>(file) another. Throws std::runtime_error that says what is wrong, also when the file has a probe and
+/// the model does not give its logits.
+template <class Scalar, template <class> class Model = FeedbackTransformer>
+LoadedModel<Scalar, Model> load_model(const TensorFile& file) {
+  const auto found = file.metadata().find(Model<Scalar>::config_key);
+  ensure(found != file.metadata().end(), "{}: expected a model written by fbt, found no {} in its __metadata__", file.name(),
+         Model<Scalar>::config_key);
+  using AnyConfig = std::remove_cvref_t<decltype(std::declval<Model<Scalar>>().config())>;
+  const auto config = read_config<AnyConfig>(found->second, file.name());
   std::uint64_t elements = 0;
   for (const TensorView& tensor : file.tensors()) elements += tensor.size();
   // so that nothing is allocated that is much larger than the file
@@ -222,14 +224,14 @@ LoadedModel<Scalar> load_model(const TensorFile& file) {
   ensure(config.layers <= tensors / 4 + 64, "{}: expected {} layers by its config, found only {} tensors", file.name(),
          config.layers, tensors);
   Random random(0);
-  LoadedModel<Scalar> result{FeedbackTransformer<Scalar>(config, random), file.metadata()};
+  LoadedModel<Scalar, Model> result{Model<Scalar>(config, random), file.metadata()};
   read_parameters(file, "", result.model);
   detail::check_probe(file, result.model);
   return result;
 }
-template <class Scalar>
-LoadedModel<Scalar> load_model(const std::filesystem::path& path) {
-  return load_model<Scalar>(TensorFile::read(path));
+template <class Scalar, template <class> class Model = FeedbackTransformer>
+LoadedModel<Scalar, Model> load_model(const std::filesystem::path& path) {
+  return load_model<Scalar, Model>(TensorFile::read(path));
 }
 
 /// Identifies a text: FNV-1a over its tokens.
@@ -245,13 +247,39 @@ namespace detail {
 template <class Model>
 Metadata training_identity(const Trainer<Model>& trainer) {
   const TrainerOptions& o = trainer.options();
+  const Batches& batches = trainer.batches();
   return {{"config", write_config(trainer.model().config())},
-          {"data", fingerprint(trainer.batches().data())},
+          {"data", fingerprint(batches.data()) +
+                       (batches.labels().empty() ? "" : " with the labels " + fingerprint(batches.labels()))},
           {"lanes", std::to_string(o.lanes)},
-          {"segment", std::to_string(o.segment)},
+          {"segment", std::to_string(o.segment) + (batches.segments() == Segments::independent ? ", independent" : "")},
           {"shards", std::to_string(o.shards)},
           {"seed", std::to_string(o.seed)}};
 }
+
+/// The matrices of a memory in a training file (Memory::load).
+template <class Scalar>
+struct MemorySource {
+  const TensorFile& file;
+  std::string prefix;
+
+  Index slots(const std::string& name, Index most) const {
+    const TensorView& view = file.get(prefix + name);
+    ensure(view.shape.size() == 2 && view.shape[0] <= static_cast<std::uint64_t>(most),
+           "{}: {}: expected at most {} slots, found shape {}", file.name(), view.name, most, shape_text(view.shape));
+    return static_cast<Index>(view.shape[0]);
+  }
+  Matrix<Scalar> matrix(const std::string& name, Index rows, Index columns) const {
+    const TensorView& view = file.get(prefix + name);
+    ensure(view.shape == std::vector<std::uint64_t>{static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns)},
+           "{}: {}: expected shape ({}, {}), found {}", file.name(), view.name, rows, columns, shape_text(view.shape));
+    Matrix<Scalar> m(rows, columns);
+    for (Index r = 0; r < rows; ++r)
+      for (Index c = 0; c < columns; ++c)
+        m(r, c) = static_cast<Scalar>(view.number(static_cast<std::uint64_t>(r * columns + c)));
+    return m;
+  }
+};
 
 }  // namespace detail
 
@@ -266,19 +294,9 @@ void save_training(const std::filesystem::path& path, const Trainer<Model>& trai
   add_parameters(writer, "adam.v.", trainer.adam().v);
   const auto place = trainer.batches().place();
   writer.add("place", std::vector<std::int64_t>{trainer.adam().updates, place.position, place.passes});
-  for (Index s = 0; s < trainer.options().shards; ++s) {
-    const auto& memory = trainer.memory(s);
-    const Window w = memory.window();
-    for (std::size_t i = 0; i < memory.slots.size(); ++i) {
-      const auto& slots = memory.slots[i];
-      writer.add(fmt::format("memory.{}.{}.keys", s, i), slots.keys.middleRows(w.begin, w.count));
-      Matrix<typename Model::Scalar> values(slots.head_size, w.count * slots.heads * slots.lanes);
-      for (Index b = 0; b < slots.lanes; ++b)
-        for (Index j = 0; j < slots.heads; ++j)
-          values.middleCols((b * slots.heads + j) * w.count, w.count) = slots.value(b, j, w);
-      writer.add(fmt::format("memory.{}.{}.values", s, i), values);
-    }
-  }
+  for (Index s = 0; s < trainer.options().shards; ++s)
+    trainer.memory(s).save(
+        [&](std::string_view name, const auto& matrix) { writer.add(fmt::format("memory.{}.{}", s, name), matrix); });
   writer.write(path);
 }
 
@@ -311,37 +329,10 @@ Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
          "{}: place: expected a place in the text, found {}, {}, {}", file.name(), adam.updates, place.position,
          place.passes);
 
-  std::vector<Memory<Scalar>> memories;
-  for (Index s = 0; s < trainer.options().shards; ++s) {
-    auto& memory = memories.emplace_back(model.make_memory(trainer.memory(s).lanes()));
-    for (std::size_t i = 0; i < memory.slots.size(); ++i) {
-      const TensorView& keys = file.get(fmt::format("memory.{}.{}.keys", s, i));
-      const TensorView& values = file.get(fmt::format("memory.{}.{}.values", s, i));
-      const auto read = [&](const TensorView& view, Index rows, Index columns) {
-        ensure(
-            view.shape == std::vector<std::uint64_t>{static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns)},
-            "{}: {}: expected shape ({}, {}), found {}", file.name(), view.name, rows, columns, shape_text(view.shape));
-        Matrix<Scalar> m(rows, columns);
-        for (Index r = 0; r < rows; ++r)
-          for (Index c = 0; c < columns; ++c)
-            m(r, c) = static_cast<Scalar>(view.number(static_cast<std::uint64_t>(r * columns + c)));
-        return m;
-      };
-      if (i == 0) {
-        ensure(keys.shape.size() == 2 && keys.shape[0] <= static_cast<std::uint64_t>(memory.span),
-               "{}: {}: expected at most {} slots, found shape {}", file.name(), keys.name, memory.span,
-               shape_text(keys.shape));
-        memory.reserve(static_cast<Index>(keys.shape[0]));
-        memory.end = static_cast<Index>(keys.shape[0]);
-      }
-      auto& slots = memory.slots[i];
-      slots.keys.topRows(memory.end) = read(keys, memory.end, slots.keys.cols());
-      const Matrix<Scalar> all = read(values, slots.head_size, memory.end * slots.heads * slots.lanes);
-      for (Index b = 0; b < slots.lanes; ++b)
-        for (Index j = 0; j < slots.heads; ++j)
-          slots.value(b, j, {0, memory.end}) = all.middleCols((b * slots.heads + j) * memory.end, memory.end);
-    }
-  }
+  std::vector<decltype(model.make_memory(1))> memories;
+  for (Index s = 0; s < trainer.options().shards; ++s)
+    memories.emplace_back(model.make_memory(trainer.memory(s).lanes()))
+        .load(detail::MemorySource<Scalar>{file, fmt::format("memory.{}.", s)});
 
   trainer.model() = std::move(model);
   trainer.adam() = std::move(adam);

@@ -1,6 +1,7 @@
 // Embedding: y = row x of a table, for a token x. Follows the contract of linear.hpp with tokens in place of columns.
 #pragma once
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
@@ -10,6 +11,14 @@
 #include <vector>
 
 namespace fbt {
+
+/// Throws std::invalid_argument unless there is a token in [0, V) for every step and lane of a segment.
+inline void check_tokens(Tokens tokens, const Shape& shape, Index vocabulary) {
+  check(static_cast<Index>(tokens.size()) == shape.columns(), "expected {} tokens ({} steps of {} lanes), found {}",
+        shape.columns(), shape.steps, shape.lanes, tokens.size());
+  for (const Token token : tokens)
+    check(token >= 0 && token < vocabulary, "token {} is outside the vocabulary: expected 0 to {}", token, vocabulary - 1);
+}
 
 template <class Scalar>
 struct Embedding {

@@ -9,8 +9,11 @@
 #include "fbt/layers/layer_norm.hpp"
 #include "fbt/layers/linear.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace fbt {
@@ -35,6 +38,16 @@ struct Slots {
     values.setZero(head_size, capacity * heads * lanes);
   }
 
+  /// Becomes a twin of other slots whose first `count` are zero: a gradient to add to.
+  void set_zero_like(const Slots& other, Index count) {
+    if (capacity != other.capacity || lanes != other.lanes || heads != other.heads || head_size != other.head_size) {
+      *this = Slots(other.head_size, other.heads, other.lanes, other.capacity);
+    } else {
+      keys.topRows(count).setZero();
+      for (Index i = 0; i < heads * lanes; ++i) values.middleCols(i * capacity, count).setZero();
+    }
+  }
+
   /// Keys of head j in lane b within the window (count, e).
   auto key(Index b, Index j, Window w) { return keys.block(w.begin, (b * heads + j) * head_size, w.count, head_size); }
   auto key(Index b, Index j, Window w) const { return keys.block(w.begin, (b * heads + j) * head_size, w.count, head_size); }
@@ -57,11 +70,6 @@ struct Slots {
       for (Index j = 0; j < heads; ++j)
         value.col(b).segment(j * head_size, head_size) = values.col((b * heads + j) * capacity + slot);
     }
-  }
-  /// Sets the first slots to zero.
-  void clear(Index count) {
-    keys.topRows(count).setZero();
-    for (Index i = 0; i < heads * lanes; ++i) values.middleCols(i * capacity, count).setZero();
   }
   /// Moves the slots of the window to the front.
   void move_to_front(Window w) {
@@ -117,6 +125,39 @@ struct Memory {
       for (Index b = 0; b < s.lanes; ++b)
         for (Index j = 0; j < s.heads; ++j) larger.value(b, j, {0, end}) = s.value(b, j, {0, end});
       s = std::move(larger);
+    }
+  }
+
+  /// What a checkpoint keeps, the slots that the next step sees: calls f(name, matrix).
+  template <class F>
+  void save(F&& f) const {
+    const Window w = window();
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      const auto& s = slots[i];
+      f(fmt::format("{}.keys", i), s.keys.middleRows(w.begin, w.count));
+      Matrix<Scalar> values(s.head_size, w.count * s.heads * s.lanes);
+      for (Index b = 0; b < s.lanes; ++b)
+        for (Index j = 0; j < s.heads; ++j) values.middleCols((b * s.heads + j) * w.count, w.count) = s.value(b, j, w);
+      f(fmt::format("{}.values", i), values);
+    }
+  }
+
+  /// Fills an empty memory with what save() wrote: source.slots(name, most) is the number of rows of a matrix, which may be up to
+  /// most, and source.matrix(name, rows, columns) the matrix of that shape. Both throw when there is none.
+  template <class Source>
+  void load(const Source& source) {
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      auto& s = slots[i];
+      const std::string keys = fmt::format("{}.keys", i);
+      if (i == 0) {
+        const Index count = source.slots(keys, span);
+        reserve(count);
+        end = count;
+      }
+      s.keys.topRows(end) = source.matrix(keys, end, s.keys.cols());
+      const Matrix<Scalar> values = source.matrix(fmt::format("{}.values", i), s.head_size, end * s.heads * s.lanes);
+      for (Index b = 0; b < s.lanes; ++b)
+        for (Index j = 0; j < s.heads; ++j) s.value(b, j, {0, end}) = values.middleCols((b * s.heads + j) * end, end);
     }
   }
 };

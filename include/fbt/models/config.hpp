@@ -62,6 +62,14 @@ struct Config {
 
   /// The number of parameters of the model, without building it.
   double parameters() const;
+
+  /// About how many numbers a run of one lane from an empty memory over the given number of steps keeps of the slots and the
+  /// attention to them: many heads with many zero slots may need far more than the parameters.
+  double attention_numbers(Index steps) const {
+    const auto seen = static_cast<double>(empty_memory == EmptyMemory::zero_slots ? window : steps);
+    const auto stored = static_cast<double>(2 * head_columns() * key_values());
+    return seen * static_cast<double>(heads) * (stored + static_cast<double>(layers) * static_cast<double>(steps));
+  }
 };
 
 /// The largest accepted size of any dimension: keeps every product of two of them far from overflow.

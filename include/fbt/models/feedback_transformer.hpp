@@ -27,6 +27,7 @@ template <class Scalar_>
 class FeedbackTransformer {
  public:
   using Scalar = Scalar_;
+  static constexpr const char* config_key = "fbt.config";  ///< of the config in a model's file
 
   /// What one segment keeps for its backward pass.
   struct Trace {
@@ -138,7 +139,8 @@ class FeedbackTransformer {
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
     trace.reversible = false;  // the way back overwrites the attention weights
-    clear_dslots(state);
+    trace.dslots.resize(memory.slots.size());
+    for (std::size_t i = 0; i < memory.slots.size(); ++i) trace.dslots[i].set_zero_like(memory.slots[i], memory.end);
     trace.readers.resize(blocks.size());
     for (std::size_t l = 0; l < blocks.size(); ++l) trace.readers[l] = &trace.blocks[l].attention;
 
@@ -291,11 +293,7 @@ class FeedbackTransformer {
           "{}, {}, {} of {}",
           key_values.size(), config_.window, config_.heads, config_.head_columns(), memory.slots.size(), memory.span,
           slots.heads, slots.head_size);
-    check(static_cast<Index>(tokens.size()) == shape.columns(), "expected {} tokens ({} steps of {} lanes), found {}",
-          shape.columns(), shape.steps, shape.lanes, tokens.size());
-    for (const Token token : tokens)
-      check(token >= 0 && token < config_.vocabulary, "token {} is outside the vocabulary: expected 0 to {}", token,
-            config_.vocabulary - 1);
+    check_tokens(tokens, shape, config_.vocabulary);
   }
 
   void run(Tokens tokens, State& state) const {
@@ -359,19 +357,6 @@ class FeedbackTransformer {
       for (Index slot = 0; slot < config_.window; ++slot) memory.slots[i].write(slot, key, value);
     }
     memory.end = config_.window;
-  }
-
-  void clear_dslots(State& state) const {
-    const auto& slots = state.memory.slots;
-    state.trace.dslots.resize(slots.size());
-    for (std::size_t i = 0; i < slots.size(); ++i) {
-      auto& twin = state.trace.dslots[i];
-      if (twin.capacity != slots[i].capacity || twin.lanes != slots[i].lanes) {
-        twin = Slots<Scalar>(slots[i].head_size, slots[i].heads, slots[i].lanes, slots[i].capacity);
-      } else {
-        twin.clear(state.memory.end);
-      }
-    }
   }
 
   Config config_;

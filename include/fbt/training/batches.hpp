@@ -1,5 +1,5 @@
 // Batches: B contiguous lanes through a stream of tokens, cut into segments of T steps, for truncated backpropagation through
-// time with carried memory.
+// time with carried memory. The targets are the tokens that follow, or labels of the caller's.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -10,6 +10,12 @@
 #include <vector>
 
 namespace fbt {
+
+/// How the segments of a lane belong together.
+enum class Segments {
+  carried,      ///< one after the other they are one stream: memory is carried on
+  independent,  ///< each is a sequence of its own, which begins with an empty memory
+};
 
 class Batches {
  public:
@@ -24,26 +30,30 @@ class Batches {
   /// Lane b reads the b-th of B equal parts of the data (not copied: it must outlive this). Throws std::invalid_argument
   /// when a part is shorter than one segment and the token after it.
   Batches(Tokens data, Index lanes, Index segment, std::uint64_t seed)
-      : data_(data), lanes_(lanes), segment_(segment), seed_(seed) {
-    check(lanes >= 1, "lanes must be at least 1, found {}", lanes);
-    check(segment >= 1, "the segment must be at least 1 token, found {}", segment);
-    length_ = (static_cast<Index>(data.size()) - 1) / lanes;
-    check(length_ >= segment, "the text is too short: {} lanes of segments of {} tokens need {:.0f} tokens, found {}", lanes,
-          segment, static_cast<double>(lanes) * static_cast<double>(segment) + 1, data.size());  // the product may overflow
-    tokens_.resize(static_cast<std::size_t>(lanes * segment));
-    targets_.resize(tokens_.size());
+      : Batches(data, data.empty() ? data : data.subspan(1), 1, lanes, segment, seed, Segments::carried) {}
+
+  /// Labelled data: labels holds the target of every token, negative where none is scored (not copied either). Independent
+  /// segments begin where the data begins, in every pass. Throws std::invalid_argument when there are not as many labels as
+  /// tokens, or a part is shorter than one segment.
+  Batches(Tokens data, Tokens labels, Index lanes, Index segment, std::uint64_t seed, Segments segments)
+      : Batches(data, labels, 0, lanes, segment, seed, segments) {
+    check(labels.size() == data.size(), "expected as many labels as tokens, found {} for {}", labels.size(), data.size());
   }
 
   Index lanes() const { return lanes_; }
   Index segment() const { return segment_; }
   Index length() const { return length_; }  ///< tokens of a lane
   Tokens data() const { return data_; }
+  Tokens labels() const { return after_ == 0 ? goals_ : Tokens{}; }  ///< empty when the targets are the tokens that follow
+  Segments segments() const { return segments_; }
   Place place() const { return place_; }
   void set_place(const Place& place) { place_ = place; }
 
-  /// Whether the next segment begins a new pass, so that the memory of the last one has to be forgotten. From the second
-  /// pass on the segments are cut at another random place.
-  bool starts_pass() const { return place_.position == 0 || place_.position + segment_ > length_; }
+  /// Whether the next segment begins with an empty memory: it begins a new pass, or is independent. From the second pass on
+  /// carried segments are cut at another random place.
+  bool starts_afresh() const {
+    return segments_ == Segments::independent || place_.position == 0 || place_.position + segment_ > length_;
+  }
 
   /// Goes on to the next segment.
   void next() {
@@ -52,7 +62,7 @@ class Batches {
       place_.position = 0;
     }
     Index offset = place_.position;
-    if (offset == 0 && place_.passes > 0) {
+    if (offset == 0 && place_.passes > 0 && segments_ == Segments::carried) {
       Random random(mix_seed(seed_, static_cast<std::uint64_t>(place_.passes)));
       offset = random.below(std::min(segment_, length_ - segment_ + 1));
     }
@@ -61,20 +71,35 @@ class Batches {
         const auto from = static_cast<std::size_t>(b * length_ + offset + t);
         const auto to = static_cast<std::size_t>(t * lanes_ + b);
         tokens_[to] = data_[from];
-        targets_[to] = data_[from + 1];
+        targets_[to] = goals_[from];
       }
     }
     place_.position = offset + segment_;
   }
 
-  /// The segment (T*B, the lanes of step 0 first), and for each token the one after it.
+  /// The segment (T*B, the lanes of step 0 first), and for each token its target.
   Tokens tokens() const { return tokens_; }
   Tokens targets() const { return targets_; }
 
  private:
-  Tokens data_;
-  Index lanes_, segment_, length_ = 0;
+  /// The target of data[i] is goals[i]. after: how many tokens at the end of the data are targets only.
+  Batches(Tokens data, Tokens goals, Index after, Index lanes, Index segment, std::uint64_t seed, Segments segments)
+      : data_(data), goals_(goals), after_(after), lanes_(lanes), segment_(segment), seed_(seed), segments_(segments) {
+    check(lanes >= 1, "lanes must be at least 1, found {}", lanes);
+    check(segment >= 1, "the segment must be at least 1 token, found {}", segment);
+    length_ = (static_cast<Index>(data.size()) - after) / lanes;
+    if (segments == Segments::independent) length_ = length_ / segment * segment;
+    check(length_ >= segment, "the text is too short: {} lanes of segments of {} tokens need {:.0f} tokens, found {}", lanes,
+          segment, static_cast<double>(lanes) * static_cast<double>(segment) + static_cast<double>(after),
+          data.size());  // the product may overflow
+    tokens_.resize(static_cast<std::size_t>(lanes * segment));
+    targets_.resize(tokens_.size());
+  }
+
+  Tokens data_, goals_;
+  Index after_, lanes_, segment_, length_ = 0;
   std::uint64_t seed_;
+  Segments segments_;
   Place place_;
   std::vector<Token> tokens_, targets_;
 };

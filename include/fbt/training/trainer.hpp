@@ -13,6 +13,7 @@
 #include "fbt/training/schedule.hpp"
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 namespace fbt {
@@ -27,7 +28,7 @@ struct TrainerOptions {
   /// Share of the training, from its start, in which every segment begins with an empty memory. Few slots to choose from are
   /// an easier lesson: with carried memory from the first update on, the loss stays on its first plateau far longer.
   double fresh = 0.5;
-  double clip = 1;   ///< largest norm of the gradient; 0: none
+  double clip = 1;  ///< largest norm of the gradient; 0: none
   std::uint64_t seed = 1;
 
   void validate() const {
@@ -48,7 +49,7 @@ class Trainer {
   using Scalar = typename Model::Scalar;
 
   struct Report {
-    double loss = 0;           ///< nats per token, before the update
+    double loss = 0;           ///< nats per scored token, before the update
     double gradient_norm = 0;  ///< before clipping
     double learning_rate = 0;
   };
@@ -56,21 +57,17 @@ class Trainer {
   /// The model and the data are the caller's and must outlive the trainer. Throws std::invalid_argument when an option is out of
   /// range or the data is too short.
   Trainer(Model& model, Tokens data, const TrainerOptions& options)
-      : model_(model),
-        options_((options.validate(), options)),
-        batches_(data, options.lanes, options.segment, options.seed),
-        adam_(model, options.adam) {
-    const Model zeros = zeros_like(model);
-    for (Index s = 0; s < options.shards; ++s) {
-      const Index first = options.lanes * s / options.shards, end = options.lanes * (s + 1) / options.shards;
-      shards_.push_back({first, end - first, {model.make_memory(end - first), {}}, zeros, {}, {}, {}});
-    }
-  }
+      : Trainer(model, (options.validate(), Batches(data, options.lanes, options.segment, options.seed)), options) {}
+
+  /// Learns labels, one per token, of which negative ones are not scored, instead of the tokens that follow.
+  Trainer(Model& model, Tokens data, Tokens labels, Segments segments, const TrainerOptions& options)
+      : Trainer(model, (options.validate(), Batches(data, labels, options.lanes, options.segment, options.seed, segments)),
+                options) {}
 
   /// Reads one segment and updates the model. progress in [0, 1] is the share of the whole training that is done.
   /// Throws std::runtime_error when loss or gradient is not finite; the model is then as it was before.
   Report update(double progress) {
-    const bool fresh = batches_.starts_pass() || progress < options_.fresh;
+    const bool fresh = batches_.starts_afresh() || progress < options_.fresh;
     batches_.next();
     Index scored = 0;
     for (const Token target : batches_.targets()) scored += target >= 0;
@@ -121,6 +118,15 @@ class Trainer {
   const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard)].state.memory; }
 
  private:
+  Trainer(Model& model, Batches batches, const TrainerOptions& options)
+      : model_(model), options_(options), batches_(std::move(batches)), adam_(model, options.adam) {
+    const Model zeros = zeros_like(model);
+    for (Index s = 0; s < options.shards; ++s) {
+      const Index first = options.lanes * s / options.shards, end = options.lanes * (s + 1) / options.shards;
+      shards_.push_back({first, end - first, {model.make_memory(end - first), {}}, zeros, {}, {}, {}});
+    }
+  }
+
   struct Shard {
     Index first_lane, lanes;
     typename Model::State state;

@@ -1,7 +1,7 @@
 // Budget: how far a training is within its limits, and when to evaluate.
 #pragma once
 
-#include "language_model/stopwatch.hpp"
+#include "stopwatch.hpp"
 
 #include <algorithm>
 #include <cstdint>

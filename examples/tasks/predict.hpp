@@ -1,0 +1,69 @@
+// What a model answers, and how much of it is right.
+#pragma once
+
+#include "tasks/example.hpp"
+
+#include "fbt/core/parallel.hpp"
+#include "fbt/core/types.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace example {
+
+/// For every token of every example the answer that the model finds most likely, whether or not it is scored. Every example begins
+/// with an empty memory. The result does not depend on the number of threads.
+template <class Model>
+std::vector<std::vector<fbt::Token>> predict(const Model& model, const std::vector<Example>& examples, fbt::Index threads) {
+  constexpr fbt::Index lanes = 32;
+  const auto count = static_cast<fbt::Index>(examples.size());
+  std::vector<std::vector<fbt::Token>> answers(examples.size());
+  fbt::parallel_for((count + lanes - 1) / lanes, threads, [&](fbt::Index s) {
+    const fbt::Index first = s * lanes, size = std::min(lanes, count - first);
+    const auto example = [&](fbt::Index b) { return static_cast<std::size_t>(first + b); };
+    std::size_t longest = 0;
+    for (fbt::Index b = 0; b < size; ++b) longest = std::max(longest, examples[example(b)].tokens.size());
+    auto state = model.start(size);
+    std::vector<fbt::Token> tokens(static_cast<std::size_t>(size), 0);
+    for (std::size_t t = 0; t < longest; ++t) {
+      for (fbt::Index b = 0; b < size; ++b)
+        if (const auto& all = examples[example(b)].tokens; t < all.size()) tokens[static_cast<std::size_t>(b)] = all[t];
+      const auto& logits = model.step(tokens, state);
+      for (fbt::Index b = 0; b < size; ++b) {
+        if (t >= examples[example(b)].tokens.size()) continue;
+        fbt::Index best;
+        logits.col(b).maxCoeff(&best);
+        answers[example(b)].push_back(static_cast<fbt::Token>(best));
+      }
+    }
+  });
+  return answers;
+}
+
+struct Accuracy {
+  fbt::Index labels = 0, right = 0;
+  fbt::Index examples = 0, all_right = 0;  ///< examples of which every label is right
+
+  /// Shares; an answer that is read on is right when all before it are, so that of_examples() is what a model reaches alone, too.
+  double of_labels() const { return static_cast<double>(right) / static_cast<double>(labels); }
+  double of_examples() const { return static_cast<double>(all_right) / static_cast<double>(examples); }
+};
+
+inline Accuracy measure(const std::vector<Example>& examples, const std::vector<std::vector<fbt::Token>>& answers) {
+  Accuracy result;
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    bool all = true;
+    for (std::size_t t = 0; t < examples[i].labels.size(); ++t) {
+      if (examples[i].labels[t] == unscored) continue;
+      const bool right = answers[i][t] == examples[i].labels[t];
+      ++result.labels;
+      result.right += right;
+      all = all && right;
+    }
+    ++result.examples;
+    result.all_right += all;
+  }
+  return result;
+}
+
+}  // namespace example

@@ -1,0 +1,113 @@
+// Recipe: all that decides a training besides the rule, with a default for every task.
+#pragma once
+
+#include "flags.hpp"
+#include "tasks/task.hpp"
+
+#include "fbt/core/check.hpp"
+#include "fbt/models/config.hpp"
+#include "fbt/training/trainer.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+namespace example {
+
+struct Recipe {
+  fbt::Index length = 100, test_length = 100;
+  fbt::Index examples = 10000, tests = 1000;
+  fbt::Index width = 64, layers = 2, heads = 4, window = 100;
+  double dropout = 0;
+  fbt::Index segment = 64, lanes = 16, warmup = 100;
+  double learning_rate = 3e-3, clip = 1;
+  double fresh = 0, curriculum = 0.8, advance = 0.3;
+  fbt::Index first_length = 6;
+  double seconds = 300;
+};
+
+/// Calls f(name, field, help) for every field of one or more recipes.
+template <class F, class... Same>
+void visit_recipe(F&& f, Same&... recipes) {
+  f("length", "longest training string in letters, from 1 up; actions of a walk; statements of a program",
+    recipes.length...);
+  f("test-length", "longest test string in letters, from length + 1 up; actions; statements", recipes.test_length...);
+  f("examples", "training strings, walks or programs of the full length; read again when all have been",
+    recipes.examples...);
+  f("tests", "test strings, walks or programs", recipes.tests...);
+  f("width", "size of a layer's output", recipes.width...);
+  f("layers", "number of layers", recipes.layers...);
+  f("heads", "attention heads per layer", recipes.heads...);
+  f("window", "how many past tokens a token sees", recipes.window...);
+  f("dropout", "rate, at least 0 and below 1", recipes.dropout...);
+  f("segment", "tokens of a lane between two updates, for programs of the full length; else those of the longest example",
+    recipes.segment...);
+  f("lanes", "examples, or streams of programs, that are read side by side", recipes.lanes...);
+  f("learning-rate", "peak of the schedule", recipes.learning_rate...);
+  f("warmup", "updates until the learning rate is at its peak", recipes.warmup...);
+  f("clip", "largest norm of the gradient; 0: no limit", recipes.clip...);
+  f("fresh", "share of the training, from its start, in which segments of programs begin with an empty memory",
+    recipes.fresh...);
+  f("curriculum", "largest share of the training, from its start, with shorter examples; 0: none", recipes.curriculum...);
+  f("first-length", "length of the first examples of the curriculum", recipes.first_length...);
+  f("advance", "loss in nats at which the length is doubled in the curriculum", recipes.advance...);
+  f("seconds", "end after so many seconds, tests included; 0: no limit", recipes.seconds...);
+}
+
+inline Recipe recipe(Task task) {
+  Recipe r;
+  if (is_string(task)) {
+    r.length = 20;
+    r.test_length = 40;
+    r.examples = 200000;
+    r.layers = 4;
+    r.curriculum = 0;
+  } else if (task == Task::random_walk) {
+    r.examples = 50000;
+    r.first_length = 25;
+  } else {
+    r.lanes = 32;
+  }
+  return r;
+}
+
+/// Adds a flag for every field. Those that are not given take the task's default.
+inline void add_recipe_flags(CLI::App& command, Recipe& given) {
+  visit_recipe(
+      [&](const char* name, const char* help, auto& value) { add_flag(command, name, value, help)->default_str("by task"); },
+      given);
+  std::string table = "Defaults by task:";
+  for (const auto& [name, task] : fbt::Names<Task>::list) {
+    table += fmt::format("\n  {}:", name);
+    const Recipe defaults = recipe(task);
+    visit_recipe([&](const char* flag, const char*, const auto& value) { table += fmt::format(" --{} {}", flag, value); },
+                 defaults);
+  }
+  command.footer(table);
+}
+
+/// The task's recipe with the flags that were given. Throws std::invalid_argument when one is out of range; what the model and the
+/// trainer check themselves is left to them.
+inline Recipe choose_recipe(Task task, const Recipe& given, const CLI::App& command) {
+  Recipe result = recipe(task);
+  visit_recipe(
+      [&](const char* name, const char*, auto& value, const auto& wanted) {
+        if (command.count(fmt::format("--{}", name)) > 0) value = wanted;
+      },
+      result, given);
+  constexpr fbt::Index most = 1'000'000;
+  const auto within = [most](const char* name, fbt::Index value, fbt::Index least) {
+    fbt::check(value >= least && value <= most, "--{} must be from {} to {}, found {}", name, least, most, value);
+  };
+  within("length", result.length, 1);
+  within("test-length", result.test_length, is_string(task) ? result.length + 1 : 1);
+  within("examples", result.examples, 1);
+  within("first-length", result.first_length, 1);
+  within("tests", result.tests, 1);
+  fbt::check(result.curriculum >= 0 && result.curriculum <= 1, "--curriculum must be from 0 to 1, found {}",
+             result.curriculum);
+  fbt::check(result.seconds >= 0 && result.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", result.seconds);
+  return result;
+}
+
+}  // namespace example

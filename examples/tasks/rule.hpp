@@ -1,0 +1,73 @@
+// Rule: which model learns a task. The one place that knows: a further rule is a name here and a line in with_new_model().
+#pragma once
+
+#include "tasks/recipe.hpp"
+
+#include "fbt/core/random.hpp"
+#include "fbt/io/checkpoint.hpp"
+#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/lstm_model.hpp"
+
+#include <array>
+#include <filesystem>
+#include <string_view>
+#include <utility>
+
+namespace example {
+
+enum class Rule { feedback, lstm, lstm_attention };
+
+}  // namespace example
+
+template <>
+struct fbt::Names<example::Rule> {
+  static constexpr std::array<std::pair<std::string_view, example::Rule>, 3> list{
+      {{"feedback", example::Rule::feedback},
+       {"lstm", example::Rule::lstm},
+       {"lstm_attention", example::Rule::lstm_attention}}};
+};
+
+namespace example {
+
+/// Calls f(model) with a new model.
+template <class F>
+void with_new_model(Rule rule, const Recipe& recipe, fbt::Index vocabulary, std::uint64_t seed, F&& f) {
+  fbt::Random random(seed);
+  if (rule == Rule::lstm || rule == Rule::lstm_attention) {
+    fbt::LstmConfig config;
+    config.vocabulary = vocabulary;
+    config.width = recipe.width;
+    config.layers = recipe.layers;
+    config.attention = rule == Rule::lstm_attention;
+    config.heads = recipe.heads;
+    config.window = recipe.window;
+    config.dropout = recipe.dropout;
+    fbt::LstmModel<float> model(config, random);
+    f(model);
+  } else {
+    fbt::Config config;
+    config.vocabulary = vocabulary;
+    config.width = recipe.width;
+    config.layers = recipe.layers;
+    config.heads = recipe.heads;
+    config.window = recipe.window;
+    config.dropout = recipe.dropout;
+    fbt::FeedbackTransformer<float> model(config, random);
+    f(model);
+  }
+}
+
+/// Calls f(model, metadata) with the model in a file. Throws std::runtime_error that says what is wrong with it.
+template <class F>
+void with_model_file(const std::filesystem::path& path, F&& f) {
+  const fbt::TensorFile file = fbt::TensorFile::read(path);
+  if (file.metadata().contains(fbt::LstmModel<float>::config_key)) {
+    const auto loaded = fbt::load_model<float, fbt::LstmModel>(file);
+    f(loaded.model, loaded.metadata);
+  } else {
+    const auto loaded = fbt::load_model<float>(file);
+    f(loaded.model, loaded.metadata);
+  }
+}
+
+}  // namespace example

@@ -1,0 +1,88 @@
+// `show`: examples of a task to read, and what a model answers to them.
+#pragma once
+
+#include "flags.hpp"
+#include "tasks/predict.hpp"
+#include "tasks/recipe.hpp"
+#include "tasks/rule.hpp"
+#include "tasks/task.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+namespace example {
+
+struct ShowFlags {
+  Task task = Task::random_walk;
+  std::string model;
+  fbt::Index count = 3, length = 0;
+  std::uint64_t seed = 7;
+};
+
+inline void add_show_flags(CLI::App& command, ShowFlags& flags) {
+  add_flag(command, "task", flags.task, "whose examples")->required()->default_str("");
+  add_flag(command, "model", flags.model, "model file that train wrote, to show its answers; none: only the right ones");
+  add_flag(command, "count", flags.count, "number of examples");
+  add_flag(command, "length", flags.length,
+           "letters, actions or statements of an example; 0: as long as the longest test by default");
+  add_flag(command, "seed", flags.seed, "for the examples");
+}
+
+/// A step, or statement, per line with the right answer; strings in one line. A model's answer stands beside it, and a remark where
+/// it is wrong. answers: none, or one per token.
+inline std::string describe(Task task, const Example& example, const std::vector<fbt::Token>& answers) {
+  const Words names = words(task);
+  const auto name = [&](fbt::Token token) { return names[static_cast<std::size_t>(token)]; };
+  std::string text, line, right, answer;
+  for (std::size_t t = 0; t < example.tokens.size(); ++t) {
+    line += (line.empty() ? "" : " ") + name(example.tokens[t]);
+    const bool scored = example.labels[t] != unscored;
+    if (is_string(task)) {
+      if (scored) right += ' ' + name(example.labels[t]);
+      if (scored && !answers.empty()) answer += ' ' + name(answers[t]);
+      continue;
+    }
+    if (is_algorithmic(task) && example.tokens[t] != algorithmic::stop && example.tokens[t] != algorithmic::end) continue;
+    text += scored ? fmt::format("{:<24} {:>4}", line, name(example.labels[t])) : line;
+    if (scored && !answers.empty())
+      text += fmt::format("   model {:>4}{}", name(answers[t]), answers[t] == example.labels[t] ? "" : "   wrong");
+    text += '\n';
+    line.clear();
+  }
+  if (is_string(task)) {
+    text = line.substr(0, line.find('>') + 1) + right + '\n';
+    if (!answers.empty())
+      text += fmt::format("{:>{}}{}{}\n", "model", line.find('>') + 1, answer, answer == right ? "" : "   wrong");
+  }
+  return text;
+}
+
+inline void show(const ShowFlags& flags) {
+  fbt::check(flags.count >= 1 && flags.count <= 1000, "--count must be from 1 to 1000, found {}", flags.count);
+  fbt::check(flags.length >= 0 && flags.length <= 100000, "--length must be from 0 to 100000, found {}", flags.length);
+  const fbt::Index length = flags.length > 0 ? flags.length : recipe(flags.task).test_length;
+  const std::vector<Example> examples = draw(flags.task, flags.count, length, length, flags.seed);
+  std::vector<std::vector<fbt::Token>> answers(examples.size());
+  if (!flags.model.empty()) {
+    with_model_file(flags.model, [&](const auto& model, const fbt::Metadata& metadata) {
+      const auto task = metadata.find("task");
+      fbt::ensure(task != metadata.end() && task->second == fbt::name_of(flags.task),
+                  "{}: expected a model of the task {}, found one of {}", flags.model, fbt::name_of(flags.task),
+                  task == metadata.end() ? "no task" : task->second);
+      answers = predict(model, examples, 1);
+    });
+  }
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    fmt::print("{}{}", i > 0 && !is_string(flags.task) ? "\n" : "", describe(flags.task, examples[i], answers[i]));
+  }
+  if (flags.model.empty()) return;
+  const Accuracy accuracy = measure(examples, answers);
+  fmt::print("\n{} of {} answers are right\n", accuracy.right, accuracy.labels);
+}
+
+}  // namespace example

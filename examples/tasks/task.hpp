@@ -1,0 +1,90 @@
+// Task: what there is to learn, by name: its words, its examples, and a recipe to train on it.
+#pragma once
+
+#include "tasks/algorithmic.hpp"
+#include "tasks/example.hpp"
+#include "tasks/random_walk.hpp"
+#include "tasks/strings.hpp"
+
+#include "fbt/core/random.hpp"
+#include "fbt/models/config.hpp"
+
+#include <array>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace example {
+
+enum class Task { copy, reverse, counting, random_walk, algorithmic_3, algorithmic_5 };
+
+}  // namespace example
+
+template <>
+struct fbt::Names<example::Task> {
+  static constexpr std::array<std::pair<std::string_view, example::Task>, 6> list{
+      {{"copy", example::Task::copy},
+       {"reverse", example::Task::reverse},
+       {"counting", example::Task::counting},
+       {"random_walk", example::Task::random_walk},
+       {"algorithmic_3", example::Task::algorithmic_3},
+       {"algorithmic_5", example::Task::algorithmic_5}}};
+};
+
+namespace example {
+
+inline bool is_string(Task task) { return task == Task::copy || task == Task::reverse || task == Task::counting; }
+inline bool is_algorithmic(Task task) { return task == Task::algorithmic_3 || task == Task::algorithmic_5; }
+inline int variables(Task task) { return task == Task::algorithmic_3 ? 3 : 5; }
+
+inline Words words(Task task) {
+  if (is_string(task)) return strings::words();
+  if (is_algorithmic(task)) return algorithmic::words(variables(task));
+  return random_walk::words();
+}
+
+/// An example of the given length: letters of the string, actions, or statements.
+inline Example draw(Task task, fbt::Index length, fbt::Random& random) {
+  using strings::Answer;
+  switch (task) {
+    case Task::copy: return strings::draw(Answer::same, strings::letters, length, random);
+    case Task::reverse: return strings::draw(Answer::reversed, strings::letters, length, random);
+    case Task::counting: return strings::draw(Answer::same, 1, length, random);
+    case Task::random_walk: return random_walk::draw(length, random);
+    default: return algorithmic::draw(variables(task), length, random);
+  }
+}
+
+/// Examples with lengths drawn from shortest to longest.
+inline std::vector<Example> draw(Task task, fbt::Index count, fbt::Index shortest, fbt::Index longest, std::uint64_t seed) {
+  fbt::Random random(seed);
+  std::vector<Example> examples;
+  for (fbt::Index i = 0; i < count; ++i)
+    examples.push_back(draw(task, shortest + random.below(longest - shortest + 1), random));
+  return examples;
+}
+
+/// Examples end to end. With a segment above 0 each is filled up to that many tokens with some that are not scored.
+inline Example join(const std::vector<Example>& examples, fbt::Index segment) {
+  Example stream;
+  for (const Example& example : examples) {
+    stream.tokens.insert(stream.tokens.end(), example.tokens.begin(), example.tokens.end());
+    stream.labels.insert(stream.labels.end(), example.labels.begin(), example.labels.end());
+    for (auto i = static_cast<fbt::Index>(example.tokens.size()); i < segment; ++i) stream.add(example.tokens.back());
+  }
+  return stream;
+}
+
+/// Examples to be predicted: programs in groups, so that the memory is carried from one to the next as in training.
+inline std::vector<Example> group(Task task, const std::vector<Example>& examples) {
+  if (!is_algorithmic(task)) return examples;
+  constexpr std::size_t size = 10;
+  std::vector<Example> groups;
+  for (std::size_t i = 0; i < examples.size(); i += size)
+    groups.push_back(join({examples.begin() + static_cast<std::ptrdiff_t>(i),
+                           examples.begin() + static_cast<std::ptrdiff_t>(std::min(i + size, examples.size()))},
+                          0));
+  return groups;
+}
+
+}  // namespace example

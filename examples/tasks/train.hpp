@@ -1,0 +1,237 @@
+// `train`: learns a task, reports what it gets right of new examples, and writes to a folder
+//   model.safetensors   the model, with the name of its task
+//   metrics.jsonl       a line per report, the last one with the results
+#pragma once
+
+#include "budget.hpp"
+#include "interrupt.hpp"
+#include "stopwatch.hpp"
+#include "tasks/predict.hpp"
+#include "tasks/recipe.hpp"
+#include "tasks/rule.hpp"
+#include "tasks/task.hpp"
+
+#include "fbt/core/random.hpp"
+#include "fbt/io/checkpoint.hpp"
+#include "fbt/training/trainer.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace example {
+
+struct TaskTrainFlags {
+  Task task = Task::random_walk;
+  Rule rule = Rule::feedback;
+  std::string out;
+  Recipe recipe;  ///< what was given
+  std::int64_t updates = 0;
+  fbt::Index shards = 2;
+  fbt::Index threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency());
+  std::uint64_t seed = 1;
+};
+
+inline void add_task_train_flags(CLI::App& command, TaskTrainFlags& flags) {
+  add_flag(command, "task", flags.task, "what to learn")->required()->default_str("");
+  add_flag(command, "rule", flags.rule, "which model learns it");
+  add_flag(command, "out", flags.out, "folder to write to; none: write nothing");
+  add_flag(command, "updates", flags.updates, "end after so many updates; 0: no limit");
+  add_flag(command, "shards", flags.shards,
+           "groups of lanes; at most one thread per group; part of the result, unlike threads");
+  add_flag(command, "threads", flags.threads, "most threads to work on");
+  add_flag(command, "seed", flags.seed, "for the examples, the initial parameters and dropout");
+  add_recipe_flags(command, flags.recipe);
+}
+
+/// The test examples of a training.
+struct Tests {
+  std::vector<Example> examples;
+  std::vector<Example> seen;  ///< new examples of lengths that were trained; only for strings
+
+  Tests(Task task, const Recipe& r, std::uint64_t seed) {
+    const fbt::Index shortest = is_string(task) ? r.length + 1 : r.test_length;
+    examples = group(task, draw(task, r.tests, shortest, r.test_length, fbt::mix_seed(seed, 2)));
+    if (is_string(task)) seen = draw(task, r.tests, 1, r.length, fbt::mix_seed(seed, 3));
+  }
+
+  double tokens() const {
+    double count = 0;
+    for (const auto* list : {&examples, &seen})
+      for (const Example& example : *list) count += static_cast<double>(example.tokens.size());
+    return count;
+  }
+};
+
+/// What a model gets right, with the names it has in files.
+template <class Model>
+nlohmann::ordered_json test(Task task, const Model& model, const Tests& tests, fbt::Index threads) {
+  const auto accuracy = [&](const std::vector<Example>& examples) {
+    return measure(examples, predict(model, examples, threads));
+  };
+  const Accuracy result = accuracy(tests.examples);
+  if (!is_string(task)) return {{"accuracy", result.of_labels()}};
+  const Accuracy seen = accuracy(tests.seen);
+  return {{"character_accuracy", result.of_labels()},
+          {"sequence_accuracy", result.of_examples()},
+          {"trained_lengths_character_accuracy", seen.of_labels()},
+          {"trained_lengths_sequence_accuracy", seen.of_examples()}};
+}
+
+/// "accuracy 99.1%", with all its results.
+inline std::string percentages(const nlohmann::ordered_json& results) {
+  std::string text;
+  for (const auto& [name, value] : results.items()) {
+    std::string plain = name;
+    std::replace(plain.begin(), plain.end(), '_', ' ');
+    text += fmt::format("{}{} {:.2f}%", text.empty() ? "" : ", ", plain, 100 * value.template get<double>());
+  }
+  return text;
+}
+
+/// Trains a model, and tests it now and then and at the end.
+template <class Model>
+class TaskTraining {
+ public:
+  /// clock: since the program began.
+  TaskTraining(const TaskTrainFlags& flags, const Recipe& recipe, Model& model, const Stopwatch& clock)
+      : flags_(flags),
+        recipe_(recipe),
+        model_(model),
+        tests_(flags.task, recipe, flags.seed),
+        budget_({flags.updates, recipe.seconds}, 0, clock, 0),
+        adam_(model, {}) {}
+
+  void run() {
+    fmt::print("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
+               fbt::count_parameters(model_));
+    if (!flags_.out.empty()) std::filesystem::create_directories(flags_.out);
+    for (fbt::Index length = recipe_.first_length; length < recipe_.length; length *= 2)
+      train(length, recipe_.curriculum, recipe_.advance);
+    train(recipe_.length, 1, -1);
+
+    nlohmann::ordered_json last{
+        {"task", fbt::name_of(flags_.task)},           {"rule", fbt::name_of(flags_.rule)}, {"seed", flags_.seed},
+        {"parameters", fbt::count_parameters(model_)}, {"updates", adam_.updates},          {"seconds", budget_.elapsed()}};
+    last.update(results_);
+    write(last);
+    if (!flags_.out.empty())
+      fbt::save_model(path("model.safetensors"), model_, {{"task", std::string(fbt::name_of(flags_.task))}},
+                      fbt::Probe::store);
+    fmt::print("{} by {}: {}\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule), percentages(results_));
+  }
+
+ private:
+  std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
+
+  fbt::TrainerOptions trainer_options(fbt::Index segment) const {
+    fbt::TrainerOptions options;
+    options.lanes = recipe_.lanes;
+    options.segment = segment;
+    options.shards = flags_.shards;
+    options.threads = flags_.threads;
+    options.schedule.peak = recipe_.learning_rate;
+    options.schedule.warmup = recipe_.warmup;
+    options.clip = recipe_.clip;
+    options.fresh = recipe_.fresh;
+    options.seed = flags_.seed;
+    return options;
+  }
+
+  /// Goes on with examples of the given length until the given share of the whole training is done, or the loss is small enough.
+  void train(fbt::Index length, double until, double small_loss) {
+    if (progress_ >= until || interrupt_.requested()) return;
+    length_ = length;
+    const fbt::Index shortest = is_string(flags_.task) ? 1 : length;
+    const fbt::Index count = recipe_.examples * recipe_.length / length;  // of shorter ones as many more
+    const auto examples = draw(flags_.task, count, shortest, length, fbt::mix_seed(flags_.seed, 1));
+    // programs of the full length follow one another in streams; all else are sequences of their own
+    const bool stream = is_algorithmic(flags_.task) && length == recipe_.length;
+    std::size_t longest = 0;
+    for (const Example& example : examples) longest = std::max(longest, example.tokens.size());
+    const fbt::TrainerOptions options = trainer_options(stream ? recipe_.segment : static_cast<fbt::Index>(longest));
+    const Example data = join(examples, stream ? 0 : options.segment);
+    fbt::Trainer<Model> trainer(model_, data.tokens, data.labels,
+                                stream ? fbt::Segments::carried : fbt::Segments::independent, options);
+    trainer.adam() = std::move(adam_);
+    const auto tokens_per_update = static_cast<double>(options.lanes * options.segment);
+    budget_.expect_evaluation(tests_.tokens(), tokens_per_update);
+    double recent = 0;  // a running mean of the loss
+    for (int n = 0; progress_ < until && (n < 100 || recent > small_loss) && !interrupt_.requested(); ++n) {
+      const Stopwatch watch;
+      const auto report = trainer.update(progress_);
+      budget_.spent_on_update(watch.seconds());
+      recent += (report.loss - recent) / std::min(n + 1, 50);
+      ++unreported_.updates;
+      unreported_.loss += report.loss;
+      unreported_.tokens += tokens_per_update;
+      unreported_.seconds += watch.seconds();
+      progress_ = std::max(progress_, budget_.progress(trainer.adam().updates));
+      const bool test = budget_.evaluation_due(trainer.adam().updates, progress_) || interrupt_.requested();
+      const double now = budget_.elapsed();
+      if (test || now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0)) this->report(trainer.adam().updates, report, test);
+    }
+    adam_ = std::move(trainer.adam());
+  }
+
+  void report(std::int64_t updates, const typename fbt::Trainer<Model>::Report& last, bool with_test) {
+    const double loss = unreported_.loss / unreported_.updates, speed = unreported_.tokens / unreported_.seconds;
+    nlohmann::ordered_json line{
+        {"update", updates},          {"seconds", budget_.elapsed()},        {"loss", loss},
+        {"tokens_per_second", speed}, {"learning_rate", last.learning_rate}, {"gradient_norm", last.gradient_norm}};
+    if (with_test) {
+      const Stopwatch watch;
+      results_ = test(flags_.task, model_, tests_, flags_.threads);
+      budget_.spent_on_evaluation(watch.seconds());
+      line.update(results_);
+    }
+    write(line);
+    fmt::print("update {:6}  length {:3}  loss {:.4f}  norm {:5.2f}  rate {:.2e}  {:6.0f} tokens/s  {:4.0f} s  {}\n",
+               updates, length_, loss, last.gradient_norm, last.learning_rate, speed, budget_.elapsed(),
+               with_test ? percentages(results_) : "");
+    std::fflush(stdout);
+    unreported_ = {};
+    reported_at_ = budget_.elapsed();
+  }
+
+  void write(const nlohmann::ordered_json& line) {
+    metrics_ += line.dump() + '\n';
+    if (!flags_.out.empty()) fbt::write_atomically(path("metrics.jsonl"), {metrics_});
+  }
+
+  /// Sums since the last report.
+  struct Unreported {
+    double updates = 0, loss = 0, tokens = 0, seconds = 0;
+  };
+
+  const TaskTrainFlags& flags_;
+  const Recipe& recipe_;
+  Model& model_;
+  Tests tests_;
+  Budget budget_;
+  fbt::Adam<Model> adam_;
+  Interrupt interrupt_;
+  nlohmann::ordered_json results_;
+  std::string metrics_;
+  Unreported unreported_;
+  fbt::Index length_ = 0;  // of the examples that are trained on
+  double progress_ = 0, reported_at_ = 0;
+};
+
+/// command: which flags were given. clock: since the program began.
+inline void train(const TaskTrainFlags& flags, const CLI::App& command, const Stopwatch& clock) {
+  const Recipe r = choose_recipe(flags.task, flags.recipe, command);
+  fbt::check(flags.updates >= 0, "--updates must be at least 0, found {}", flags.updates);
+  fbt::check(flags.updates > 0 || r.seconds > 0, "give a limit: --seconds or --updates above 0");
+  fbt::check(flags.out.empty() || !std::filesystem::exists(std::filesystem::path(flags.out) / "model.safetensors"),
+             "{}: the folder already holds model.safetensors; choose another --out folder", flags.out);
+  with_new_model(flags.rule, r, static_cast<fbt::Index>(words(flags.task).size()), fbt::mix_seed(flags.seed, 0),
+                 [&](auto& model) { TaskTraining(flags, r, model, clock).run(); });
+}
+
+}  // namespace example

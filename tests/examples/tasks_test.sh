@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Tests of the program tasks: tasks_test.sh PROGRAM CASE. Every function test_CASE is a test.
+. "$(dirname "$0")/program.sh"
+
+tiny=(--width 8 --layers 1 --heads 2 --window 8 --lanes 4 --examples 40 --tests 12 --length 6 --test-length 9 --first-length 3)
+train() { succeed train "${tiny[@]}" --updates 6 "$@"; }
+# The reports without what depends on the clock.
+metrics() { sed -E 's/"(seconds|tokens_per_second)":[^,]*,//g' "$1/metrics.jsonl"; }
+
+test_every_task_by_every_rule() {
+  local task rule
+  for task in copy reverse counting random_walk algorithmic_3 algorithmic_5; do
+    for rule in feedback lstm lstm_attention; do
+      train --task $task --rule $rule --out $task.$rule
+      contains "$(tail -n 1 <<<"$output")" "$task by $rule: "
+      [ "$(ls $task.$rule | tr '\n' ' ')" = "metrics.jsonl model.safetensors " ] || fail "$(ls $task.$rule)"
+      contains "$(tail -n 1 $task.$rule/metrics.jsonl)" "{\"task\":\"$task\",\"rule\":\"$rule\",\"seed\":1,"
+      succeed show --task $task --model $task.$rule/model.safetensors --count 2 --length 5
+      contains "$output" "answers are right"
+    done
+  done
+  contains "$(tail -n 1 copy.lstm/metrics.jsonl)" '"sequence_accuracy":'
+  contains "$(tail -n 1 random_walk.lstm/metrics.jsonl)" '"accuracy":'
+}
+
+test_show() {
+  succeed show --task reverse --count 1 --length 4 --seed 3
+  [[ $output =~ ^([a-j])\ ([a-j])\ ([a-j])\ ([a-j])\ \>\ ([a-j])\ ([a-j])\ ([a-j])\ ([a-j])\ \.$ ]] || fail "$output"
+  local m=("${BASH_REMATCH[@]}")
+  [ "${m[1]}${m[2]}${m[3]}${m[4]}" = "${m[8]}${m[7]}${m[6]}${m[5]}" ] || fail "$output"
+  succeed show --task counting --count 1 --length 3
+  [ "$output" = "a a a > a a a ." ] || fail "$output"
+  succeed show --task algorithmic_5 --count 2
+  [ "$(grep -c '^END$' <<<"$output")" -eq 2 ] || fail "$output"
+  [ "$(grep -cE '^print [xyzpr] ; +[0-9]+$' <<<"$output")" -gt 20 ] || fail "$output"
+}
+
+test_learns() {
+  succeed train --task counting --length 4 --test-length 5 --width 16 --heads 2 --lanes 8 --updates 300 --seconds 0 --examples 500 --tests 40
+  local accuracy
+  accuracy=$(sed -nE 's/.*trained lengths character accuracy ([0-9]+).*/\1/p' <<<"$output" | tail -n 1)
+  [ "$accuracy" -ge 95 ] || fail "$output"
+}
+
+test_threads_do_not_change_the_results() {
+  train --task algorithmic_3 --out one --threads 1
+  train --task algorithmic_3 --out two --threads 2
+  diff <(metrics one) <(metrics two) || fail "the metrics differ"
+  same one/model.safetensors two/model.safetensors
+  train --task algorithmic_3 --out other --seed 2
+  ! cmp -s one/model.safetensors other/model.safetensors || fail "the seed has no effect"
+}
+
+test_seconds_bound_the_whole_run() {
+  SECONDS=0
+  succeed train "${tiny[@]}" --task random_walk --seconds 3
+  [ $SECONDS -le 4 ] || fail "took $SECONDS s"
+}
+
+test_errors() {
+  error "--task: expected one of copy, reverse, counting, random_walk, algorithmic_3, algorithmic_5, found \"sorting\"" show --task sorting
+  error "--rule: expected one of feedback, lstm, lstm_attention, found \"rnn\"" train --task copy --rule rnn
+  error "--task is required" train
+  error "--colour" train --task copy --colour red
+  error "--length must be from 1 to 1000000, found 0" train --task copy --length 0
+  error "--test-length must be from 21 to 1000000, found 20" train --task copy --test-length 20
+  error "--curriculum must be from 0 to 1, found 2" train --task copy --curriculum 2
+  error "give a limit" train --task copy --seconds 0
+  error "config: width 10 is not divisible by heads 4" train --task copy --width 10
+  error "lanes must be at least 1, found 0" train --task copy --lanes 0
+  error "--count must be from 1 to 1000, found 0" show --task copy --count 0
+  error "cannot open" show --task copy --model none
+  train --task copy --out run
+  error "run: the folder already holds model.safetensors" train --task copy --out run
+  error "run/model.safetensors: expected a model of the task reverse, found one of copy" show --task reverse --model run/model.safetensors
+}
+
+run_case
