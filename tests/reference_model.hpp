@@ -18,7 +18,7 @@ class ReferenceModel {
     keys_.resize(p_.key_values.size());
     values_.resize(p_.key_values.size());
     if (c_.empty_memory == EmptyMemory::zero_slots)
-      for (Index i = 0; i < c_.window; ++i) remember(V::Zero(c_.width));
+      for (Index i = 0; i < c_.window; ++i) remember(std::vector<V>(p_.key_values.size(), V::Zero(c_.width)));
   }
 
   /// The logits after one more token.
@@ -26,11 +26,9 @@ class ReferenceModel {
     std::vector<V> h{p_.embedding.weight.row(token).transpose()};
     for (std::size_t l = 0; l < p_.blocks.size(); ++l) h.push_back(layer(l, h.back()));
 
-    V shares = p_.mix.weight.array().exp();
-    shares /= shares.sum();
-    V m = V::Zero(c_.width);
-    for (std::size_t l = 0; l < h.size(); ++l) m += shares(static_cast<Index>(l)) * h[l];
-    remember(m);
+    std::vector<V> vectors;
+    for (std::size_t i = 0; i < p_.key_values.size(); ++i) vectors.push_back(memory_vector(h, i));
+    remember(vectors);
     V logits = linear(p_.head, c_.pre_norm ? norm(p_.norm_out, h.back()) : h.back());
     if (c_.log_probabilities) logits.array() -= std::log(logits.array().exp().sum());
     return logits;
@@ -111,10 +109,33 @@ class ReferenceModel {
     return norm(b.norm2, g + feed_forward(b.feed_forward, g));
   }
 
-  void remember(const V& m) {
+  /// What reader i remembers of a step with the layer outputs h.
+  V memory_vector(const std::vector<V>& h, std::size_t i) const {
+    V m = V::Zero(c_.width);
+    Scalar total = 0;
+    switch (c_.memory_rule) {
+      case MemoryRule::feedback:
+        for (std::size_t l = 0; l < h.size(); ++l) {
+          const Scalar weight = std::exp(p_.mix.weight(static_cast<Index>(l)));
+          m += weight * h[l];
+          total += weight;
+        }
+        return m / total;
+      case MemoryRule::average:
+        for (const V& layer : h) m += layer / static_cast<Scalar>(h.size());
+        return m;
+      case MemoryRule::top_only: return h.back();
+      case MemoryRule::layer: return h[static_cast<std::size_t>(c_.memory_layer)];
+      case MemoryRule::recurrent: return h[i + 1];
+      case MemoryRule::transformer: return h[i];
+    }
+    return m;
+  }
+
+  void remember(const std::vector<V>& vectors) {
     for (std::size_t i = 0; i < p_.key_values.size(); ++i) {
       const auto& kv = p_.key_values[i];
-      const V n = c_.memory_norm == MemoryNorm::none ? m : norm(*kv.norm, m);
+      const V n = c_.memory_norm == MemoryNorm::none ? vectors[i] : norm(*kv.norm, vectors[i]);
       keys_[i].push_back(linear(kv.key, n));
       values_[i].push_back(linear(kv.value, n));
     }

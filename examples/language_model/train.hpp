@@ -156,7 +156,7 @@ class Training {
 
   void report(double validation_loss = Report::none) {
     const auto count = static_cast<double>(unreported_.updates);
-    const auto layer_weights = model_.mix.shares();
+    const auto layer_weights = model_.config().remembers_per_layer() ? fbt::Vector<float>() : model_.mix.shares();
     reports_.push_back({updates(),
                         budget_.elapsed(),
                         unreported_.loss / count,
@@ -309,6 +309,7 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   const Vocabulary vocabulary = stored ? stored->vocabulary : Vocabulary(flags.vocabulary, text, flags.data);
   const std::vector<fbt::Token> tokens = vocabulary.encode(text, flags.data);
   flags.config.vocabulary = vocabulary.size();
+  flags.config.share_key_value = !flags.config.remembers_per_layer();
   flags.config.validate();
   detail::check_memory(flags.config, flags.trainer);
   Training training(flags, standing, vocabulary, tokens, detail::choose_held_out(flags, tokens.size()), clock);

@@ -49,6 +49,8 @@ void visit_flags(F&& f, Flags& flags) {
   f("feed-forward", config.feed_forward, keep, "hidden units of the feed-forward part; 0: 4 * width");
   f("activation", config.activation, keep, "of the feed-forward part");
   f("window", config.window, keep, "how many past tokens a token sees");
+  f("memory-rule", config.memory_rule, keep, "what a step leaves to later ones; transformer: the ordinary one");
+  f("memory-layer", config.memory_layer, keep, "with the rule layer: which one is remembered, 0: the embedding");
   f("dropout", config.dropout, keep, "rate, at least 0 and below 1");
   f("segment", trainer.segment, keep, "tokens of a lane between two updates");
   f("lanes", trainer.lanes, keep, "places of the text that are read side by side");

@@ -1,4 +1,4 @@
-// Rule: which model learns a task. The one place that knows: a further rule is a name here and a line in with_new_model().
+// Rule: which model learns a task. The one place that knows: rules of the FeedbackTransformer have the names of its memory rules.
 #pragma once
 
 #include "tasks/recipe.hpp"
@@ -15,14 +15,18 @@
 
 namespace example {
 
-enum class Rule { feedback, lstm, lstm_attention };
+enum class Rule { feedback, average, top_only, recurrent, transformer, lstm, lstm_attention };
 
 }  // namespace example
 
 template <>
 struct fbt::Names<example::Rule> {
-  static constexpr std::array<std::pair<std::string_view, example::Rule>, 3> list{
+  static constexpr std::array<std::pair<std::string_view, example::Rule>, 7> list{
       {{"feedback", example::Rule::feedback},
+       {"average", example::Rule::average},
+       {"top_only", example::Rule::top_only},
+       {"recurrent", example::Rule::recurrent},
+       {"transformer", example::Rule::transformer},
        {"lstm", example::Rule::lstm},
        {"lstm_attention", example::Rule::lstm_attention}}};
 };
@@ -46,6 +50,8 @@ void with_new_model(Rule rule, const Recipe& recipe, fbt::Index vocabulary, std:
     f(model);
   } else {
     fbt::Config config;
+    config.memory_rule = fbt::from_name<fbt::MemoryRule>(fbt::name_of(rule), "rule");
+    config.share_key_value = !config.remembers_per_layer();
     config.vocabulary = vocabulary;
     config.width = recipe.width;
     config.layers = recipe.layers;

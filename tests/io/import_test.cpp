@@ -417,6 +417,8 @@ TEST_CASE("export: models that have no place in a layout") {
         "export: a file of official holds models with activation relu, found gelu");
   CHECK(official([](Config& c) { c.position = PositionTerm::none; }) ==
         "export: a file of official holds models with position relative_key, found none");
+  CHECK(official([](Config& c) { c.memory_rule = MemoryRule::average; }) ==
+        "export: a file of official holds models with memory_rule feedback, found average");
   CHECK(official([](Config& c) { c.memory_norm = MemoryNorm::own; }) ==
         "export: a file of official holds models with memory_norm block, found own");
   CHECK(official([](Config& c) { c.empty_memory = EmptyMemory::skip; }) ==

@@ -38,3 +38,16 @@ TEST_CASE("LayerMix: starts as the mean of all layers") {
   CHECK(layer.weight.size() == 4);
   CHECK(difference(layer.shares(), Vector<double>::Constant(4, 0.25)) < 1e-15);
 }
+
+TEST_CASE("LayerMix: given shares are no parameters") {
+  Random random(1);
+  Vector<double> shares(3);
+  shares << 0, 0.25, 2;
+  const LayerMix<double> layer(shares, 3);
+  CHECK(count_parameters(layer) == 0);
+  CHECK(layer.shares() == shares);
+  const GradientReport report = check_layer(layer, 9, 3, random, {3, 2, true, 0});
+  INFO(report.where);
+  CHECK(report.compared == 9 * 3 * 2);
+  CHECK(report.worst < 1e-9);
+}

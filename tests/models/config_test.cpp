@@ -102,6 +102,24 @@ TEST_CASE("Config: a norm shared with the blocks needs the pre-norm form") {
   CHECK_THROWS_WITH(c.validate(), ContainsSubstring("memory_norm block needs pre_norm"));
 }
 
+TEST_CASE("Config: a layer to remember needs the rule that remembers one") {
+  Config c = valid();
+  c.memory_layer = 1;
+  CHECK_THROWS_WITH(c.validate(), "config: memory_layer must be between 0 and 0, found 1; other than 0 it needs memory_rule layer");
+  c.memory_rule = MemoryRule::layer;
+  CHECK_NOTHROW(c.validate());
+  c.memory_layer = c.layers + 1;
+  CHECK_THROWS_WITH(c.validate(), "config: memory_layer must be between 0 and 4, found 5; other than 0 it needs memory_rule layer");
+}
+
+TEST_CASE("Config: layers that remember vectors of their own cannot share keys and values") {
+  Config c = valid();
+  c.memory_rule = GENERATE(MemoryRule::recurrent, MemoryRule::transformer);
+  CHECK_THROWS_WITH(c.validate(), ContainsSubstring("needs share_key_value false: every layer remembers vectors of its own"));
+  c.share_key_value = false;
+  CHECK_NOTHROW(c.validate());
+}
+
 TEST_CASE("Config: visit_config meets every field once, under its public name") {
   std::set<std::string_view> names;
   Config a, b;
@@ -118,8 +136,8 @@ TEST_CASE("Config: visit_config meets every field once, under its public name") 
       a, b);
   CHECK(a == b);
   CHECK(names == std::set<std::string_view>{"vocabulary", "width", "layers", "heads", "head_size", "feed_forward", "window",
-                                            "activation", "position", "empty_memory", "pre_norm", "share_key_value",
-                                            "memory_norm", "value_bias", "output_bias", "log_probabilities", "dropout",
+                                            "activation", "position", "empty_memory", "pre_norm", "memory_rule",
+                                            "memory_layer", "share_key_value", "memory_norm", "value_bias", "output_bias", "log_probabilities", "dropout",
                                             "norm_epsilon", "embedding_deviation"});
 }
 
@@ -132,6 +150,8 @@ TEST_CASE("Config: names of the enumerators") {
         std::pair<std::string_view, PositionTerm>("relative_key", PositionTerm::relative_key));
   CHECK(Names<PositionTerm>::list[2] == std::pair<std::string_view, PositionTerm>("per_head", PositionTerm::per_head));
   CHECK(Names<PositionTerm>::list[3] == std::pair<std::string_view, PositionTerm>("buckets", PositionTerm::buckets));
+  CHECK(names_of<MemoryRule>() == "feedback, average, top_only, layer, recurrent, transformer");
+  for (std::size_t i = 0; i < 6; ++i) CHECK(Names<MemoryRule>::list[i].second == static_cast<MemoryRule>(i));
   CHECK(Names<MemoryNorm>::list[0] == std::pair<std::string_view, MemoryNorm>("none", MemoryNorm::none));
   CHECK(Names<MemoryNorm>::list[1] == std::pair<std::string_view, MemoryNorm>("own", MemoryNorm::own));
   CHECK(Names<MemoryNorm>::list[2] == std::pair<std::string_view, MemoryNorm>("block", MemoryNorm::block));

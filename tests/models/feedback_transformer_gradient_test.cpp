@@ -70,3 +70,26 @@ TEST_CASE("FeedbackTransformer: gradients") {
   CHECK(report.compared == count_parameters(model));
   CHECK(report.worst < 1e-7);
 }
+
+TEST_CASE("FeedbackTransformer: gradients of every memory rule") {
+  Config c = small_config();
+  c.layers = 3;
+  c.embedding_deviation = 1;
+  c.norm_epsilon = 0.1;
+  c.memory_rule = GENERATE(MemoryRule::average, MemoryRule::top_only, MemoryRule::layer, MemoryRule::recurrent,
+                           MemoryRule::transformer);
+  c.memory_layer = c.memory_rule == MemoryRule::layer ? GENERATE(0, 1, 3) : 0;
+  c.share_key_value = !c.remembers_per_layer();
+  c.pre_norm = GENERATE(true, false);
+  c.memory_norm = GENERATE(MemoryNorm::own, MemoryNorm::block);
+  if (c.memory_norm == MemoryNorm::block && !c.pre_norm) return;
+  c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
+  const Index carried_steps = GENERATE(0, 4);
+  c.dropout = carried_steps > 0 ? 0.3 : 0;
+  Random random(1 + static_cast<std::uint64_t>(c.memory_rule));
+  FeedbackTransformer<double> model = scattered_model<double>(c, random);
+  const GradientReport report = check_model(model, carried_steps, random);
+  INFO(describe(c) << "carried = " << carried_steps << ": " << report.where);
+  CHECK(report.compared == count_parameters(model));
+  CHECK(report.worst < 1e-7);
+}

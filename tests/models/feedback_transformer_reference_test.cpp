@@ -23,6 +23,10 @@ void check_all_switches(double tolerance) {
     c.value_bias = bits & 2;
     c.output_bias = bits & 4;
     c.log_probabilities = bits == 3;
+    const auto rule = static_cast<MemoryRule>(bits % 6);
+    const bool per_layer = rule == MemoryRule::recurrent || rule == MemoryRule::transformer;
+    c.memory_rule = per_layer && c.share_key_value ? MemoryRule::feedback : rule;
+    c.memory_layer = rule == MemoryRule::layer ? 1 : 0;
     Random random(static_cast<std::uint64_t>(bits));
     const auto model = scattered_model<Scalar>(c, random);
     const std::vector<Token> tokens = random_tokens(10, c.vocabulary, random);
@@ -47,4 +51,4 @@ void check_all_switches(double tolerance) {
 
 TEST_CASE("FeedbackTransformer: the same logits as the reference model, in double") { check_all_switches<double>(1e-12); }
 
-TEST_CASE("FeedbackTransformer: the same logits as the reference model, in float") { check_all_switches<float>(1e-4); }
+TEST_CASE("FeedbackTransformer: the same logits as the reference model, in float") { check_all_switches<float>(2e-3); }

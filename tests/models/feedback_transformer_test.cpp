@@ -95,6 +95,44 @@ TEST_CASE("FeedbackTransformer: a segment is the same as its steps") {
     CHECK(difference(model.step(block(Tokens(tokens), t, lanes), state), block(logits, t, lanes)) < 1e-12);
 }
 
+TEST_CASE("FeedbackTransformer: a Transformer goes layer by layer through a segment, and step by step, to the last bit") {
+  Random random(1);
+  Config c = small_config();
+  c.memory_rule = MemoryRule::transformer;
+  c.share_key_value = false;
+  c.pre_norm = GENERATE(true, false);
+  const Model model = scattered_model<double>(c, random);
+  const Index lanes = GENERATE(1, 3), steps = 11;
+  const std::vector<Token> tokens = random_tokens(steps * lanes, c.vocabulary, random);
+  const Matrix<double> weights = random_matrix(c.vocabulary, steps * lanes, random);
+  Model::State whole{model.make_memory(lanes), {}}, stepped = model.start(lanes);
+  const Matrix<double> logits = model.forward(tokens, {steps, lanes, true, 0}, whole);
+  for (Index t = 0; t < steps; ++t)
+    CHECK(difference(model.step(block(Tokens(tokens), t, lanes), stepped), block(logits, t, lanes)) < 1e-13);
+
+  // the gradient in one segment is that of the loss, which a chain of steps gives, too: shift every parameter
+  model.backward(weights, whole);
+  Model grad = zeros_like(model);
+  model.accumulate(whole, grad);
+  const auto loss = [&](Model& at) {
+    Model::State state = at.start(lanes);
+    double sum = 0;
+    for (Index t = 0; t < steps; ++t)
+      sum += at.step(block(Tokens(tokens), t, lanes), state).cwiseProduct(block(weights, t, lanes)).sum();
+    return sum;
+  };
+  Model moved = model;
+  double slope = 0;
+  constexpr double h = 1e-7;
+  visit([&](std::string_view, auto& p, const auto& g) {
+    slope += g.squaredNorm();
+    p += h * g;
+  }, moved, grad);
+  const double above = loss(moved);
+  visit([&](std::string_view, auto& p, const auto& g) { p -= 2 * h * g; }, moved, grad);
+  CHECK((above - loss(moved)) / (2 * h) == Approx(slope).epsilon(1e-5));
+}
+
 TEST_CASE("FeedbackTransformer: threads share a step and give the same to the last bit") {
   Random random(1);
   Config c{.vocabulary = 70, .width = 136, .layers = 2, .heads = 4, .feed_forward = 600, .window = 300};

@@ -1,4 +1,5 @@
-// LayerMix, the feedback aggregator: m = sum over l = 0..L of softmax(weight)_l h^l (section 3 of the paper).
+// LayerMix, the feedback aggregator: m = sum over l = 0..L of softmax(weight)_l h^l (section 3 of the paper), or with given
+// shares in place of the learned softmax(weight).
 // The input is the stack [h^0; ...; h^L] of all layer outputs of a step. Follows the contract of linear.hpp.
 #pragma once
 
@@ -11,13 +12,14 @@ namespace fbt {
 
 template <class Scalar>
 struct LayerMix {
-  Vector<Scalar> weight;  ///< (L+1), starts equal
+  Vector<Scalar> weight;  ///< (L+1), starts equal; empty if the shares are given
+  Vector<Scalar> given;   ///< (L+1), or empty if they are learned; no parameter
   Index width = 0;        ///< d
 
   struct Trace {
     Matrix<Scalar> x;       // the stacks ((L+1) d, T*B)
     Matrix<Scalar> dy;      // (d, T*B)
-    Vector<Scalar> shares;  // softmax(weight) (L+1)
+    Vector<Scalar> shares;  // (L+1)
     Index lanes = 0;
 
     auto input(Index t) { return block(x, t, lanes); }
@@ -25,10 +27,14 @@ struct LayerMix {
   };
 
   LayerMix() = default;
+  /// Learned shares of layers 0 .. L.
   LayerMix(Index layers, Index width_) : weight(Vector<Scalar>::Zero(layers + 1)), width(width_) {}
+  /// Given shares (L+1).
+  LayerMix(const Vector<Scalar>& shares, Index width_) : given(shares), width(width_) {}
 
-  /// softmax(weight) (L+1): how much of each layer the memory holds.
+  /// How much of each layer the memory holds (L+1).
   Vector<Scalar> shares() const {
+    if (weight.size() == 0) return given;
     Vector<Scalar> result = weight;
     softmax(result);
     return result;
@@ -36,26 +42,26 @@ struct LayerMix {
 
   void prepare(Trace& trace, const Shape& shape) const {
     trace.lanes = shape.lanes;
-    trace.x.resize(weight.size() * width, shape.columns());
+    trace.shares = shares();
+    trace.x.resize(trace.shares.size() * width, shape.columns());
     trace.dy.resize(width, shape.columns());
-    trace.shares = weight;
-    softmax(trace.shares);
   }
 
   /// x ((L+1) d, B), y (d, B).
   void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const {
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     y = trace.shares(0) * x.topRows(width);
-    for (Index l = 1; l < weight.size(); ++l) y += trace.shares(l) * x.middleRows(l * width, width);
+    for (Index l = 1; l < trace.shares.size(); ++l) y += trace.shares(l) * x.middleRows(l * width, width);
   }
 
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
     if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
     // m = sum_l shares_l h^l  =>  dh^l = shares_l dm
-    for (Index l = 0; l < weight.size(); ++l) dx.middleRows(l * width, width) = trace.shares(l) * dy;
+    for (Index l = 0; l < trace.shares.size(); ++l) dx.middleRows(l * width, width) = trace.shares(l) * dy;
   }
 
   void accumulate(Trace& trace, LayerMix& grad) const {
+    if (weight.size() == 0) return;
     // m = sum_l shares_l h^l  =>  dshares_l = <dm, h^l>;  shares = softmax(w)  =>  dw = shares * (dshares - <shares,
     // dshares>)
     Vector<Scalar> dshares(weight.size());
@@ -65,7 +71,7 @@ struct LayerMix {
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
-    f("weight", layers.weight...);
+    if (((layers.weight.size() > 0) && ...)) f("weight", layers.weight...);
   }
 };
 

@@ -22,6 +22,16 @@ enum class EmptyMemory {
   zero_slots,  ///< S slots written from the memory vector 0 take part in the softmax from the start
 };
 
+/// What a slot remembers of a past step (section 3 of the paper and its ablation).
+enum class MemoryRule {
+  feedback,     ///< the mix of all layers h^0 .. h^L with learned weights
+  average,      ///< their mean
+  top_only,     ///< h^L
+  layer,        ///< h^k with k = memory_layer
+  recurrent,    ///< layer l reads its own past output h^l
+  transformer,  ///< layer l reads its own past input h^(l-1): an ordinary causal Transformer
+};
+
 /// What a memory vector goes through before it is projected to key and value.
 enum class MemoryNorm {
   none,
@@ -41,6 +51,8 @@ struct Config {
   PositionTerm position = PositionTerm::relative_key;
   EmptyMemory empty_memory = EmptyMemory::skip;
   bool pre_norm = true;  ///< LayerNorm before attention and feed-forward and before the head; else after each residual
+  MemoryRule memory_rule = MemoryRule::feedback;
+  Index memory_layer = 0;       ///< k of MemoryRule::layer, 0 .. L; else 0
   bool share_key_value = true;  ///< one key and value projection for all layers; else one per layer
   MemoryNorm memory_norm = MemoryNorm::own;
   bool value_bias = false;
@@ -54,6 +66,10 @@ struct Config {
 
   Index head_columns() const { return head_size > 0 ? head_size : width / heads; }
   Index hidden_units() const { return feed_forward > 0 ? feed_forward : 4 * width; }
+  /// Whether every layer remembers something of its own.
+  bool remembers_per_layer() const {
+    return memory_rule == MemoryRule::recurrent || memory_rule == MemoryRule::transformer;
+  }
   Index key_values() const { return share_key_value ? 1 : layers; }
   Index positions() const { return position == PositionTerm::per_head ? layers : 1; }
 
@@ -90,6 +106,15 @@ struct Names<PositionTerm> {
        {"relative_key", PositionTerm::relative_key},
        {"per_head", PositionTerm::per_head},
        {"buckets", PositionTerm::buckets}}};
+};
+template <>
+struct Names<MemoryRule> {
+  static constexpr std::array<std::pair<std::string_view, MemoryRule>, 6> list{{{"feedback", MemoryRule::feedback},
+                                                                                {"average", MemoryRule::average},
+                                                                                {"top_only", MemoryRule::top_only},
+                                                                                {"layer", MemoryRule::layer},
+                                                                                {"recurrent", MemoryRule::recurrent},
+                                                                                {"transformer", MemoryRule::transformer}}};
 };
 template <>
 struct Names<EmptyMemory> {
@@ -148,6 +173,8 @@ void visit_config(F&& f, Same&... configs) {
   f("position", configs.position...);
   f("empty_memory", configs.empty_memory...);
   f("pre_norm", configs.pre_norm...);
+  f("memory_rule", configs.memory_rule...);
+  f("memory_layer", configs.memory_layer...);
   f("share_key_value", configs.share_key_value...);
   f("memory_norm", configs.memory_norm...);
   f("value_bias", configs.value_bias...);
@@ -174,6 +201,12 @@ inline void Config::validate() const {
         "config: width {} is not divisible by heads {}; choose them so, or give head_size", width, heads);
   check(heads * head_columns() <= largest_dimension, "config: heads * head_size must be at most {}, found {} * {}",
         largest_dimension, heads, head_columns());
+  const Index deepest = memory_rule == MemoryRule::layer ? layers : 0;
+  check(memory_layer >= 0 && memory_layer <= deepest,
+        "config: memory_layer must be between 0 and {}, found {}; other than 0 it needs memory_rule layer", deepest,
+        memory_layer);
+  check(!remembers_per_layer() || !share_key_value,
+        "config: memory_rule {} needs share_key_value false: every layer remembers vectors of its own", name_of(memory_rule));
   check(memory_norm != MemoryNorm::block || pre_norm,
         "config: memory_norm block needs pre_norm: in the post-norm form norm1 does not come before the block");
   check(dropout >= 0 && dropout < 1, "config: dropout must be at least 0 and below 1, found {}", dropout);
@@ -197,7 +230,8 @@ inline double Config::parameters() const {
                               : position == PositionTerm::per_head   ? H * (S * (e + 1) + e)
                               : position == PositionTerm::buckets    ? 32 * H
                                                                      : 0;
-  return V * d + L * (attention + feed_forward_part) + static_cast<double>(positions()) * one_position + (L + 1) +
+  return V * d + L * (attention + feed_forward_part) + static_cast<double>(positions()) * one_position +
+         (memory_rule == MemoryRule::feedback ? L + 1 : 0) +
          readers * key_value + 2 * d * (norms + (pre_norm ? 1 : 0)) + V * (d + 1);
 }
 

@@ -4,6 +4,7 @@
 //   h^l = block_l(h^{l-1}, memory of earlier steps)                    l = 1..L
 //   logits = head(norm_out(h^L))                                      (no norm_out in the post-norm form)
 //   m = sum_l softmax(w)_l h^l;   key, value = W_k n(m), W_v n(m)      written to the memory, one slot for all layers
+// Other memory rules (Config::memory_rule) put something else in the place of m, for all layers or for each its own.
 // The memory is written once and read by every later step and layer, so going back in time its gradient is complete when its
 // own step is reached: slot t is read only by steps after t.
 #pragma once
@@ -66,7 +67,7 @@ class FeedbackTransformer {
     for (Index l = 0; l < c.layers; ++l) blocks.emplace_back(c, random);
     for (Index i = 0; i < c.positions(); ++i)
       positions.emplace_back(c.position, c.head_columns(), c.heads, c.window, random);
-    mix = LayerMix<Scalar>(c.layers, c.width);
+    mix = make_mix(c);
     for (Index i = 0; i < c.key_values(); ++i)
       key_values.emplace_back(c.width, c.heads, c.head_columns(), c.memory_norm != MemoryNorm::none, c.value_bias,
                               c.norm_epsilon, random);
@@ -133,7 +134,7 @@ class FeedbackTransformer {
   void backward(const In<Scalar>& dlogits, State& state) const {
     Trace& trace = state.trace;
     const Memory<Scalar>& memory = state.memory;
-    const Index d = config_.width, B = trace.shape.lanes, L = config_.layers;
+    const Index B = trace.shape.lanes;
     check(trace.reversible, "backward: expected a segment that forward() has read with shape.train, once each, found none");
     check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
@@ -159,36 +160,10 @@ class FeedbackTransformer {
       head.backward(dhead, trace.head, 0, trace.dtop);
     }
 
-    for (Index t = trace.shape.steps - 1; t >= 0; --t) {
-      const Index slot = trace.first_slot + t;
-      const Window window = memory.window_at(slot);
-      // every reader of this slot comes later: its gradient is complete. k, v = key_value(m),  m = mix(h^0 .. h^L)
-      auto dm = trace.mix.delta(t);
-      for (std::size_t i = 0; i < key_values.size(); ++i) {
-        auto& kv = trace.key_values[i];
-        trace.dslots[i].read(slot, kv.k(t), kv.v(t));
-        if (i == 0) {
-          key_values[i].backward(kv, t, dm);
-        } else {
-          key_values[i].backward(kv, t, trace.dread);
-          dm += trace.dread;
-        }
-      }
-      mix.backward(dm, trace.mix, t, trace.dlayers);
-      trace.dlayers.bottomRows(d) += block(trace.dtop, t, B);
-      for (Index l = L; l >= 1; --l) {
-        const auto i = static_cast<std::size_t>(l - 1);
-        blocks[i].backward(trace.dlayers.middleRows(l * d, d), surroundings(i, memory, window), trace.blocks[i], t,
-                           trace.dinput);
-        trace.dlayers.middleRows((l - 1) * d, d) += trace.dinput;
-      }
-      if (window.count > 0) {
-        for (std::size_t i = 0; i < key_values.size(); ++i)
-          Attention<Scalar>::add_to_slots(readers_of(i, trace), window, t, trace.dslots[i]);
-      }
-      auto dembedded = trace.embedding.delta(t);
-      dropout().backward(trace.dlayers.topRows(d), trace.dropout, t, dembedded);
-      embedding.backward(dembedded, trace.embedding, t);
+    if (config_.memory_rule == MemoryRule::transformer) {
+      back_by_layers(state);
+    } else {
+      back_by_steps(state);
     }
 
     if (!trace.fresh_zeros) return;
@@ -234,7 +209,7 @@ class FeedbackTransformer {
     visit_child("embedding", f, models.embedding...);
     visit_children("blocks", f, models.blocks...);
     visit_children("positions", f, models.positions...);
-    visit_child("mix", f, models.mix...);
+    if (((models.mix.weight.size() > 0) && ...)) visit_child("mix", f, models.mix...);
     visit_children("key_values", f, models.key_values...);
     if (((models.norm_out.weight.size() > 0) && ...)) visit_child("norm_out", f, models.norm_out...);
     visit_child("head", f, models.head...);
@@ -284,6 +259,24 @@ class FeedbackTransformer {
     trace.dtop.resize(d, shape.train ? shape.columns() : 0);
   }
 
+  static LayerMix<Scalar> make_mix(const Config& c) {
+    Vector<Scalar> shares = Vector<Scalar>::Zero(c.layers + 1);
+    switch (c.memory_rule) {
+      case MemoryRule::feedback: return LayerMix<Scalar>(c.layers, c.width);
+      case MemoryRule::average: shares.setConstant(Scalar(1) / static_cast<Scalar>(c.layers + 1)); break;
+      case MemoryRule::top_only: shares(c.layers) = 1; break;
+      case MemoryRule::layer: shares(c.memory_layer) = 1; break;
+      case MemoryRule::recurrent:
+      case MemoryRule::transformer: break;  // nothing is mixed
+    }
+    return LayerMix<Scalar>(shares, c.width);
+  }
+
+  /// Which layer's output reader i remembers, where each remembers its own.
+  Index remembered(std::size_t i) const {
+    return static_cast<Index>(i) + (config_.memory_rule == MemoryRule::recurrent ? 1 : 0);
+  }
+
   void check_input(Tokens tokens, const Shape& shape, const Memory<Scalar>& memory) const {
     check(memory.lanes() == shape.lanes, "the memory has {} lanes, expected {}", memory.lanes(), shape.lanes);
     const Slots<Scalar>& slots = memory.slots.front();
@@ -299,30 +292,17 @@ class FeedbackTransformer {
   void run(Tokens tokens, State& state) const {
     Trace& trace = state.trace;
     Memory<Scalar>& memory = state.memory;
-    const Index T = trace.shape.steps, B = trace.shape.lanes, d = config_.width;
+    const Index T = trace.shape.steps, d = config_.width;
     const bool zeros = starts_with_zeros(memory);
     memory.reserve(T + (zeros ? config_.window : 0));
     if (zeros) write_zero_slots(state);
     trace.fresh_zeros = zeros;
     trace.first_slot = memory.end;
 
-    for (Index t = 0; t < T; ++t) {
-      auto layers = trace.mix.input(t);
-      const Window window = memory.window();
-      embedding.forward(block(tokens, t, B), trace.embedding, t, layers.topRows(d));
-      dropout().forward(layers.topRows(d), trace.dropout, t, layers.topRows(d));
-      for (Index l = 1; l <= config_.layers; ++l) {
-        const auto i = static_cast<std::size_t>(l - 1);
-        blocks[i].forward(layers.middleRows((l - 1) * d, d), surroundings(i, memory, window), trace.blocks[i], t,
-                          layers.middleRows(l * d, d));
-      }
-      mix.forward(layers, trace.mix, t, trace.memory_vector);
-      for (std::size_t i = 0; i < key_values.size(); ++i) {
-        auto& kv = trace.key_values[i];
-        key_values[i].forward(trace.memory_vector, kv, t);
-        memory.slots[i].write(memory.end, kv.k(t), kv.v(t));
-      }
-      ++memory.end;
+    if (config_.memory_rule == MemoryRule::transformer) {
+      run_by_layers(tokens, state);
+    } else {
+      run_by_steps(tokens, state);
     }
 
     auto top = trace.head.input(0);
@@ -339,6 +319,121 @@ class FeedbackTransformer {
         z -= largest + std::log((z - largest).exp().sum());
       }
     }
+  }
+
+  void embed(Tokens tokens, Trace& trace, Index t) const {
+    auto h = trace.mix.input(t).topRows(config_.width);
+    embedding.forward(block(tokens, t, trace.shape.lanes), trace.embedding, t, h);
+    dropout().forward(h, trace.dropout, t, h);
+  }
+  void run_block(std::size_t i, const Memory<Scalar>& memory, Window window, Trace& trace, Index t) const {
+    auto layers = trace.mix.input(t);
+    const Index d = config_.width, l = static_cast<Index>(i);
+    blocks[i].forward(layers.middleRows(l * d, d), surroundings(i, memory, window), trace.blocks[i], t,
+                      layers.middleRows((l + 1) * d, d));
+  }
+  /// Writes the slot of step t for reader i.
+  void remember(std::size_t i, const In<Scalar>& vector, Index t, State& state) const {
+    auto& kv = state.trace.key_values[i];
+    key_values[i].forward(vector, kv, t);
+    state.memory.slots[i].write(state.trace.first_slot + t, kv.k(t), kv.v(t));
+  }
+
+  void run_by_steps(Tokens tokens, State& state) const {
+    Trace& trace = state.trace;
+    Memory<Scalar>& memory = state.memory;
+    const Index d = config_.width;
+    for (Index t = 0; t < trace.shape.steps; ++t) {
+      auto layers = trace.mix.input(t);
+      const Window window = memory.window();
+      embed(tokens, trace, t);
+      for (std::size_t i = 0; i < blocks.size(); ++i) run_block(i, memory, window, trace, t);
+      if (config_.remembers_per_layer()) {
+        for (std::size_t i = 0; i < key_values.size(); ++i) remember(i, layers.middleRows(remembered(i) * d, d), t, state);
+      } else {
+        mix.forward(layers, trace.mix, t, trace.memory_vector);
+        for (std::size_t i = 0; i < key_values.size(); ++i) remember(i, trace.memory_vector, t, state);
+      }
+      ++memory.end;
+    }
+  }
+
+  /// A layer of a Transformer reads what the layer below has found at earlier steps, so that a whole segment can go through
+  /// layer after layer: the same arithmetic in another order.
+  void run_by_layers(Tokens tokens, State& state) const {
+    Trace& trace = state.trace;
+    Memory<Scalar>& memory = state.memory;
+    const Index T = trace.shape.steps, d = config_.width;
+    for (Index t = 0; t < T; ++t) embed(tokens, trace, t);
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      for (Index t = 0; t < T; ++t) remember(i, trace.mix.input(t).middleRows(remembered(i) * d, d), t, state);
+      for (Index t = 0; t < T; ++t) run_block(i, memory, memory.window_at(trace.first_slot + t), trace, t);
+    }
+    memory.end += T;
+  }
+
+  /// From dk, dv of the slot of step t to the gradient (d, B) of what reader i has remembered. Every reader of the slot comes
+  /// later, so that dk and dv are complete.
+  void back_to_remembered(std::size_t i, Trace& trace, Index t, Out<Scalar> dvector) const {
+    auto& kv = trace.key_values[i];
+    trace.dslots[i].read(trace.first_slot + t, kv.k(t), kv.v(t));
+    key_values[i].backward(kv, t, dvector);  // k, v = key_value(m)
+  }
+  void back_to_embedding(const In<Scalar>& dh, Trace& trace, Index t) const {
+    auto dembedded = trace.embedding.delta(t);
+    dropout().backward(dh, trace.dropout, t, dembedded);
+    embedding.backward(dembedded, trace.embedding, t);
+  }
+
+  void back_by_steps(State& state) const {
+    Trace& trace = state.trace;
+    const Index d = config_.width, B = trace.shape.lanes, L = config_.layers;
+    for (Index t = trace.shape.steps - 1; t >= 0; --t) {
+      const Window window = state.memory.window_at(trace.first_slot + t);
+      if (config_.remembers_per_layer()) {
+        trace.dlayers.setZero();
+        for (std::size_t i = 0; i < key_values.size(); ++i) {
+          back_to_remembered(i, trace, t, trace.dread);
+          trace.dlayers.middleRows(remembered(i) * d, d) += trace.dread;
+        }
+      } else {  // m = mix(h^0 .. h^L)
+        auto dm = trace.mix.delta(t);
+        back_to_remembered(0, trace, t, dm);
+        for (std::size_t i = 1; i < key_values.size(); ++i) {
+          back_to_remembered(i, trace, t, trace.dread);
+          dm += trace.dread;
+        }
+        mix.backward(dm, trace.mix, t, trace.dlayers);
+      }
+      trace.dlayers.bottomRows(d) += block(trace.dtop, t, B);
+      for (Index l = L; l >= 1; --l) {
+        const auto i = static_cast<std::size_t>(l - 1);
+        blocks[i].backward(trace.dlayers.middleRows(l * d, d), surroundings(i, state.memory, window), trace.blocks[i], t,
+                           trace.dinput);
+        trace.dlayers.middleRows((l - 1) * d, d) += trace.dinput;
+      }
+      if (window.count > 0) {
+        for (std::size_t i = 0; i < key_values.size(); ++i)
+          Attention<Scalar>::add_to_slots(readers_of(i, trace), window, t, trace.dslots[i]);
+      }
+      back_to_embedding(trace.dlayers.topRows(d), trace, t);
+    }
+  }
+
+  /// The way back of run_by_layers().
+  void back_by_layers(State& state) const {
+    Trace& trace = state.trace;
+    for (std::size_t i = blocks.size(); i-- > 0;) {
+      for (Index t = trace.shape.steps - 1; t >= 0; --t) {
+        const Window window = state.memory.window_at(trace.first_slot + t);
+        auto dh = block(trace.dtop, t, trace.shape.lanes);  // of the layer's output, then of its input
+        blocks[i].backward(dh, surroundings(i, state.memory, window), trace.blocks[i], t, trace.dinput);
+        if (window.count > 0) Attention<Scalar>::add_to_slots(readers_of(i, trace), window, t, trace.dslots[i]);
+        back_to_remembered(i, trace, t, trace.dread);
+        dh = trace.dinput + trace.dread;
+      }
+    }
+    for (Index t = 0; t < trace.shape.steps; ++t) back_to_embedding(block(trace.dtop, t, trace.shape.lanes), trace, t);
   }
 
   bool starts_with_zeros(const Memory<Scalar>& memory) const {
