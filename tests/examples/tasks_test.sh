@@ -59,7 +59,7 @@ test_seconds_bound_the_whole_run() {
 
 test_errors() {
   error "--task: expected one of copy, reverse, counting, random_walk, algorithmic_3, algorithmic_5, found \"sorting\"" show --task sorting
-  error "--rule: expected one of feedback, lstm, lstm_attention, found \"rnn\"" train --task copy --rule rnn
+  error "--rule: expected one of feedback, average, top_only, recurrent, transformer, lstm, lstm_attention, found \"rnn\"" train --task copy --rule rnn
   error "--task is required" train
   error "--colour" train --task copy --colour red
   error "--length must be from 1 to 1000000, found 0" train --task copy --length 0

@@ -34,15 +34,14 @@ struct LayerMix {
 
   /// How much of each layer the memory holds (L+1).
   Vector<Scalar> shares() const {
-    if (weight.size() == 0) return given;
-    Vector<Scalar> result = weight;
-    softmax(result);
+    Vector<Scalar> result;
+    write_shares(result);
     return result;
   }
 
   void prepare(Trace& trace, const Shape& shape) const {
     trace.lanes = shape.lanes;
-    trace.shares = shares();
+    write_shares(trace.shares);
     trace.x.resize(trace.shares.size() * width, shape.columns());
     trace.dy.resize(width, shape.columns());
   }
@@ -72,6 +71,12 @@ struct LayerMix {
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
     if (((layers.weight.size() > 0) && ...)) f("weight", layers.weight...);
+  }
+
+ private:
+  void write_shares(Vector<Scalar>& to) const {
+    to = weight.size() > 0 ? weight : given;
+    if (weight.size() > 0) softmax(to);
   }
 };
 
