@@ -19,8 +19,8 @@ ONE_THREAD = [(config, 1) for config in CONFIGURATIONS]
 CELLS = [(config, threads) for config in CONFIGURATIONS for threads in THREADS]
 # rates, and what belongs to the run in which they were the best
 ATTACHED = {"train_tokens_per_second": ["fma_fraction", "fma_peak", "peak_memory_mib", "peak_memory_without_pytorch_mib"],
-            "train_carried_tokens_per_second": [], "decode_tokens_per_second": ["bandwidth_fraction", "read_bandwidth"], "decode_8_tokens_per_second": [],
-            "decode_32_tokens_per_second": [], "prompt_tokens_per_second": []}
+            "train_carried_tokens_per_second": [], "decode_tokens_per_second": ["bandwidth_fraction", "read_bandwidth"],
+            "decode_8_tokens_per_second": [], "decode_32_tokens_per_second": [], "prompt_tokens_per_second": []}
 BUSY = 0.2  # cores
 FEEDBACK, PARALLEL = "PyTorch feedback", "PyTorch parallel"
 
@@ -90,7 +90,8 @@ def measure(args):
     print(f"{time.time() - start:5.0f} s  growth", flush=True)
     growth = run_fbt(next(iter(programs.values())), ["--growth", "--svg", str(args.out / "growth.svg"), *effort])
     return {"date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(programs),
-            "rounds": args.rounds, "seconds": args.seconds, "repetitions": args.repetitions, "minutes": (time.time() - start) / 60, "busy_cores": busy,
+            "rounds": args.rounds, "seconds": args.seconds, "repetitions": args.repetitions, "minutes": (time.time() - start) / 60,
+            "busy_cores": busy,
             "best": best, "growth": growth}
 
 
