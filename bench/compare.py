@@ -18,9 +18,10 @@ THREADS = [1, 2]
 ONE_THREAD = [(config, 1) for config in CONFIGURATIONS]
 CELLS = [(config, threads) for config in CONFIGURATIONS for threads in THREADS]
 # rates, and what belongs to the run in which they were the best
-ATTACHED = {"train_tokens_per_second": ["fma_fraction", "fma_peak", "peak_memory_mib"], "train_carried_tokens_per_second": [],
-            "decode_tokens_per_second": ["bandwidth_fraction", "read_bandwidth"], "decode_8_tokens_per_second": [],
-            "decode_32_tokens_per_second": [], "prompt_tokens_per_second": []}
+ATTACHED = {"train_tokens_per_second": ["fma_fraction", "fma_peak", "peak_memory_mib", "peak_memory_without_pytorch_mib"],
+            "train_carried_tokens_per_second": [], "decode_tokens_per_second": ["bandwidth_fraction", "read_bandwidth"],
+            "decode_8_tokens_per_second": [], "decode_32_tokens_per_second": [], "prompt_tokens_per_second": []}
+BUSY = 0.2  # cores
 FEEDBACK, PARALLEL = "PyTorch feedback", "PyTorch parallel"
 
 
@@ -54,14 +55,28 @@ def keep_best(best, row):
         best.setdefault(key, row[key])
 
 
+def busy_cores(seconds=2):
+    """How many cores are at work on something else."""
+    def idle():
+        with open("/proc/stat") as file:
+            numbers = [int(number) for number in file.readline().split()[1:]]
+        return (numbers[3] + numbers[4]) / os.sysconf("SC_CLK_TCK")
+    before = idle()
+    time.sleep(seconds)
+    return max(0.0, os.cpu_count() - (idle() - before) / seconds)
+
+
 def measure(args):
+    busy = busy_cores()
+    if busy > BUSY:
+        print(f"warning: {busy:.1f} cores are busy with something else; the figures will be too low", file=sys.stderr)
     effort = ["--seconds", str(args.seconds), "--repetitions", str(args.repetitions)]
     programs = dict(pair.split("=", 1) for pair in args.fbt)
     best = {}
     start = time.time()
     for number in range(args.rounds):
         for config, threads in CELLS:
-            if config not in args.config:
+            if config not in args.config or threads not in args.threads:
                 continue
             print(f"{time.time() - start:5.0f} s  round {number + 1} of {args.rounds}, {config}, {threads} threads", flush=True)
             rows = [(f"fbt, {name}", run_fbt(program, ["--config", config, "--threads", str(threads), *effort])[0])
@@ -76,6 +91,7 @@ def measure(args):
     growth = run_fbt(next(iter(programs.values())), ["--growth", "--svg", str(args.out / "growth.svg"), *effort])
     return {"date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(programs),
             "rounds": args.rounds, "seconds": args.seconds, "repetitions": args.repetitions, "minutes": (time.time() - start) / 60,
+            "busy_cores": busy,
             "best": best, "growth": growth}
 
 
@@ -178,7 +194,7 @@ def readme(data):
 
 Written by `bash bench/compare.sh` on {data["date"]}, from fbt {data["versions"]["fbt"]}. fbt and PyTorch took turns,
 {data["rounds"]} rounds in {data["minutes"]:.0f} minutes; of every figure the best of {data["rounds"]} × {data["repetitions"]} repetitions of at least {data["seconds"]:g} s counts.
-A 2 is configuration A on 2 threads.
+A 2 is configuration A on 2 threads.{f" Something else kept {data['busy_cores']:.1f} cores busy: these figures are not to be relied on." if data["busy_cores"] > BUSY else ""}
 
 | configuration | width | layers | heads | feed-forward | lanes | segment = window |
 |---|---:|---:|---:|---:|---:|---:|
@@ -322,6 +338,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fbt", action="append", default=[], metavar="COMPILER=PROGRAM", help="a report program of fbt")
     parser.add_argument("--config", type=lambda names: names.split(","), default=CONFIGURATIONS, help="such as A,B")
+    parser.add_argument("--threads", type=lambda counts: [int(count) for count in counts.split(",")], default=THREADS, help="such as 1")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5, help="least time of one repetition")
     parser.add_argument("--repetitions", type=int, default=2, help="per round")
