@@ -302,6 +302,7 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   }
   Standing standing = stored ? stored->standing : Standing{};
   standing.limits = detail::choose_limits(flags, stored);
+  if (flags.trainer.schedule.peak == 0) flags.trainer.schedule.peak = flags.default_learning_rate();
   flags.trainer.validate();
   fbt::check(flags.evaluate_every >= 0, "--evaluate-every must be at least 0 updates, found {}", flags.evaluate_every);
 

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -29,7 +30,16 @@ struct TrainFlags {
   fbt::Index updates = 0;
   double seconds = 0;
 
-  TrainFlags() { trainer.threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency()); }
+  /// The recipe: of those tried on a megabyte of text for two minutes, the one with the smallest validation loss.
+  TrainFlags() {
+    trainer.threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency());
+    trainer.lanes = 16;
+    trainer.fresh = 0.7;
+    trainer.adam.weight_decay = 0.1;
+    trainer.schedule.peak = 0;
+  }
+  /// A wider model is trained with smaller steps.
+  double default_learning_rate() const { return 0.003 * std::sqrt(128 / static_cast<double>(config.width)); }
 };
 
 /// Whether a flag may have another value when a training goes on.
@@ -57,7 +67,7 @@ void visit_flags(F&& f, Flags& flags) {
   f("shards", trainer.shards, keep, "groups of lanes; at most one thread per group; part of the result, unlike threads");
   f("seed", trainer.seed, keep, "for the initial parameters, dropout and the cuts of the text");
   f("validation-fraction", flags.validation_fraction, keep, "share of the text, at its end, that is held out; 0: none");
-  f("learning-rate", trainer.schedule.peak, may_change, "peak of the schedule");
+  f("learning-rate", trainer.schedule.peak, may_change, "peak of the schedule; 0: 0.003 * sqrt(128 / width)");
   f("warmup", trainer.schedule.warmup, may_change, "updates until the learning rate is at its peak");
   f("fresh", trainer.fresh, may_change,
     "share of the training, from its start, in which segments begin with an empty memory");
