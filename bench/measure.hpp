@@ -1,7 +1,7 @@
 // Rates and peak memory of this process.
 #pragma once
 
-#include "language_model/stopwatch.hpp"
+#include "stopwatch.hpp"
 
 #include "fbt/core/check.hpp"
 

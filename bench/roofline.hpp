@@ -1,7 +1,7 @@
 // Roofline: what this machine can do at most, measured as simply as possible: multiply-adds in registers, and reading memory.
 #pragma once
 
-#include "language_model/stopwatch.hpp"
+#include "stopwatch.hpp"
 
 #include "fbt/core/simd.hpp"
 

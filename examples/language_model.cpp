@@ -1,6 +1,7 @@
-// A language model on text: train, evaluate, generate.
+// A language model on text: train, evaluate, generate, show.
 #include "language_model/evaluate.hpp"
 #include "language_model/generate.hpp"
+#include "language_model/show.hpp"
 #include "language_model/train.hpp"
 #include "stopwatch.hpp"
 
@@ -13,7 +14,7 @@
 
 int main(int argc, char** argv) {
   const example::Stopwatch clock;
-  CLI::App app{"A Feedback Transformer that learns, predicts and writes text."};
+  CLI::App app{"A Feedback Transformer that learns, predicts and writes text, and shows what it looks at."};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.require_subcommand(1);
 
@@ -31,6 +32,11 @@ int main(int argc, char** argv) {
   auto* const generate_command = app.add_subcommand("generate", "continue a text");
   add_generate_flags(*generate_command, generate);
   generate_command->callback([&] { example::generate(generate); });
+
+  example::ShowFlags show;
+  auto* const show_command = app.add_subcommand("show", "draw what a model looks at while it reads a text");
+  add_show_flags(*show_command, show);
+  show_command->callback([&] { example::show(show); });
 
   try {
     app.parse(argc, argv);

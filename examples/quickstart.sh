@@ -4,6 +4,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/tests/packages.sh"
+. "$root/examples/king_james.sh"
 
 data= out=
 flags=()
@@ -26,12 +27,7 @@ prompt=
 if [ -z "$data" ]; then
   prompt="And God said"
   data=build/bible.txt
-  if [ ! -s "$data" ]; then
-    install_packages bible-kjv
-    # one verse a line, without its reference ("Ge1:1 ")
-    bible -f gen1:1-rev22:21 </dev/null | sed -E 's/^[0-9A-Za-z]+:[0-9]+ //; s/ +/ /g; s/ $//' >"$data.part"
-    mv "$data.part" "$data"
-  fi
+  king_james "$data"
 fi
 if [ -z "$out" ]; then
   out=runs/quickstart

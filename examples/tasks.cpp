@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   add_task_train_flags(*train_command, train);
   train_command->callback([&] { example::train(train, *train_command, clock); });
 
-  example::ShowFlags show;
+  example::TaskShowFlags show;
   auto* const show_command = app.add_subcommand("show", "look at examples of a task");
   add_show_flags(*show_command, show);
   show_command->callback([&] { example::show(show); });

@@ -96,6 +96,17 @@ class Vocabulary {
   /// The bytes of a token.
   const std::string& text(fbt::Token token) const { return pieces_.at(static_cast<std::size_t>(token)); }
 
+  /// A token for the margin of a picture: what could not be seen or would break the line has a sign of its own.
+  std::string label(fbt::Token token) const {
+    const std::string& piece = text(token);
+    if (kind_ == TokenKind::number) return piece.substr(1);
+    if (piece == " ") return "\u00b7";
+    if (piece == "\n") return "\u21b5";
+    const auto first = static_cast<unsigned char>(piece[0]);
+    const bool visible = read_utf8(piece).status == Utf8::Status::complete && first > 0x20 && first != 0x7f;
+    return visible ? piece : fmt::format("x{:02x}", first);
+  }
+
   bool contains(std::string_view piece) const { return index_.contains(std::string(piece)); }
 
   /// Throws std::runtime_error that lists the characters outside the vocabulary, or when the text is not UTF-8 as it should.

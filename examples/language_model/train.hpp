@@ -28,6 +28,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -59,15 +60,14 @@ void visit_standing(F&& f, Same& standing) {
 class Training {
  public:
   /// The tokens are those to learn from, then as many held out as given. clock: since the program began.
-  Training(const TrainFlags& flags, const Standing& standing, const Vocabulary& vocabulary, fbt::Tokens tokens,
+  Training(const TrainFlags& flags, Model model, const Standing& standing, const Vocabulary& vocabulary, fbt::Tokens tokens,
            std::size_t held_out, const Stopwatch& clock)
       : flags_(flags),
         standing_(standing),
         vocabulary_(vocabulary),
         validation_(tokens.last(held_out)),
         budget_(standing.limits, standing.elapsed, clock, flags.evaluate_every),
-        random_(flags.trainer.seed),
-        model_(flags.config, random_),
+        model_(std::move(model)),
         trainer_(model_, tokens.first(tokens.size() - held_out), flags.trainer) {
     if (standing.validation_tokens > 0)
       validation_ = validation_.first(std::min(validation_.size(), static_cast<std::size_t>(standing.validation_tokens)));
@@ -113,6 +113,8 @@ class Training {
     }
     if (std::isfinite(standing_.best_loss))
       fmt::print("best validation loss {:.4f}, at update {}\n", standing_.best_loss, standing_.best_update);
+    if (flags_.config.span_ramp > 0)
+      fmt::print("the heads look back at most {} of {} tokens\n", model_.longest_span(), flags_.config.window);
     fmt::print("all files are in {}\n", flags_.out);
   }
 
@@ -120,7 +122,7 @@ class Training {
   /// What has been trained since the last report.
   struct Unreported {
     std::int64_t updates = 0;
-    double loss = 0, seconds = 0;  // sums
+    double loss = 0, tokens = 0, seconds = 0;  // sums
     fbt::Trainer<Model>::Report last;
   };
 
@@ -134,6 +136,7 @@ class Training {
     budget_.spent_on_update(watch.seconds());
     unreported_.seconds += watch.seconds();
     unreported_.loss += unreported_.last.loss;
+    unreported_.tokens += static_cast<double>(unreported_.last.tokens);
     ++unreported_.updates;
   }
 
@@ -161,7 +164,7 @@ class Training {
                         budget_.elapsed(),
                         unreported_.loss / count,
                         validation_loss,
-                        count * tokens_per_update() / unreported_.seconds,
+                        unreported_.tokens / unreported_.seconds,
                         unreported_.last.learning_rate,
                         unreported_.last.gradient_norm,
                         {layer_weights.begin(), layer_weights.end()}});
@@ -203,7 +206,6 @@ class Training {
   const Vocabulary& vocabulary_;
   fbt::Tokens validation_;
   Budget budget_;
-  fbt::Random random_;
   Model model_;
   fbt::Trainer<Model> trainer_;
   std::vector<Report> reports_;
@@ -216,6 +218,7 @@ namespace detail {
 
 /// What a training file holds for train().
 struct Stored {
+  fbt::Config config;
   Vocabulary vocabulary;
   nlohmann::ordered_json flags;
   Standing standing;
@@ -223,9 +226,12 @@ struct Stored {
 
 inline Stored read_stored(const std::filesystem::path& path) {
   const fbt::Metadata metadata = fbt::TensorFile::read(path).metadata();
-  fbt::ensure(metadata.contains("flags") && metadata.contains("standing"),
+  fbt::ensure(metadata.contains("flags") && metadata.contains("standing") && metadata.contains("fbt.training.config"),
               "{}: expected a training of this program, found another file", path.string());
-  Stored stored{Vocabulary::read(metadata, path.string()), nlohmann::ordered_json::parse(metadata.at("flags")), {}};
+  Stored stored{fbt::read_config(metadata.at("fbt.training.config"), path.string()),
+                Vocabulary::read(metadata, path.string()),
+                nlohmann::ordered_json::parse(metadata.at("flags")),
+                {}};
   const auto standing = nlohmann::json::parse(metadata.at("standing"));
   visit_standing(
       [&]<class T>(const char* name, T& value) {
@@ -245,6 +251,26 @@ inline Limits choose_limits(const TrainFlags& flags, const std::optional<Stored>
              "the training in {} has reached its end; give --updates (in all) or --seconds (more) to go on", flags.out);
   if (!given) return stored->standing.limits;
   return {flags.updates, flags.seconds > 0 ? stored->standing.elapsed + flags.seconds : 0};
+}
+
+/// The model to begin with, under the flags' memory rule and dropout; the flags take over the rest of its config. Throws
+/// std::invalid_argument when a flag that was given contradicts it.
+inline TextModel read_start(TrainFlags& flags, const CLI::App& command) {
+  TextModel start = load_text_model(flags.start_from);
+  fbt::check(start.vocabulary.kind() != TokenKind::number,
+             "--start-from {}: expected a model of text, found one without a vocabulary", flags.start_from);
+  start.model = start.model.with_memory_rule(flags.config.memory_rule, flags.config.memory_layer);
+  TrainFlags begun = flags;
+  begun.vocabulary = start.vocabulary.kind();
+  begun.config = start.model.config();
+  begun.config.dropout = flags.config.dropout;
+  merge_flags(flags, write_flags(begun), command, flags.start_from, "do without --start-from");
+  flags.config = begun.config;
+  fbt::Random random(0);
+  Model model(flags.config, random);
+  fbt::visit([](std::string_view, auto& to, const auto& from) { to = from; }, model, std::as_const(start.model));
+  start.model = std::move(model);
+  return start;
 }
 
 /// How many tokens to hold out. Throws std::invalid_argument when there are too few.
@@ -285,11 +311,13 @@ inline void check_memory(const fbt::Config& config, const fbt::TrainerOptions& t
 inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& clock) {
   const std::filesystem::path folder = flags.out;
   std::optional<detail::Stored> stored;
+  std::optional<TextModel> start;
   if (flags.resume) {
     const std::filesystem::path file = folder / "training.safetensors";
     try {
       stored = detail::read_stored(file);
-      merge_flags(flags, stored->flags, command, file.string());
+      merge_flags(flags, stored->flags, command, file.string(), "choose another --out folder");
+      flags.config = stored->config;
     } catch (const nlohmann::json::exception& error) {
       throw std::runtime_error(fmt::format("{}: expected a training of this program: {}", file.string(), error.what()));
     }
@@ -299,6 +327,7 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
                  "{}: the folder already holds {}; add --resume to go on with it, "
                  "or choose another --out folder",
                  flags.out, name);
+    if (!flags.start_from.empty()) start = detail::read_start(flags, command);
   }
   Standing standing = stored ? stored->standing : Standing{};
   standing.limits = detail::choose_limits(flags, stored);
@@ -307,13 +336,20 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   fbt::check(flags.evaluate_every >= 0, "--evaluate-every must be at least 0 updates, found {}", flags.evaluate_every);
 
   const std::string text = read_text_file(flags.data);
-  const Vocabulary vocabulary = stored ? stored->vocabulary : Vocabulary(flags.vocabulary, text, flags.data);
+  const Vocabulary vocabulary = stored  ? stored->vocabulary
+                                : start ? start->vocabulary
+                                        : Vocabulary(flags.vocabulary, text, flags.data);
   const std::vector<fbt::Token> tokens = vocabulary.encode(text, flags.data);
-  flags.config.vocabulary = vocabulary.size();
-  flags.config.share_key_value = !flags.config.remembers_per_layer();
+  if (!stored && !start) {
+    flags.config.vocabulary = vocabulary.size();
+    flags.config.share_key_value = !flags.config.remembers_per_layer();
+  }
   flags.config.validate();
   detail::check_memory(flags.config, flags.trainer);
-  Training training(flags, standing, vocabulary, tokens, detail::choose_held_out(flags, tokens.size()), clock);
+  const std::size_t held_out = detail::choose_held_out(flags, tokens.size());
+  fbt::Random random(flags.trainer.seed);
+  Training training(flags, start ? std::move(start->model) : Model(flags.config, random), standing, vocabulary, tokens,
+                    held_out, clock);
   if (stored) training.load();
   training.run();
 }

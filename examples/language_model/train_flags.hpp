@@ -20,6 +20,7 @@ namespace example {
 
 struct TrainFlags {
   std::string data, out;
+  std::string start_from;  ///< model file; none: random parameters
   bool resume = false;
   TokenKind vocabulary = TokenKind::character;
   fbt::Config config;
@@ -59,6 +60,8 @@ void visit_flags(F&& f, Flags& flags) {
   f("feed-forward", config.feed_forward, keep, "hidden units of the feed-forward part; 0: 4 * width");
   f("activation", config.activation, keep, "of the feed-forward part");
   f("window", config.window, keep, "how many past tokens a token sees");
+  f("span-ramp", config.span_ramp, keep,
+    "heads learn how far back they look, at most the window, with a ramp of so many tokens; 0: always the window");
   f("memory-rule", config.memory_rule, keep, "what a step leaves to later ones; transformer: the ordinary one");
   f("memory-layer", config.memory_layer, keep, "with the rule layer: which one is remembered, 0: the embedding");
   f("dropout", config.dropout, keep, "rate, at least 0 and below 1");
@@ -71,7 +74,11 @@ void visit_flags(F&& f, Flags& flags) {
   f("warmup", trainer.schedule.warmup, may_change, "updates until the learning rate is at its peak");
   f("fresh", trainer.fresh, may_change,
     "share of the training, from its start, in which segments begin with an empty memory");
+  f("first-segment", trainer.first_segment, may_change,
+    "a curriculum: segments begin with so many tokens and are doubled until they have all; 0: none");
+  f("growing", trainer.growing, may_change, "share of the training, from its start, in which segments grow");
   f("weight-decay", trainer.adam.weight_decay, may_change, "of matrices, per update and unit of the learning rate");
+  f("span-penalty", trainer.span_penalty, may_change, "nats per token of the heads' mean span, with --span-ramp");
   f("clip", trainer.clip, may_change, "largest norm of the gradient; 0: no limit");
   f("evaluate-every", flags.evaluate_every, may_change, "updates between evaluations; 0: about five over the run");
 }
@@ -79,7 +86,12 @@ void visit_flags(F&& f, Flags& flags) {
 inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add_flag(command, "data", flags.data, "text file to learn from")->required();
   add_flag(command, "out", flags.out, "folder to write to")->required();
-  command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were");
+  auto* const resume =
+      command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were");
+  add_flag(command, "start-from", flags.start_from,
+           "model file to begin with instead of random parameters, with its sizes and vocabulary; the memory rule may be "
+           "another: a transformer goes on as feedback")
+      ->excludes(resume);
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
   add_flag(command, "seconds", flags.seconds, "end after so many seconds in all, evaluations included; 0: no limit")
       ->default_str("60, without --updates");
@@ -108,10 +120,10 @@ inline nlohmann::ordered_json write_flags(const TrainFlags& flags) {
   return json;
 }
 
-/// Sets the flags that were not given to what is stored with a training. Throws std::invalid_argument when one that was given
-/// contradicts it; name is for messages.
+/// Sets the flags that were not given to those of the file that the training goes on from. Throws std::invalid_argument when one
+/// that was given contradicts it; name is the file's, for messages, and otherwise says what else to do.
 inline void merge_flags(TrainFlags& flags, const nlohmann::ordered_json& stored, const CLI::App& command,
-                        std::string_view name) {
+                        std::string_view name, std::string_view otherwise) {
   visit_flags(
       [&]<class T>(const char* flag, T& value, OnResume on_resume, const char*) {
         const auto text = stored.at(flag).get<decltype(detail::plain(value))>();
@@ -124,9 +136,8 @@ inline void merge_flags(TrainFlags& flags, const nlohmann::ordered_json& stored,
         if (command.count(fmt::format("--{}", flag)) == 0) {
           value = old;
         } else if (on_resume == OnResume::keep) {
-          fbt::check(value == old,
-                     "--{}: {} was begun with {}, found {}; leave the flag out, or choose another --out folder", flag, name,
-                     detail::plain(old), detail::plain(value));
+          fbt::check(value == old, "--{}: {} was begun with {}, found {}; leave the flag out, or {}", flag, name,
+                     detail::plain(old), detail::plain(value), otherwise);
         }
       },
       flags);

@@ -1,6 +1,7 @@
 // `show`: examples of a task to read, and what a model answers to them.
 #pragma once
 
+#include "attention_map.hpp"
 #include "flags.hpp"
 #include "tasks/predict.hpp"
 #include "tasks/recipe.hpp"
@@ -17,16 +18,18 @@
 
 namespace example {
 
-struct ShowFlags {
+struct TaskShowFlags {
   Task task = Task::random_walk;
-  std::string model;
+  std::string model, attention;
   fbt::Index count = 3, length = 0;
   std::uint64_t seed = 7;
 };
 
-inline void add_show_flags(CLI::App& command, ShowFlags& flags) {
+inline void add_show_flags(CLI::App& command, TaskShowFlags& flags) {
   add_flag(command, "task", flags.task, "whose examples")->required()->default_str("");
   add_flag(command, "model", flags.model, "model file that train wrote, to show its answers; none: only the right ones");
+  add_flag(command, "attention", flags.attention,
+           "picture to write: what the model looks at while it reads the first example, or the first 200 tokens of it");
   add_flag(command, "count", flags.count, "number of examples");
   add_flag(command, "length", flags.length,
            "letters, actions or statements of an example; 0: as long as the longest test by default");
@@ -62,8 +65,24 @@ inline std::string describe(Task task, const Example& example, const std::vector
   return text;
 }
 
-inline void show(const ShowFlags& flags) {
+namespace detail {
+
+inline void draw_attention(const std::string& path, Task task, const Example& example,
+                           const fbt::FeedbackTransformer<float>& model) {
+  const fbt::Tokens tokens = fbt::Tokens(example.tokens).first(std::min(example.tokens.size(), AttentionMap::most_tokens));
+  std::vector<std::string> names;
+  for (const fbt::Token token : tokens) names.push_back(words(task)[static_cast<std::size_t>(token)]);
+  fbt::write_atomically(path, {AttentionMap(model, tokens, names).svg()});
+}
+inline void draw_attention(const std::string& path, Task, const Example&, const fbt::LstmModel<float>&) {
+  fbt::check(false, "--attention {}: expected a model with layers of attention, found an LSTM", path);
+}
+
+}  // namespace detail
+
+inline void show(const TaskShowFlags& flags) {
   fbt::check(flags.count >= 1 && flags.count <= 1000, "--count must be from 1 to 1000, found {}", flags.count);
+  fbt::check(flags.attention.empty() || !flags.model.empty(), "--attention needs the --model that looks");
   fbt::check(flags.length >= 0 && flags.length <= 100000, "--length must be from 0 to 100000, found {}", flags.length);
   const fbt::Index length = flags.length > 0 ? flags.length : recipe(flags.task).test_length;
   const std::vector<Example> examples = draw(flags.task, flags.count, length, length, flags.seed);
@@ -75,6 +94,7 @@ inline void show(const ShowFlags& flags) {
                   "{}: expected a model of the task {}, found one of {}", flags.model, fbt::name_of(flags.task),
                   task == metadata.end() ? "no task" : task->second);
       answers = predict(model, examples, 1);
+      if (!flags.attention.empty()) detail::draw_attention(flags.attention, flags.task, examples[0], model);
     });
   }
   for (std::size_t i = 0; i < examples.size(); ++i) {

@@ -119,6 +119,12 @@ class TaskTraining {
         {"task", fbt::name_of(flags_.task)},           {"rule", fbt::name_of(flags_.rule)}, {"seed", flags_.seed},
         {"parameters", fbt::count_parameters(model_)}, {"updates", adam_.updates},          {"seconds", budget_.elapsed()}};
     last.update(results_);
+    if constexpr (requires { model_.mix.shares(); }) {
+      if (flags_.rule == Rule::feedback) {
+        const auto shares = model_.mix.shares();
+        last["layer_weights"] = std::vector<float>(shares.begin(), shares.end());
+      }
+    }
     write(last);
     if (!flags_.out.empty())
       fbt::save_model(path("model.safetensors"), model_, {{"task", std::string(fbt::name_of(flags_.task))}},

@@ -61,8 +61,28 @@ TEMPLATE_TEST_CASE("Packed: products of all small shapes", "", float, double, lo
       }
     }
   }
-  worst = std::max(worst, worst_error<TestType>(193, 130, 37, random, packed));
+  for (const auto& [depth, columns] : std::vector<std::pair<Index, Index>>{{128, 8}, {130, 37}, {257, 9}, {300, 70}})
+    worst = std::max(worst, worst_error<TestType>(193, depth, columns, random, packed));  // blocks of depth 128
   CHECK(worst < 1);
+}
+
+TEST_CASE("Packed: a team packs what one thread packs") {
+  Random random(1);
+  const Matrix<float> w = random_matrix<float>(300, 301, random), x = random_matrix<float>(301, 3, random);
+  const Matrix<float> x_long = random_matrix<float>(300, 3, random);
+  Team team(GENERATE(2, 3));
+  Packed<float> alone, together;
+  Matrix<float> expected(300, 3), y(300, 3), expected_long(301, 3), y_long(301, 3);
+  alone.pack(w);
+  together.pack(w, &team);
+  alone.multiply(x, expected);
+  together.multiply(x, y);
+  CHECK(y == expected);
+  alone.pack_transposed(w);
+  together.pack_transposed(w, &team);
+  alone.multiply(x_long, expected_long);
+  together.multiply(x_long, y_long);
+  CHECK(y_long == expected_long);
 }
 
 TEMPLATE_TEST_CASE("Packed: empty shapes", "", float, double, long double) {

@@ -46,8 +46,8 @@ long double worst_error(Index m, Index n, Random& random) {
   see(columns, exact_y, exact_a, Exact::Ones(n, 1));
   see(product, Exact::Zero(m, 1), exact_a, exact_x);
   const Exact before = times(exact_a, exact_x) + exact(more_y.col(0)) + exact_y;
-  const long double error = error_of(exact(finished.view()), before.cwiseMax(0.0L), exact_a, exact_x,
-                                     std::numeric_limits<Scalar>::epsilon());
+  const long double error =
+      error_of(exact(finished.view()), before.cwiseMax(0.0L), exact_a, exact_x, std::numeric_limits<Scalar>::epsilon());
   worst = std::max(worst, finished.intact() ? error : infinity);
   return worst;
 }
@@ -139,8 +139,7 @@ TEMPLATE_TEST_CASE("normalize and its way back: all lengths", "", float, double,
     CHECK(largest(exact(y.view()) - expected.cwiseProduct(w) - exact(bias.view())) < 200 * epsilon);
     normalize_backward<TestType>(dy.view().data(), n, found, weight.view().data(), normal.view().data(),
                                  dweight.view().data(), dbias.view().data(), dx.view().data());
-    const Exact expected_dx =
-        ((dn - expected * (dn.cwiseProduct(expected).sum() / size)).array() - dn.mean()) * inverse;
+    const Exact expected_dx = ((dn - expected * (dn.cwiseProduct(expected).sum() / size)).array() - dn.mean()) * inverse;
     CHECK(largest(exact(dx.view()) - expected_dx) < 200 * epsilon * (1 + inverse));
     CHECK(largest(exact(dweight.view()) - in - d.cwiseProduct(expected)) < 200 * epsilon);
     CHECK(largest(exact(dbias.view()) - in - d) < 20 * epsilon);

@@ -153,6 +153,50 @@ test_bad_data() {
   [ ! -e run ] || fail "left a folder"
 }
 
+test_start_from() {
+  train parallel --updates 4 --memory-rule transformer
+  succeed train --data text --out feedback --start-from parallel/model.safetensors --segment 16 --lanes 6 --updates 3 --width 8
+  contains "$(head -c 4000 feedback/model.safetensors | tr -d "\\0")" '\"memory_rule\":\"feedback\"'
+  contains "$(head -c 4000 feedback/model.safetensors | tr -d "\\0")" '\"share_key_value\":false'
+  contains "$(tail -n 1 feedback/metrics.jsonl)" '"layer_weights":[0.3'
+  succeed train --data text --out feedback --resume --updates 5
+  contains "$(tail -n 1 feedback/metrics.jsonl)" '"update":5,'
+  # with no more than a tiny step the loss is that of the transformer
+  succeed train --data text --out same --start-from parallel/model.safetensors --segment 16 --lanes 6 --updates 1 --memory-rule transformer --learning-rate 1e-9
+  local before after
+  before=$("$program" evaluate --model parallel/model.safetensors --data text | sed -n 2p)
+  after=$("$program" evaluate --model same/model.safetensors --data text | sed -n 2p)
+  [ "$before" = "$after" ] || fail "$before, then $after"
+  error "--width: parallel/model.safetensors was begun with 8, found 16; leave the flag out, or do without --start-from" \
+    train --data text --out other --start-from parallel/model.safetensors --width 16
+  train shared --updates 2
+  error "memory_rule recurrent needs share_key_value false" train --data text --out other --start-from shared/model.safetensors --memory-rule recurrent
+  error "--resume excludes --start-from" train --data text --out feedback --resume --start-from parallel/model.safetensors
+  error "none: cannot open" train --data text --out other --start-from none
+  [ ! -e other ] || fail "left a folder"
+}
+
+test_curriculum_and_spans() {
+  train run --updates 8 --first-segment 2 --growing 0.5 --evaluate-every 1 --span-ramp 3 --span-penalty 0.01
+  contains "$output" "the heads look back at most "
+  error "the first segment must be between 1 and the 16 steps" train "${tiny[@]}" --out other --first-segment 17
+  error "span_ramp must be at least 2" train "${tiny[@]}" --out other --span-ramp 1
+  error "memory_layer must be between 0 and 0, found 1" train "${tiny[@]}" --out other --memory-layer 1
+  error "--memory-rule: expected one of feedback, average, top_only, layer, recurrent, transformer, found \"lstm\"" train "${tiny[@]}" --out other --memory-rule lstm
+}
+
+test_show() {
+  train run --updates 3
+  succeed show --model run/model.safetensors --text "the word" --out map.svg
+  contains "$output" "the attention of 2 layers and 2 heads over 8 tokens is in map.svg"
+  [ "$(grep -c '>layer [12], head [12]<' map.svg)" -eq 4 ] || fail "expected 4 panels: $(head -c 2000 map.svg)"
+  contains "$(cat map.svg)" '<path fill="#'
+  python3 -c 'import sys, xml.dom.minidom as x; x.parse("map.svg")' 2>stderr || ! command -v python3 >/dev/null || fail "$(cat stderr)"
+  error "expected a text: give --text or --text-file" show --model run/model.safetensors
+  error "a map of attention holds from 1 to 200 tokens, found 6100" show --model run/model.safetensors --text-file text
+  error "found 'X' (U+0058)" show --model run/model.safetensors --text X
+}
+
 test_bad_flags() {
   error "--no-such-flag" train "${tiny[@]}" --out run --no-such-flag
   error "--out is required" train --data text

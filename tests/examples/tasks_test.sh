@@ -35,6 +35,15 @@ test_show() {
   [ "$(grep -cE '^print [xyzpr] ; +[0-9]+$' <<<"$output")" -gt 20 ] || fail "$output"
 }
 
+test_show_attention() {
+  train --task copy --out run
+  succeed show --task copy --model run/model.safetensors --count 1 --length 5 --attention map.svg
+  [ "$(grep -c '>layer 1, head [12]<' map.svg)" -eq 2 ] || fail "expected 2 panels: $(head -c 2000 map.svg)"
+  train --task copy --rule lstm --out lstm
+  error "expected a model with layers of attention, found an LSTM" show --task copy --model lstm/model.safetensors --attention map.svg
+  error "--attention needs the --model that looks" show --task copy --attention map.svg
+}
+
 test_learns() {
   succeed train --task counting --length 4 --test-length 5 --width 16 --heads 2 --lanes 8 --updates 300 --seconds 0 --examples 500 --tests 40
   local accuracy

@@ -105,17 +105,30 @@ TEST_CASE("Config: a norm shared with the blocks needs the pre-norm form") {
 TEST_CASE("Config: a layer to remember needs the rule that remembers one") {
   Config c = valid();
   c.memory_layer = 1;
-  CHECK_THROWS_WITH(c.validate(), "config: memory_layer must be between 0 and 0, found 1; other than 0 it needs memory_rule layer");
+  CHECK_THROWS_WITH(c.validate(),
+                    "config: memory_layer must be between 0 and 0, found 1; other than 0 it needs memory_rule layer");
   c.memory_rule = MemoryRule::layer;
   CHECK_NOTHROW(c.validate());
   c.memory_layer = c.layers + 1;
-  CHECK_THROWS_WITH(c.validate(), "config: memory_layer must be between 0 and 4, found 5; other than 0 it needs memory_rule layer");
+  CHECK_THROWS_WITH(c.validate(),
+                    "config: memory_layer must be between 0 and 4, found 5; other than 0 it needs memory_rule layer");
+}
+
+TEST_CASE("Config: the ramp of learned spans") {
+  Config c = valid();
+  c.span_ramp = 1;
+  CHECK_THROWS_WITH(c.validate(), ContainsSubstring("span_ramp must be at least 2, so that the newest slot is seen"));
+  c.span_ramp = -1;
+  CHECK_THROWS_WITH(c.validate(), ContainsSubstring("span_ramp must be between 0 and"));
+  c.span_ramp = 2;
+  CHECK_NOTHROW(c.validate());
 }
 
 TEST_CASE("Config: layers that remember vectors of their own cannot share keys and values") {
   Config c = valid();
   c.memory_rule = GENERATE(MemoryRule::recurrent, MemoryRule::transformer);
-  CHECK_THROWS_WITH(c.validate(), ContainsSubstring("needs share_key_value false: every layer remembers vectors of its own"));
+  CHECK_THROWS_WITH(c.validate(),
+                    ContainsSubstring("needs share_key_value false: every layer remembers vectors of its own"));
   c.share_key_value = false;
   CHECK_NOTHROW(c.validate());
 }
@@ -135,10 +148,14 @@ TEST_CASE("Config: visit_config meets every field once, under its public name") 
       },
       a, b);
   CHECK(a == b);
-  CHECK(names == std::set<std::string_view>{"vocabulary", "width", "layers", "heads", "head_size", "feed_forward", "window",
-                                            "activation", "position", "empty_memory", "pre_norm", "memory_rule",
-                                            "memory_layer", "share_key_value", "memory_norm", "value_bias", "output_bias", "log_probabilities", "dropout",
-                                            "norm_epsilon", "embedding_deviation"});
+  CHECK(names == std::set<std::string_view>{"vocabulary",   "width",           "layers",
+                                            "heads",        "head_size",       "feed_forward",
+                                            "window",       "activation",      "position",
+                                            "span_ramp",
+                                            "empty_memory", "pre_norm",        "memory_rule",
+                                            "memory_layer", "share_key_value", "memory_norm",
+                                            "value_bias",   "output_bias",     "log_probabilities",
+                                            "dropout",      "norm_epsilon",    "embedding_deviation"});
 }
 
 TEST_CASE("Config: names of the enumerators") {

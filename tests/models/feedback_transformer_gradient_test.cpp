@@ -76,8 +76,8 @@ TEST_CASE("FeedbackTransformer: gradients of every memory rule") {
   c.layers = 3;
   c.embedding_deviation = 1;
   c.norm_epsilon = 0.1;
-  c.memory_rule = GENERATE(MemoryRule::average, MemoryRule::top_only, MemoryRule::layer, MemoryRule::recurrent,
-                           MemoryRule::transformer);
+  c.memory_rule =
+      GENERATE(MemoryRule::average, MemoryRule::top_only, MemoryRule::layer, MemoryRule::recurrent, MemoryRule::transformer);
   c.memory_layer = c.memory_rule == MemoryRule::layer ? GENERATE(0, 1, 3) : 0;
   c.share_key_value = !c.remembers_per_layer();
   c.pre_norm = GENERATE(true, false);
@@ -88,6 +88,25 @@ TEST_CASE("FeedbackTransformer: gradients of every memory rule") {
   c.dropout = carried_steps > 0 ? 0.3 : 0;
   Random random(1 + static_cast<std::uint64_t>(c.memory_rule));
   FeedbackTransformer<double> model = scattered_model<double>(c, random);
+  const GradientReport report = check_model(model, carried_steps, random);
+  INFO(describe(c) << "carried = " << carried_steps << ": " << report.where);
+  CHECK(report.compared == count_parameters(model));
+  CHECK(report.worst < 1e-7);
+}
+
+TEST_CASE("FeedbackTransformer: gradients with learned spans") {
+  Config c = small_config();
+  c.embedding_deviation = 1;
+  c.norm_epsilon = 0.1;
+  c.span_ramp = 2;
+  c.memory_rule = GENERATE(MemoryRule::feedback, MemoryRule::transformer);
+  c.share_key_value = !c.remembers_per_layer();
+  c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
+  const Index carried_steps = GENERATE(0, 4);
+  Random random(3);
+  FeedbackTransformer<double> model = scattered_model<double>(c, random);
+  model.blocks[0].attention.span.length << 0.2, 0.55;  // away from the kinks of the mask
+  model.blocks[1].attention.span.length << 0.8, 0.1;
   const GradientReport report = check_model(model, carried_steps, random);
   INFO(describe(c) << "carried = " << carried_steps << ": " << report.where);
   CHECK(report.compared == count_parameters(model));

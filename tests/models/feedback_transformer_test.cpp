@@ -124,10 +124,12 @@ TEST_CASE("FeedbackTransformer: a Transformer goes layer by layer through a segm
   Model moved = model;
   double slope = 0;
   constexpr double h = 1e-7;
-  visit([&](std::string_view, auto& p, const auto& g) {
-    slope += g.squaredNorm();
-    p += h * g;
-  }, moved, grad);
+  visit(
+      [&](std::string_view, auto& p, const auto& g) {
+        slope += g.squaredNorm();
+        p += h * g;
+      },
+      moved, grad);
   const double above = loss(moved);
   visit([&](std::string_view, auto& p, const auto& g) { p -= 2 * h * g; }, moved, grad);
   CHECK((above - loss(moved)) / (2 * h) == Approx(slope).epsilon(1e-5));
@@ -357,6 +359,7 @@ TEST_CASE("FeedbackTransformer: the config knows the number of parameters") {
   c.position = GENERATE(PositionTerm::none, PositionTerm::relative_key, PositionTerm::per_head, PositionTerm::buckets);
   c.head_size = GENERATE(0, 3);
   c.pre_norm = GENERATE(true, false);
+  c.span_ramp = c.head_size > 0 ? 2 : 0;
   for (const bool on : {true, false}) {
     c.memory_norm = on ? MemoryNorm::own : MemoryNorm::none;
     c.value_bias = on;
@@ -435,4 +438,62 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   Config invalid = c;
   invalid.width = 5;
   CHECK_THROWS_WITH(Model(invalid, random), ContainsSubstring("width 5 is not divisible by heads 2"));
+}
+
+TEST_CASE("FeedbackTransformer: another memory rule keeps the parameters and begins the layer weights anew") {
+  Random random(1);
+  Config c = small_config();
+  c.memory_rule = MemoryRule::transformer;
+  c.share_key_value = false;
+  const Model transformer = scattered_model<double>(c, random);
+  const Model feedback = transformer.with_memory_rule(MemoryRule::feedback);
+  CHECK(feedback.config().memory_rule == MemoryRule::feedback);
+  CHECK(feedback.mix.weight == Vector<double>::Zero(c.layers + 1));
+  CHECK(count_parameters(feedback) == count_parameters(transformer) + c.layers + 1);
+  CHECK(feedback.blocks[1].attention.query.weight == transformer.blocks[1].attention.query.weight);
+  CHECK(feedback.key_values[1].key.weight == transformer.key_values[1].key.weight);
+
+  // the model that is built with the rule from the start, with the same parameters, gives the same
+  Config direct = c;
+  direct.memory_rule = MemoryRule::feedback;
+  Model same(direct, random);
+  visit([](std::string_view, auto& to, const auto& from) { to = from; }, same, feedback);
+  const auto tokens = random_tokens(7, c.vocabulary, random);
+  CHECK(read(same, tokens, 1, {7}) == read(feedback, tokens, 1, {7}));
+  CHECK(difference(read(transformer, tokens, 1, {7}), read(feedback, tokens, 1, {7})) > 1e-3);
+
+  CHECK(feedback.with_memory_rule(MemoryRule::layer, 2).config().memory_layer == 2);
+  const Model shared(small_config(), random);
+  CHECK_THROWS_AS(shared.with_memory_rule(MemoryRule::recurrent), std::invalid_argument);
+  CHECK_THROWS_AS(feedback.with_memory_rule(MemoryRule::layer, 3), std::invalid_argument);
+}
+
+TEST_CASE("FeedbackTransformer: decoding keeps no more slots than the longest learned span, and gives the same") {
+  Random random(1);
+  Config c = small_config();
+  c.window = 12;
+  c.span_ramp = 2;
+  c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
+  Model model = scattered_model<double>(c, random);
+  model.blocks[0].attention.span.length << 0.1, 0.3;  // 3 and 5 slots
+  model.blocks[1].attention.span.length << 0.25, 0;   // 4 and 1
+  CHECK(model.longest_span() == 5);
+  const auto tokens = random_tokens(30, c.vocabulary, random);
+  const Matrix<double> logits = read(model, tokens, 1, {10, 20});
+  Model::State state = model.start(1);
+  CHECK(state.memory.span == 5);
+  for (Index t = 0; t < 30; ++t) CHECK(difference(model.step(block(Tokens(tokens), t, 1), state), logits.col(t)) < 1e-12);
+}
+
+TEST_CASE("FeedbackTransformer: the gradient of the span penalty") {
+  Random random(1);
+  Config c = small_config();
+  c.span_ramp = 2;
+  Model model(c, random), grad = ones_like(model);
+  model.blocks[1].attention.span.length << 0.5, -0.1;
+  model.add_span_penalty(0.8, grad);
+  CHECK(grad.blocks[0].attention.span.length == Vector<double>::Ones(2));  // 0: as short as can be
+  CHECK(grad.blocks[1].attention.span.length(0) == Approx(1 + 0.8 * 3 / 4).epsilon(1e-14));
+  CHECK(grad.blocks[1].attention.span.length(1) == 1);
+  CHECK(grad.head.weight == ones_like(model).head.weight);
 }

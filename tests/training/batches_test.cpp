@@ -45,6 +45,27 @@ TEST_CASE("Batches: the first pass brings every token of every lane once, in ord
   CHECK(batches.starts_afresh());
 }
 
+TEST_CASE("Batches: shorter segments follow one another like others") {
+  const auto data = counting(2 * 20 + 1);
+  Batches batches(data, 2, 6, 1);
+  Index position = 0;
+  for (const Index steps : {1, 2, 6, 4, 6}) {
+    CHECK(batches.starts_afresh(steps) == (position == 0));
+    batches.next(steps);
+    REQUIRE(batches.tokens().size() == static_cast<std::size_t>(2 * steps));
+    REQUIRE(batches.targets().size() == static_cast<std::size_t>(2 * steps));
+    for (Index t = 0; t < steps; ++t) {
+      const auto i = static_cast<std::size_t>(2 * t);
+      CHECK(batches.tokens()[i] == position + t);
+      CHECK(batches.tokens()[i + 1] == 20 + position + t);
+      CHECK(batches.targets()[i] == position + t + 1);
+    }
+    position += steps;
+  }
+  CHECK(batches.starts_afresh(2));  // only one token is left
+  CHECK(!batches.starts_afresh(1));
+}
+
 TEST_CASE("Batches: later passes are cut at other places, and lanes stay in their parts") {
   const Index lanes = 2, segment = 5, length = 23;
   const auto data = counting(lanes * length + 1);

@@ -148,6 +148,49 @@ TEST_CASE("Trainer: in the fresh part of a training every segment begins with an
   CHECK(trainer.update(0.5).loss == Approx(std::accumulate(carried.begin() + 4, carried.end(), 0.0) / 4).epsilon(1e-5));
 }
 
+TEST_CASE("Trainer: segments of the curriculum are doubled until they have their full length") {
+  TrainerOptions options = tiny_options();
+  options.segment = 24;
+  options.first_segment = 5;
+  options.growing = 0.6;  // 5, 10, 20, each for a fifth of the training, then 24
+  for (const auto& [progress, steps] :
+       std::vector<std::pair<double, Index>>{{0, 5}, {0.199, 5}, {0.201, 10}, {0.401, 20}, {0.599, 20}, {0.6, 24}, {1, 24}})
+    CHECK(options.segment_at(progress) == steps);
+  const auto text = tiny_text(500);
+  Model model = tiny_model();
+  Trainer<Model> trainer(model, text, options);
+  CHECK(trainer.update(0.1).tokens == 3 * 5);
+  CHECK(trainer.update(0.3).tokens == 3 * 10);
+  CHECK(trainer.batches().place() == Batches::Place{15, 0});
+  CHECK(trainer.update(0.9).tokens == 3 * 24);
+  options.first_segment = 0;
+  CHECK(options.segment_at(0) == 24);
+  options.first_segment = 24;
+  CHECK(options.segment_at(0) == 24);
+  options.first_segment = 1;
+  options.growing = 0;
+  CHECK(options.segment_at(0) == 24);
+}
+
+TEST_CASE("Trainer: a span penalty shortens spans") {
+  const auto text = tiny_text(500);
+  Config config = tiny_config();
+  config.span_ramp = 2;
+  const auto spans = [&](double penalty) {
+    Model model = tiny_model(config);
+    for (auto& block : model.blocks) block.attention.span.length.setConstant(0.5f);
+    TrainerOptions options = tiny_options();
+    options.span_penalty = penalty;
+    Trainer<Model> trainer(model, text, options);
+    for (int n = 0; n < 20; ++n) trainer.update(0);
+    float sum = 0;
+    for (const auto& block : model.blocks) sum += block.attention.span.length.sum();
+    return sum;
+  };
+  CHECK(spans(1) < 0.9f * 4 * 0.5f);
+  CHECK(spans(1) < spans(0));
+}
+
 TEST_CASE("Trainer: labels are learned instead of the tokens that follow") {
   const auto text = tiny_text(60);
   std::vector<Token> labels;  // scored at every other token: the one before it
@@ -203,6 +246,31 @@ TEST_CASE("Trainer: to the last bit the same with any number of threads") {
     CHECK(reports[0] == reports[i]);
   }
   CHECK(distance(results[0], tiny_model(config)) > 0.1);
+}
+
+TEST_CASE("Trainer: to the last bit the same when a team shares the steps of a shard") {
+  Config config = tiny_config();  // wide enough for the work of a step to be shared
+  config.width = 96;
+  config.layers = 1;
+  config.heads = 4;
+  config.window = 16;
+  config.position = GENERATE(PositionTerm::relative_key, PositionTerm::per_head);
+  const auto text = tiny_text(3000);
+  const Index shards = GENERATE(1, 2);
+  const auto trained = [&](Index threads) {
+    Model model = tiny_model(config);
+    TrainerOptions options = tiny_options();
+    options.lanes = 32;
+    options.segment = 12;
+    options.shards = shards;
+    options.threads = threads;
+    Trainer<Model> trainer(model, text, options);
+    for (int n = 0; n < 3; ++n) trainer.update(0);
+    return model;
+  };
+  const Model alone = trained(1);
+  CHECK(same(trained(2 * shards), alone));
+  CHECK(same(trained(3 * shards), alone));
 }
 
 TEST_CASE("Trainer: the number of shards changes the result by rounding only") {
@@ -347,6 +415,10 @@ TEST_CASE("Trainer: validation") {
   CHECK(message([](O& o) { o.threads = 0; }) == "threads must be between 1 and 1024, found 0");
   CHECK(message([](O& o) { o.threads = 1025; }) == "threads must be between 1 and 1024, found 1025");
   CHECK(message([](O& o) { o.fresh = 1.5; }) == "fresh must be from 0 to 1, found 1.5");
+  CHECK(message([](O& o) { o.first_segment = 5; }) ==
+        "the first segment must be between 1 and the 4 steps of the others, or 0 for no curriculum, found 5");
+  CHECK(message([](O& o) { o.growing = -1; }) == "growing must be from 0 to 1, found -1");
+  CHECK(message([](O& o) { o.span_penalty = -1; }) == "the span penalty must be at least 0, found -1");
   CHECK(message([](O& o) { o.clip = -1; }) == "clip must be at least 0, found -1");
   CHECK(message([](O& o) { o.clip = std::numeric_limits<double>::quiet_NaN(); }) == "clip must be at least 0, found nan");
   CHECK(message([](O& o) { o.schedule.peak = 0; }) == "the learning rate must be above 0, found 0");

@@ -2,12 +2,14 @@
 //
 // A general product routine rearranges its operands on every call. Here a weight matrix is rearranged once per segment and
 // then multiplied with T thin right-hand sides. A Packed matrix is cut into panels of up to 3 vectors of rows; within a
-// panel all rows of one column are adjacent. A tile of one panel times up to 8 columns lives in registers. The panel is fetched
-// well ahead of its use, since the weights of a large model come from beyond the cache at every step.
+// panel all rows of one column are adjacent. A tile of one panel times up to 8 columns lives in registers. The weights of all
+// but small models come from beyond the cache at every step: all columns use a block of the panel, small enough for the
+// innermost cache, while the next block is fetched, evenly over the time that this takes.
 //
 // Without the vectors of core/simd.hpp the products are Eigen's.
 #pragma once
 
+#include "fbt/core/shape.hpp"
 #include "fbt/core/simd.hpp"
 #include "fbt/core/types.hpp"
 
@@ -38,34 +40,34 @@ inline constexpr int tile_columns = 8;  // 3 * 8 sums, 3 panel vectors and a fac
 inline constexpr int tile_columns = 4;  // 3 * 4 sums, 3 panel vectors and a factor fill 16 registers
 #endif
 inline constexpr int panel_vectors = 3;
-inline constexpr Index fetch_ahead = 64;  // columns of a panel
+inline constexpr Index block_depth = 128;  // of a panel: 24 KiB of 64-byte vectors
 
-/// The right-hand side of a product by its strides: entry (k, c) is data[k * row_stride + c * column_stride].
+/// The right-hand side of a product by its strides: entry (k, c) is data[k * row_stride + c * column_stride] within the columns of
+/// a tile, and the tile whose first column is c begins at data[c * tile_stride].
 template <class Scalar>
 struct Strided {
   const Scalar* data;
-  Index row_stride, column_stride;
+  Index row_stride, column_stride, tile_stride;
 };
 
-/// y(rows, C) = finish of panel(R vectors, depth) x(depth, C).
+/// y(rows, C) = finish of panel(R vectors, depth) x(depth, C). Meanwhile fetches depth * lines vectors from the given place.
 template <int R, int C, class Scalar>
 [[gnu::always_inline]] inline void tile(const Scalar* panel, Index depth, Strided<Scalar> x, Scalar* y, Index y_stride,
-                                        Index rows, const Finish<Scalar>& finish) {
+                                        Index rows, const Finish<Scalar>& finish, const Scalar* fetch, int lines) {
   using V = SimdOf<Scalar>;
   constexpr Index width = simd_width<Scalar>;
   V sum[C][R];
   unroll<C>([&](auto c) { unroll<R>([&](auto r) { sum[c][r] = V{}; }); });
   if (finish.add)
-    unroll<C>([&](auto c) {
-      unroll<R>([&](auto r) { __builtin_prefetch(finish.add + c * finish.add_stride + r * width); });
-    });
+    unroll<C>(
+        [&](auto c) { unroll<R>([&](auto r) { __builtin_prefetch(finish.add + c * finish.add_stride + r * width); }); });
   for (Index k = 0; k < depth; ++k) {
     V w[R];
     unroll<R>([&](auto r) { w[r] = load(panel + (k * R + r) * width); });
-    unroll<R>([&](auto r) { __builtin_prefetch(panel + ((k + fetch_ahead) * R + r) * width); });
+    for (int i = 0; i < lines; ++i, fetch += width) __builtin_prefetch(fetch);
     const Scalar* const xk = x.data + k * x.row_stride;
     unroll<C>([&](auto c) {
-      const V value = V{} + xk[c * x.column_stride];
+      const V value = broadcast(xk[c * x.column_stride]);
       unroll<R>([&](auto r) { sum[c][r] += w[r] * value; });
     });
   }
@@ -91,21 +93,33 @@ template <int R, int C, class Scalar>
   });
 }
 
+/// y (rows, columns) = finish of panel(R vectors, depth) x(depth, columns).
 template <int R, class Scalar>
 void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y, Index y_stride, Index rows,
-                   Finish<Scalar> finish) {
-  const auto tiles = [&]<int C>(std::integral_constant<int, C>) {
-    for (; columns >= C; columns -= C) {
-      tile<R, C>(panel, depth, x, y, y_stride, rows, finish);
-      x.data += C * x.column_stride;
-      y += C * y_stride;
-      finish = finish.at(0, C);
-    }
-  };
-  tiles(std::integral_constant<int, tile_columns>{});
-  if constexpr (tile_columns > 4) tiles(std::integral_constant<int, 4>{});
-  tiles(std::integral_constant<int, 2>{});
-  tiles(std::integral_constant<int, 1>{});
+                   const Finish<Scalar>& finish) {
+  const int tiles = static_cast<int>((columns + tile_columns - 1) / tile_columns);
+  for (Index k0 = 0; k0 == 0 || k0 < depth; k0 += block_depth) {
+    const Index deep = std::min(block_depth, depth - k0);
+    const Scalar* fetch = panel + deep * R * simd_width<Scalar>;  // the next block, or the next panel
+    Finish<Scalar> part = k0 == 0 ? finish : Finish<Scalar>{nullptr, y, y_stride};
+    part.relu = finish.relu && k0 + deep == depth;
+    Index c = 0;
+    int number = 0;
+    const auto run_tiles = [&]<int C>(std::integral_constant<int, C>) {
+      for (; c + C <= columns; c += C, ++number) {
+        const int lines = number < tiles ? R * (number + 1) / tiles - R * number / tiles : 0;
+        tile<R, C>(panel, deep,
+                   {x.data + k0 * x.row_stride + c * x.tile_stride, x.row_stride, x.column_stride, x.tile_stride},
+                   y + c * y_stride, y_stride, rows, part.at(0, c), fetch, lines);
+        fetch += deep * lines * simd_width<Scalar>;
+      }
+    };
+    run_tiles(std::integral_constant<int, tile_columns>{});
+    if constexpr (tile_columns > 4) run_tiles(std::integral_constant<int, 4>{});
+    run_tiles(std::integral_constant<int, 2>{});
+    run_tiles(std::integral_constant<int, 1>{});
+    panel += deep * R * simd_width<Scalar>;
+  }
 }
 
 /// Calls f with the constant R in 1 .. 3 that is the number of vectors.
@@ -118,7 +132,7 @@ void with_vectors(Index vectors, F&& f) {
 
 /// Rows of a whole panel.
 template <class Scalar>
-inline constexpr Index panel_rows = panel_vectors * simd_width<Scalar>;
+inline constexpr Index panel_rows = panel_vectors* simd_width<Scalar>;
 
 /// How many vectors hold so many rows.
 template <class Scalar>
@@ -155,9 +169,11 @@ template <class Scalar>
 class Packed {
  public:
   /// W = w (rows, depth).
-  void pack(const In<Scalar>& w) { arrange(w.data(), w.rows(), w.cols(), 1, w.outerStride()); }
+  void pack(const In<Scalar>& w, Team* team = nullptr) { arrange(w.data(), w.rows(), w.cols(), 1, w.outerStride(), team); }
   /// W = w^T, w (depth, rows).
-  void pack_transposed(const In<Scalar>& w) { arrange(w.data(), w.cols(), w.rows(), w.outerStride(), 1); }
+  void pack_transposed(const In<Scalar>& w, Team* team = nullptr) {
+    arrange(w.data(), w.cols(), w.rows(), w.outerStride(), 1, team);
+  }
 
   Index rows() const { return rows_; }
   Index depth() const { return depth_; }
@@ -176,8 +192,8 @@ class Packed {
         const Index used = std::min(detail::panel_rows<Scalar>, end - first);
         const Index vectors = detail::vectors_of<Scalar>(used);
         detail::with_vectors(vectors, [&]<int R>(std::integral_constant<int, R>) {
-          detail::panel_product<R>(panel, depth_, detail::Strided<Scalar>{x.data(), 1, x.outerStride()}, x.cols(),
-                                   y.data() + first, y.outerStride(), used, finish.at(first, 0));
+          detail::panel_product<R>(panel, depth_, detail::Strided<Scalar>{x.data(), 1, x.outerStride(), x.outerStride()},
+                                   x.cols(), y.data() + first, y.outerStride(), used, finish.at(first, 0));
         });
         panel += vectors * detail::simd_width<Scalar> * depth_;
       }
@@ -195,18 +211,19 @@ class Packed {
 
  private:
   // Entry (i, k) of W is w[i * row_stride + k * column_stride].
-  void arrange(const Scalar* w, Index rows, Index depth, Index row_stride, Index column_stride) {
+  void arrange(const Scalar* w, Index rows, Index depth, Index row_stride, Index column_stride, Team* team) {
     rows_ = rows;
     depth_ = depth;
     if constexpr (detail::has_simd<Scalar>) {
       constexpr Index width = detail::simd_width<Scalar>;
       data_.resize(detail::vectors_of<Scalar>(rows) * width * depth);
-      Scalar* to = data_.data();
-      for (Index first = 0; first < rows; first += detail::panel_rows<Scalar>) {
-        const Index used = std::min(detail::panel_rows<Scalar>, rows - first);
-        detail::arrange_panel(w + first * row_stride, used, depth, row_stride, column_stride, to);
-        to += detail::vectors_of<Scalar>(used) * width * depth;
-      }
+      share(team, rows, detail::panel_rows<Scalar>, rows * depth, [&](Index first, Index count) {
+        for (const Index end = first + count; first < end; first += detail::panel_rows<Scalar>) {
+          const Index used = std::min(detail::panel_rows<Scalar>, end - first);
+          detail::arrange_panel(w + first * row_stride, used, depth, row_stride, column_stride,
+                                data_.data() + first * depth);
+        }
+      });
     } else {
       data_.resize(rows * depth);
       using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
@@ -252,13 +269,15 @@ void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterS
           detail::arrange_panel(a.data() + first + n0 * a.outerStride(), used, depth, 1, a.outerStride(),
                                 scratch.panel.data());
           detail::with_vectors(detail::vectors_of<Scalar>(used), [&]<int R>(std::integral_constant<int, R>) {
-            for (Index c = 0; c < columns; c += strip) {
+            const auto multiply = [&](Index c, Index count, Index tile_stride) {
               Scalar* const y = sum.data() + first + (k0 + c) * sum.outerStride();
               detail::panel_product<R>(scratch.panel.data(), depth,
-                                       detail::Strided<Scalar>{scratch.strips.data() + c * depth, strip, 1},
-                                       std::min(strip, columns - c), y, sum.outerStride(), used,
-                                       Finish<Scalar>{nullptr, y, sum.outerStride()});
-            }
+                                       detail::Strided<Scalar>{scratch.strips.data() + c * depth, strip, 1, tile_stride},
+                                       count, y, sum.outerStride(), used, Finish<Scalar>{nullptr, y, sum.outerStride()});
+            };
+            const Index whole = columns / strip * strip;
+            if (whole > 0) multiply(0, whole, depth);
+            if (whole < columns) multiply(whole, columns - whole, 1);
           });
         }
       }

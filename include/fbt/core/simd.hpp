@@ -60,6 +60,12 @@ template <int N, class F>
   (std::make_integer_sequence<int, N>{});
 }
 
+/// All entries x. Subtracting zero, unlike adding it, changes no number, so that compilers leave a plain broadcast.
+template <class Scalar>
+[[gnu::always_inline]] inline SimdOf<Scalar> broadcast(Scalar x) {
+  return x - SimdOf<Scalar>{};
+}
+
 template <class Scalar>
 [[gnu::always_inline]] inline SimdOf<Scalar> load(const Scalar* from) {
   return *reinterpret_cast<const typename Simd<Scalar>::unaligned*>(from);
@@ -167,12 +173,12 @@ template <class Scalar>
       Scalar(3) * Scalar(std::uint64_t{1} << (T::mantissa_bits - 1));  // adding it rounds to a whole number
   constexpr Scalar log2_high = std::is_same_v<Scalar, float> ? Scalar(0x1.62ep-1) : Scalar(0x1.62e42feep-1);
   constexpr Scalar log2_low = std::is_same_v<Scalar, float> ? Scalar(0x1.0bfbe8e7bcd5ep-15) : Scalar(0x1.a39ef35793c76p-33);
-  const V lowest = V{} + T::exp_lowest;
+  const V lowest = broadcast(T::exp_lowest);
   x = x < lowest ? lowest : x;
   const V shifted = x * Scalar(1.4426950408889634074) + shift;
   const V n = shifted - shift;
   const V r = (x - n * log2_high) - n * log2_low;
-  V series = V{} + 1;
+  V series = broadcast(Scalar(1));
   unroll<T::exp_degree>([&](auto i) __attribute__((always_inline)) {
     series = series * r * (Scalar(1) / Scalar(T::exp_degree - i)) + Scalar(1);  // Horner: 1 + r/k * (...)
   });

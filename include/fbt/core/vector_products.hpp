@@ -67,7 +67,7 @@ void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Fini
     const auto columns = [&]<int C>(std::integral_constant<int, C>, Index j) {
       const Scalar* const a = A.data() + j * stride;
       V xj[C];
-      unroll<C>([&](auto c) { xj[c] = V{} + x[j + c]; });
+      unroll<C>([&](auto c) { xj[c] = broadcast(x[j + c]); });
       for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
         V sum[2] = {load_rows(y + i), V{}};
         unroll<C>([&](auto c) { sum[c % 2] += load_rows(a + i + c * stride) * xj[c]; });
@@ -146,7 +146,7 @@ void add_outer_products(Out<Scalar> A, std::span<const Scalar* const> x, std::sp
           V sum[R];
           unroll<R>([&](auto r) { sum[r] = load_rows(to + r * width); });
           unroll<N>([&](auto k) {
-            const V factor = V{} + yl[k][j];
+            const V factor = broadcast(yl[k][j]);
             unroll<R>([&](auto r) { sum[r] += xi[k][r] * factor; });
           });
           unroll<R>([&](auto r) { store_rows(to + r * width, sum[r]); });

@@ -462,6 +462,7 @@ inline void check_layout(const Config& c, Layout layout) {
                   : PositionTerm::none);
   expect("empty_memory", c.empty_memory, official ? EmptyMemory::zero_slots : EmptyMemory::skip);
   expect("memory_rule", c.memory_rule, MemoryRule::feedback);
+  expect("span_ramp", c.span_ramp, Index{0});
   expect("memory_norm", c.memory_norm, official && c.pre_norm ? MemoryNorm::block : MemoryNorm::none);
   expect("output_bias", c.output_bias, !official);
   expect("log_probabilities", c.log_probabilities, official);

@@ -9,6 +9,7 @@
 #include "fbt/layers/dropout.hpp"
 #include "fbt/layers/memory.hpp"
 #include "fbt/layers/position.hpp"
+#include "fbt/layers/span.hpp"
 
 #include <algorithm>
 #include <array>
@@ -23,6 +24,7 @@ struct Attention {
   Linear<Scalar> query;            ///< W_q (H*e, d)
   Linear<Scalar> output;           ///< W_o (d, H*e), b_o (d) or nothing
   double dropout_rate = 0;         ///< of the attention weights
+  Span<Scalar> span;               ///< how far back each head looks; by default the whole window
 
   struct Trace {
     typename Linear<Scalar>::Trace query, output;
@@ -30,11 +32,12 @@ struct Attention {
     // backward puts ds there. Rows of slots that are not in the window are zero.
     typename Position<Scalar>::Trace position;
     typename Dropout<Scalar>::Trace dropout;
+    typename Span<Scalar>::Trace span;
     Matrix<Scalar> dheads;    // (H*e, B)
     Matrix<Scalar> content;   // q + u (e, H*B), if there is a u
     Matrix<Scalar> kept;      // dropout(p) (rows, H*B)
-    Vector<Scalar> dkept;     // (rows)
-    Vector<Scalar> dcontent;  // (e)
+    Matrix<Scalar> dkept;     // (rows), a column per thread
+    Matrix<Scalar> dcontent;  // (e), a column per thread
   };
 
   Attention() = default;
@@ -53,11 +56,12 @@ struct Attention {
     output.prepare(trace.output, shape);
     position.prepare(trace.position, per_head, rows);
     Dropout<Scalar>{rows, dropout_rate}.prepare(trace.dropout, per_head);
+    span.prepare(trace.span);
     trace.dheads.resize(output.inputs(), shape.lanes);
     trace.content.resize(head_size, position.query_bias.size() > 0 ? per_head.lanes : 0);
     trace.kept.resize(rows, per_head.lanes);
-    trace.dkept.resize(rows);
-    trace.dcontent.resize(head_size);
+    trace.dkept.resize(rows, parts_of(shape.team));
+    trace.dcontent.resize(head_size, parts_of(shape.team));
   }
 
   /// x, y (d, B). The window holds at least one slot. finish: as in Linear.
@@ -74,12 +78,15 @@ struct Attention {
     share(trace.query.team, heads * memory.lanes, 1, work, [&](Index first, Index count) {
       for (Index column = first; column < first + count; ++column) {
         const Index b = column / heads, j = column % heads;
-        Scalar* const s = newest(p, column, window);
-        add_product<Scalar>(memory.key(b, j, window), content(trace, q, column), s);
-        scaled_softmax(s, window.count, scale());
+        const Window seen = span.seen(j, window);
+        Scalar* const s = newest(p, column, seen);
+        std::fill(newest(p, column, window), s, Scalar(0));
+        add_product<Scalar>(memory.key(b, j, seen), content(trace, q, column), s);
+        scaled_softmax(s, seen.count, scale());
+        span.forward(j, s, seen.count);
         Scalar* const o = out.col(b).data() + j * head_size;
         std::fill_n(o, head_size, Scalar(0));
-        add_product<Scalar>(memory.value(b, j, window), keep(trace, t, column, window, s), o);
+        add_product<Scalar>(memory.value(b, j, seen), keep(trace, t, column, seen, s), o);
       }
     });
     output.forward(out, trace.output, t, y, finish);
@@ -92,30 +99,32 @@ struct Attention {
     auto ds = trace.position.delta(t);  // p, to be replaced by ds
     auto dq = trace.query.delta(t);
     output.backward(dy, trace.output, t, trace.dheads);
-    Scalar* const dp = trace.dkept.data();
-    for (Index b = 0; b < memory.lanes; ++b) {
-      for (Index j = 0; j < heads; ++j) {
-        const Index column = b * heads + j;
-        Scalar* const p = newest(ds, column, window);
-        // o = sum_i kept_i v_i  =>  dkept_i = v_i . do;  kept = p * mask  =>  dp = dkept * mask
-        keep(trace, t, column, window, p);
-        std::fill_n(dp, window.count, Scalar(0));
-        add_transposed_product<Scalar>(memory.value(b, j, window), trace.dheads.col(b).data() + j * head_size, dp);
-        if (trace.dropout.active()) trace.dkept.head(window.count).array() *= mask(trace, t, column, window).array();
-        scaled_softmax_backward(p, dp, window.count, scale());
-      }
-    }
+    const Index work = window.count * head_size * heads * memory.lanes;
+    for_each_head(trace.query.team, memory, 2 * work, [&](Index b, Index j, Index part) {
+      Scalar* const dp = trace.dkept.col(part).data();
+      const Index column = b * heads + j;
+      const Window seen = span.seen(j, window);
+      Scalar* const p = newest(ds, column, seen);
+      // o = sum_i kept_i v_i  =>  dkept_i = v_i . do;  kept = p * mask  =>  dp = dkept * mask
+      keep(trace, t, column, seen, p);
+      std::fill(newest(trace.kept, column, window), newest(trace.kept, column, seen), Scalar(0));
+      std::fill_n(dp, seen.count, Scalar(0));
+      add_transposed_product<Scalar>(memory.value(b, j, seen), trace.dheads.col(b).data() + j * head_size, dp);
+      if (trace.dropout.active()) trace.dkept.col(part).head(seen.count).array() *= mask(trace, t, column, seen).array();
+      scaled_softmax_backward(p, dp, seen.count, scale());
+      span.backward(j, p, seen.count, scale(), trace.span);
+    });
     // s_i = (q + u) . k_i + position_i(q)  =>  dq = position's share + sum_i ds_i k_i,  du += sum_i ds_i k_i
     add_query_bias(position, q, trace);
     position.backward(ds, trace.position, t, split_heads(dq));
-    for (Index b = 0; b < memory.lanes; ++b) {
-      for (Index j = 0; j < heads; ++j) {
-        trace.dcontent.setZero();
-        add_transposed_product<Scalar>(memory.key(b, j, window), newest(ds, b * heads + j, window), trace.dcontent.data());
-        dq.col(b).segment(j * head_size, head_size) += trace.dcontent;
-        if (trace.content.size() > 0) trace.position.dquery_bias.segment(j * head_size, head_size) += trace.dcontent;
-      }
-    }
+    for_each_head(trace.query.team, memory, work, [&](Index b, Index j, Index part) {
+      auto dcontent = trace.dcontent.col(part);
+      dcontent.setZero();
+      const Window seen = span.seen(j, window);
+      add_transposed_product<Scalar>(memory.key(b, j, seen), newest(ds, b * heads + j, seen), dcontent.data());
+      dq.col(b).segment(j * head_size, head_size) += dcontent;
+      if (trace.content.size() > 0) trace.position.dquery_bias.segment(j * head_size, head_size) += dcontent;
+    });
     query.backward(dq, trace.query, t, dx);
   }
 
@@ -125,22 +134,21 @@ struct Attention {
     constexpr std::size_t most = 8;  // readers at a time
     for (; !readers.empty(); readers = readers.subspan(std::min(most, readers.size()))) {
       const std::size_t count = std::min(most, readers.size());
-      std::array<const Scalar*, most> dout, kept, ds, content_of;
-      for (Index b = 0; b < dmemory.lanes; ++b) {
-        for (Index j = 0; j < dmemory.heads; ++j) {
-          const Index column = b * dmemory.heads + j;
-          for (std::size_t l = 0; l < count; ++l) {
-            Trace& trace = *readers[l];
-            dout[l] = trace.dheads.col(b).data() + j * dmemory.head_size;
-            kept[l] = newest(trace.kept, column, window);
-            ds[l] = newest(trace.position.delta(t), column, window);
-            content_of[l] = content(trace, trace.position.input(t), column);
-          }
-          // o = sum_i kept_i v_i  =>  dv_i += kept_i do;   s_i = (q + u) . k_i + ...  =>  dk_i += ds_i (q + u)
-          add_outer_products<Scalar>(dmemory.value(b, j, window), {dout.data(), count}, {kept.data(), count});
-          add_outer_products<Scalar>(dmemory.key(b, j, window), {ds.data(), count}, {content_of.data(), count});
+      const Index work = 2 * static_cast<Index>(count) * window.count * dmemory.head_size * dmemory.heads * dmemory.lanes;
+      for_each_head(readers[0]->query.team, dmemory, work, [&](Index b, Index j, Index) {
+        std::array<const Scalar*, most> dout, kept, ds, content_of;
+        const Index column = b * dmemory.heads + j;
+        for (std::size_t l = 0; l < count; ++l) {
+          Trace& trace = *readers[l];
+          dout[l] = trace.dheads.col(b).data() + j * dmemory.head_size;
+          kept[l] = newest(trace.kept, column, window);
+          ds[l] = newest(trace.position.delta(t), column, window);
+          content_of[l] = content(trace, trace.position.input(t), column);
         }
-      }
+        // o = sum_i kept_i v_i  =>  dv_i += kept_i do;   s_i = (q + u) . k_i + ...  =>  dk_i += ds_i (q + u)
+        add_outer_products<Scalar>(dmemory.value(b, j, window), {dout.data(), count}, {kept.data(), count});
+        add_outer_products<Scalar>(dmemory.key(b, j, window), {ds.data(), count}, {content_of.data(), count});
+      });
     }
   }
 
@@ -153,15 +161,27 @@ struct Attention {
   void accumulate(Trace& trace, Attention& grad) const {
     query.accumulate(trace.query, grad.query);
     output.accumulate(trace.output, grad.output);
+    span.accumulate(trace.span, grad.span);
   }
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
     visit_child("query", f, layers.query...);
     visit_child("output", f, layers.output...);
+    visit_child("span", f, layers.span...);
   }
 
  private:
+  /// Calls f(b, j, part) for every lane and head. Threads take whole heads, lane after lane, so that what is summed over the lanes
+  /// does not depend on them.
+  template <class F>
+  static void for_each_head(Team* team, const Slots<Scalar>& slots, Index work, F&& f) {
+    share(team, slots.heads, 1, work, [&](Index first, Index count, Index part) {
+      for (Index b = 0; b < slots.lanes; ++b)
+        for (Index j = first; j < first + count; ++j) f(b, j, part);
+    });
+  }
+
   Scalar scale() const { return Scalar(1) / std::sqrt(static_cast<Scalar>(head_size)); }
 
   /// The scores or weights of the window's slots: the last rows of a column.

@@ -25,6 +25,7 @@
 
 #include <cmath>
 #include <concepts>
+#include <vector>
 
 namespace fbt {
 
@@ -53,7 +54,7 @@ struct Linear {
     Matrix<Scalar> x;   // (in, T*B)
     Matrix<Scalar> dy;  // (out, T*B)
     Packed<Scalar> forward, backward;
-    OuterScratch<Scalar> scratch;
+    std::vector<OuterScratch<Scalar>> scratch;  // one per thread
     Index lanes = 0;
     Team* team = nullptr;
 
@@ -76,9 +77,10 @@ struct Linear {
     trace.team = shape.team;
     trace.x.resize(inputs(), shape.columns());
     trace.dy.resize(outputs(), shape.columns());
+    trace.scratch.resize(static_cast<std::size_t>(parts_of(shape.team)));
     if (shape.lanes == 1) return;  // a single column streams the weights once: there is nothing to gain from packing
-    trace.forward.pack(weight);
-    if (shape.train) trace.backward.pack_transposed(weight);
+    trace.forward.pack(weight, shape.team);
+    if (shape.train) trace.backward.pack_transposed(weight, shape.team);
   }
 
   /// x (in, B), y (out, B). The finish, without its bias, is what a composite wants done to y on the way out.
@@ -100,7 +102,8 @@ struct Linear {
     if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
     // y = W x + b  =>  dx = W^T dy
     if (trace.lanes > 1) {
-      trace.backward.multiply(dy, dx);
+      share(trace.team, inputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
+            [&](Index first, Index count) { trace.backward.multiply_rows(first, count, dy, dx, {}); });
     } else {
       dx.col(0).noalias() = weight.transpose() * dy.col(0);
     }
@@ -108,8 +111,13 @@ struct Linear {
 
   void accumulate(Trace& trace, Linear& grad) const {
     // y = W x + b  =>  dW = sum over columns of dy x^T,  db = sum of dy
-    add_outer<Scalar>(trace.dy, trace.x, grad.weight, trace.scratch);
-    if (bias.size() > 0) add_columns<Scalar>(trace.dy, grad.bias.data());
+    share(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.x.cols(),
+          [&](Index first, Index count, Index part) {
+            const auto dy = trace.dy.middleRows(first, count);
+            add_outer<Scalar>(dy, trace.x, grad.weight.middleRows(first, count),
+                              trace.scratch[static_cast<std::size_t>(part)]);
+            if (bias.size() > 0) add_columns<Scalar>(dy, grad.bias.data() + first);
+          });
   }
 
   template <class F, class... Same>

@@ -118,7 +118,10 @@ struct Memory {
     move_to_front();
     if (end + steps <= slots.front().capacity) return;
     // room for as many steps again as are visible, so that moving is rare; a long window's room grows as it fills
-    const Index capacity = std::max(end + steps, std::min(2 * span, std::max<Index>(1024, 2 * slots.front().capacity)));
+    Index capacity = std::max(end + steps, std::min(2 * span, std::max<Index>(1024, 2 * slots.front().capacity)));
+    // a distance of an odd number of cache lines between the keys' columns: at a power of two they would share few cache sets
+    constexpr Index line = 64 / Index{sizeof(Scalar)};
+    if (capacity > 4 * line) capacity = ((capacity + line - 1) / line | 1) * line;
     for (auto& s : slots) {
       Slots<Scalar> larger(s.head_size, s.heads, s.lanes, capacity);
       larger.keys.topRows(end) = s.keys.topRows(end);

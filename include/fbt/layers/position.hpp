@@ -45,6 +45,7 @@ struct Position {
     Matrix<Scalar> dy;                              // deltas of the scores (rows, H*B*T)
     std::vector<Packed<Scalar>> forward, backward;  // one per table
     OuterScratch<Scalar> scratch;
+    Team* team = nullptr;
     Vector<Scalar> dquery_bias;  // (e*H), which attention adds to
     Index lanes = 0, rows = 0;
 
@@ -69,6 +70,7 @@ struct Position {
   /// shape.lanes is H*B: every head of every lane is a column. rows: how many of the newest slots there will be scores for; 0: S.
   void prepare(Trace& trace, const Shape& shape, Index rows = 0) const {
     trace.lanes = shape.lanes;
+    trace.team = shape.team;
     trace.rows = rows > 0 ? rows : window;
     trace.x.resize(head_size, shape.columns());
     trace.dy.resize(trace.rows, shape.columns());
@@ -88,7 +90,7 @@ struct Position {
     if (tables() == 0) scores.setZero();
     for (Index k = 0; k < tables(); ++k) {
       const Scalar* const newest = bias.size() > 0 ? bias.data() + (k + 1) * window - trace.rows : nullptr;
-      trace.forward[static_cast<std::size_t>(k)].multiply(columns(queries, k), columns(scores, k), {.bias = newest});
+      multiply(trace.forward[static_cast<std::size_t>(k)], columns(queries, k), columns(scores, k), trace.team, newest);
     }
     if (term == PositionTerm::buckets) {
       for (Index c = 0; c < scores.cols(); ++c)
@@ -101,7 +103,7 @@ struct Position {
     // score = table q + bias  =>  dq = table^T dscore
     if (tables() == 0) dqueries.setZero();
     for (Index k = 0; k < tables(); ++k)
-      trace.backward[static_cast<std::size_t>(k)].multiply(columns(dscores, k), columns(dqueries, k));
+      multiply(trace.backward[static_cast<std::size_t>(k)], columns(dscores, k), columns(dqueries, k), trace.team);
   }
 
   void accumulate(Trace& trace, Position& grad) const {
@@ -128,6 +130,14 @@ struct Position {
 
  private:
   Index tables() const { return term == PositionTerm::relative_key ? 1 : term == PositionTerm::per_head ? heads : 0; }
+  /// A table has few rows: columns are shared.
+  static void multiply(const Packed<Scalar>& table, const In<Scalar>& x, Out<Scalar> y, Team* team,
+                       const Scalar* bias = nullptr) {
+    constexpr Index unit = 8;
+    share(team, x.cols(), unit, x.size() * y.rows(), [&](Index first, Index count) {
+      table.multiply(x.middleCols(first, count), y.middleCols(first, count), {.bias = bias});
+    });
+  }
   Scalar root() const { return std::sqrt(static_cast<Scalar>(head_size)); }
 
   template <class Derived>

@@ -44,7 +44,9 @@ struct Block {
         attention(c.width, c.heads, c.head_columns(), c.output_bias, c.dropout, random),
         feed_forward(c.width, c.hidden_units(), c.activation, c.dropout, random),
         dropout{c.width, c.dropout},
-        pre_norm(c.pre_norm) {}
+        pre_norm(c.pre_norm) {
+    if (c.span_ramp > 0) attention.span = Span<Scalar>(c.heads, c.window, c.span_ramp);
+  }
 
   /// rows: the most slots that a window of the segment will hold.
   void prepare(const LayerNorm<Scalar>& norm1_, const Position<Scalar>& position, Index rows, Trace& trace,

@@ -49,6 +49,8 @@ struct Config {
   Index window = 64;       ///< S, how many past steps a step may see
   Activation activation = Activation::relu;
   PositionTerm position = PositionTerm::relative_key;
+  Index span_ramp =
+      0;  ///< every head learns how far back it looks, with a ramp of so many steps (layers/span.hpp); 0: S steps
   EmptyMemory empty_memory = EmptyMemory::skip;
   bool pre_norm = true;  ///< LayerNorm before attention and feed-forward and before the head; else after each residual
   MemoryRule memory_rule = MemoryRule::feedback;
@@ -67,9 +69,7 @@ struct Config {
   Index head_columns() const { return head_size > 0 ? head_size : width / heads; }
   Index hidden_units() const { return feed_forward > 0 ? feed_forward : 4 * width; }
   /// Whether every layer remembers something of its own.
-  bool remembers_per_layer() const {
-    return memory_rule == MemoryRule::recurrent || memory_rule == MemoryRule::transformer;
-  }
+  bool remembers_per_layer() const { return memory_rule == MemoryRule::recurrent || memory_rule == MemoryRule::transformer; }
   Index key_values() const { return share_key_value ? 1 : layers; }
   Index positions() const { return position == PositionTerm::per_head ? layers : 1; }
 
@@ -171,6 +171,7 @@ void visit_config(F&& f, Same&... configs) {
   f("window", configs.window...);
   f("activation", configs.activation...);
   f("position", configs.position...);
+  f("span_ramp", configs.span_ramp...);
   f("empty_memory", configs.empty_memory...);
   f("pre_norm", configs.pre_norm...);
   f("memory_rule", configs.memory_rule...);
@@ -199,6 +200,9 @@ inline void Config::validate() const {
   dimension("window", window, 1);
   check(head_size > 0 || width % heads == 0,
         "config: width {} is not divisible by heads {}; choose them so, or give head_size", width, heads);
+  dimension("span_ramp", span_ramp, 0);
+  check(span_ramp != 1,
+        "config: span_ramp must be at least 2, so that the newest slot is seen, or 0 for fixed spans, found 1");
   check(heads * head_columns() <= largest_dimension, "config: heads * head_size must be at most {}, found {} * {}",
         largest_dimension, heads, head_columns());
   const Index deepest = memory_rule == MemoryRule::layer ? layers : 0;
@@ -206,7 +210,8 @@ inline void Config::validate() const {
         "config: memory_layer must be between 0 and {}, found {}; other than 0 it needs memory_rule layer", deepest,
         memory_layer);
   check(!remembers_per_layer() || !share_key_value,
-        "config: memory_rule {} needs share_key_value false: every layer remembers vectors of its own", name_of(memory_rule));
+        "config: memory_rule {} needs share_key_value false: every layer remembers vectors of its own",
+        name_of(memory_rule));
   check(memory_norm != MemoryNorm::block || pre_norm,
         "config: memory_norm block needs pre_norm: in the post-norm form norm1 does not come before the block");
   check(dropout >= 0 && dropout < 1, "config: dropout must be at least 0 and below 1, found {}", dropout);
@@ -230,8 +235,8 @@ inline double Config::parameters() const {
                               : position == PositionTerm::per_head   ? H * (S * (e + 1) + e)
                               : position == PositionTerm::buckets    ? 32 * H
                                                                      : 0;
-  return V * d + L * (attention + feed_forward_part) + static_cast<double>(positions()) * one_position +
-         (memory_rule == MemoryRule::feedback ? L + 1 : 0) +
+  return V * d + L * (attention + feed_forward_part + (span_ramp > 0 ? H : 0)) +
+         static_cast<double>(positions()) * one_position + (memory_rule == MemoryRule::feedback ? L + 1 : 0) +
          readers * key_value + 2 * d * (norms + (pre_norm ? 1 : 0)) + V * (d + 1);
 }
 

@@ -47,9 +47,9 @@ class FeedbackTransformer {
     Matrix<Scalar> dinput;                // (d, B)
     std::vector<Slots<Scalar>> dslots;
     std::vector<typename Attention<Scalar>::Trace*> readers;  // of all blocks, made anew by each backward()
-    Index first_slot = 0;      // the slot that step 0 writes
-    bool fresh_zeros = false;  // the zero slots were written in this segment
-    bool reversible = false;   // a segment was read to be differentiated, and has not been yet
+    Index first_slot = 0;                                     // the slot that step 0 writes
+    bool fresh_zeros = false;                                 // the zero slots were written in this segment
+    bool reversible = false;  // a segment was read to be differentiated, and has not been yet
   };
 
   /// The running state of B sequences: what they remember, and room for the segment at hand.
@@ -85,6 +85,37 @@ class FeedbackTransformer {
 
   const Config& config() const { return config_; }
 
+  /// How many of the newest slots any head looks at: the window, unless spans are learned (Config::span_ramp).
+  Index longest_span() const {
+    if (config_.span_ramp == 0) return config_.window;
+    Index longest = 1;
+    for (const Block<Scalar>& block : blocks)
+      for (Index j = 0; j < config_.heads; ++j) longest = std::max(longest, block.attention.span.visible(j));
+    return longest;
+  }
+
+  /// ADDS to grad the gradient of penalty * (the mean span of all heads, in steps).
+  void add_span_penalty(double penalty, FeedbackTransformer& grad) const {
+    const double each = penalty * static_cast<double>(config_.window) / static_cast<double>(config_.layers * config_.heads);
+    for (std::size_t l = 0; l < blocks.size(); ++l) {
+      const Vector<Scalar>& length = blocks[l].attention.span.length;
+      grad.blocks[l].attention.span.length.array() +=
+          (length.array() > 0).template cast<Scalar>() * static_cast<Scalar>(each);
+    }
+  }
+
+  /// The same parameters under another memory rule: a Transformer that was trained in parallel goes on as a Feedback Transformer
+  /// (the paper's recipe), say. The layer weights begin anew. Throws std::invalid_argument when the rule does not fit:
+  /// recurrent and transformer need a key and value projection per layer.
+  FeedbackTransformer with_memory_rule(MemoryRule rule, Index memory_layer = 0) const {
+    FeedbackTransformer other = *this;
+    other.config_.memory_rule = rule;
+    other.config_.memory_layer = memory_layer;
+    other.config_.validate();
+    other.mix = make_mix(other.config_);
+    return other;
+  }
+
   /// The empty memory of the given number of lanes.
   Memory<Scalar> make_memory(Index lanes) const {
     check(lanes >= 1, "memory: lanes must be at least 1, found {}", lanes);
@@ -99,6 +130,7 @@ class FeedbackTransformer {
   /// Up to so many threads share the work of a step, where it is large enough; the logits are the same to the last bit.
   State start(Index lanes, Index threads = 1) const {
     State state{make_memory(lanes), {}, std::make_shared<Team>(threads)};
+    state.memory.span = longest_span();  // what no head looks at is not kept
     prepare(state.trace, {1, lanes, false, 0, state.team.get()}, config_.window);
     return state;
   }
@@ -113,6 +145,16 @@ class FeedbackTransformer {
     check_input(tokens, state.trace.shape, state.memory);
     run(tokens, state);
     return state.trace.logits;
+  }
+
+  /// What a layer (0 .. L-1) looked at in the step that step() has just read: attention weights (slots seen, H*B), the oldest slot
+  /// first, head j of lane b in column b*H + j. No rows when there was nothing to see.
+  Matrix<Scalar> attention(Index layer, const State& state) const {
+    check(layer >= 0 && layer < config_.layers, "attention: expected a layer below {}, found {}", config_.layers, layer);
+    check(state.trace.shape.steps == 1,
+          "attention: the state was prepared for segments of {} steps, expected 1; use start()", state.trace.shape.steps);
+    const Index seen = state.memory.end > 0 ? state.memory.window_at(state.memory.end - 1).count : 0;
+    return state.trace.blocks[static_cast<std::size_t>(layer)].attention.position.dy.bottomRows(seen);
   }
 
   /// Reads a segment of T steps, step after step: tokens (T*B), the B lanes of step 0 first. The memory is carried on from
@@ -280,8 +322,8 @@ class FeedbackTransformer {
   void check_input(Tokens tokens, const Shape& shape, const Memory<Scalar>& memory) const {
     check(memory.lanes() == shape.lanes, "the memory has {} lanes, expected {}", memory.lanes(), shape.lanes);
     const Slots<Scalar>& slots = memory.slots.front();
-    check(memory.span == config_.window && memory.slots.size() == key_values.size() && slots.heads == config_.heads &&
-              slots.head_size == config_.head_columns(),
+    check(memory.span >= longest_span() && memory.span <= config_.window && memory.slots.size() == key_values.size() &&
+              slots.heads == config_.heads && slots.head_size == config_.head_columns(),
           "the memory was made by a model of another config: expected {} sets of slots, window {}, {} heads of {}, found "
           "{}, {}, {} of {}",
           key_values.size(), config_.window, config_.heads, config_.head_columns(), memory.slots.size(), memory.span,

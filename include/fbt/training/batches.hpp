@@ -51,13 +51,18 @@ class Batches {
 
   /// Whether the next segment begins with an empty memory: it begins a new pass, or is independent. From the second pass on
   /// carried segments are cut at another random place.
-  bool starts_afresh() const {
-    return segments_ == Segments::independent || place_.position == 0 || place_.position + segment_ > length_;
+  bool starts_afresh() const { return starts_afresh(segment_); }
+  bool starts_afresh(Index steps) const {
+    return segments_ == Segments::independent || place_.position == 0 || place_.position + steps > length_;
   }
 
   /// Goes on to the next segment.
-  void next() {
-    if (place_.position + segment_ > length_) {
+  void next() { next(segment_); }
+  /// A carried segment may be shorter: 1 to T steps.
+  void next(Index steps) {
+    eigen_assert(steps >= 1 && steps <= segment_ && (steps == segment_ || segments_ == Segments::carried));
+    steps_ = steps;
+    if (place_.position + steps > length_) {
       ++place_.passes;
       place_.position = 0;
     }
@@ -66,7 +71,7 @@ class Batches {
       Random random(mix_seed(seed_, static_cast<std::uint64_t>(place_.passes)));
       offset = random.below(std::min(segment_, length_ - segment_ + 1));
     }
-    for (Index t = 0; t < segment_; ++t) {
+    for (Index t = 0; t < steps; ++t) {
       for (Index b = 0; b < lanes_; ++b) {
         const auto from = static_cast<std::size_t>(b * length_ + offset + t);
         const auto to = static_cast<std::size_t>(t * lanes_ + b);
@@ -74,12 +79,12 @@ class Batches {
         targets_[to] = goals_[from];
       }
     }
-    place_.position = offset + segment_;
+    place_.position = offset + steps;
   }
 
   /// The segment (T*B, the lanes of step 0 first), and for each token its target.
-  Tokens tokens() const { return tokens_; }
-  Tokens targets() const { return targets_; }
+  Tokens tokens() const { return Tokens(tokens_).first(static_cast<std::size_t>(steps_ * lanes_)); }
+  Tokens targets() const { return Tokens(targets_).first(static_cast<std::size_t>(steps_ * lanes_)); }
 
  private:
   /// The target of data[i] is goals[i]. after: how many tokens at the end of the data are targets only.
@@ -101,6 +106,7 @@ class Batches {
   std::uint64_t seed_;
   Segments segments_;
   Place place_;
+  Index steps_ = 0;  // of the present segment
   std::vector<Token> tokens_, targets_;
 };
 

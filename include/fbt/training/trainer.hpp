@@ -1,7 +1,8 @@
 // Trainer: truncated backpropagation through time with carried memory, over lanes that are split into shards.
 //
 // A shard is a fixed group of lanes with its own state and gradient. Threads take whole shards; the shards' gradients are added
-// in shard order. So the result is the same to the last bit with any number of threads.
+// in shard order. Where there are more threads than shards, a team of them shares the work of every step of a shard. So the result
+// is the same to the last bit with any number of threads.
 // Works for any model with Scalar, State, make_memory, forward, backward, accumulate and visit.
 #pragma once
 
@@ -13,6 +14,7 @@
 #include "fbt/training/schedule.hpp"
 
 #include <cmath>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -21,14 +23,23 @@ namespace fbt {
 struct TrainerOptions {
   Index lanes = 32;    ///< B, sequences read side by side
   Index segment = 64;  ///< T, steps between updates
-  Index shards = 2;    ///< groups of lanes; part of the result, unlike threads
+  /// Groups of lanes; part of the result, unlike threads. As many as threads need no waiting for one another; fewer make a better
+  /// use of the caches, since more lanes share the reading of the weights and each thread reads only its part of them.
+  Index shards = 2;
   Index threads = 1;
   Schedule schedule;
   AdamOptions adam;
   /// Share of the training, from its start, in which every segment begins with an empty memory. Few slots to choose from are
   /// an easier lesson: with carried memory from the first update on, the loss stays on its first plateau far longer.
   double fresh = 0.5;
-  double clip = 1;  ///< largest norm of the gradient; 0: none
+  /// A curriculum: segments begin with so many steps, and are doubled at equal distances in the first part of the training until
+  /// they have T steps. 0: none.
+  Index first_segment = 0;
+  double growing = 0.5;  ///< that part, a share of the training
+  double clip = 1;       ///< largest norm of the gradient; 0: none
+  /// Part of what is minimised, per step of the heads' mean span, where spans are learned (Config::span_ramp). The reported loss is
+  /// without it.
+  double span_penalty = 0;
   std::uint64_t seed = 1;
 
   void validate() const {
@@ -37,9 +48,22 @@ struct TrainerOptions {
     check(shards >= 1 && shards <= lanes, "shards must be between 1 and the {} lanes, found {}", lanes, shards);
     check(threads >= 1 && threads <= 1024, "threads must be between 1 and 1024, found {}", threads);
     check(fresh >= 0 && fresh <= 1, "fresh must be from 0 to 1, found {}", fresh);
+    check(first_segment >= 0 && first_segment <= segment,
+          "the first segment must be between 1 and the {} steps of the others, or 0 for no curriculum, found {}", segment,
+          first_segment);
+    check(growing >= 0 && growing <= 1, "growing must be from 0 to 1, found {}", growing);
+    check(span_penalty >= 0, "the span penalty must be at least 0, found {}", span_penalty);
     check(clip >= 0, "clip must be at least 0, found {}", clip);
     schedule.validate();
     adam.validate();
+  }
+
+  /// Steps of a segment when the given share of the training is done.
+  Index segment_at(double progress) const {
+    if (first_segment == 0 || progress >= growing) return segment;
+    int doublings = 0;
+    while (first_segment << doublings < segment) ++doublings;
+    return std::min(segment, first_segment << static_cast<int>(progress / growing * doublings));
   }
 };
 
@@ -50,6 +74,7 @@ class Trainer {
 
   struct Report {
     double loss = 0;           ///< nats per scored token, before the update
+    Index tokens = 0;          ///< that were read
     double gradient_norm = 0;  ///< before clipping
     double learning_rate = 0;
   };
@@ -67,18 +92,20 @@ class Trainer {
   /// Reads one segment and updates the model. progress in [0, 1] is the share of the whole training that is done.
   /// Throws std::runtime_error when loss or gradient is not finite; the model is then as it was before.
   Report update(double progress) {
-    const bool fresh = batches_.starts_afresh() || progress < options_.fresh;
-    batches_.next();
+    const Index steps = options_.segment_at(progress);
+    const bool fresh = batches_.starts_afresh(steps) || progress < options_.fresh;
+    batches_.next(steps);
     Index scored = 0;
     for (const Token target : batches_.targets()) scored += target >= 0;
     const auto scale = static_cast<Scalar>(1 / static_cast<double>(std::max<Index>(scored, 1)));
     parallel_for(options_.shards, options_.threads, [&](Index s) {
       Shard& shard = shards_[static_cast<std::size_t>(s)];
       if (fresh) shard.state.memory.clear();
-      take(shard);
+      take(shard, steps);
       const Shape shape{
-          options_.segment, shard.lanes, true,
-          mix_seed(mix_seed(options_.seed, static_cast<std::uint64_t>(adam_.updates)), static_cast<std::uint64_t>(s))};
+          steps, shard.lanes, true,
+          mix_seed(mix_seed(options_.seed, static_cast<std::uint64_t>(adam_.updates)), static_cast<std::uint64_t>(s)),
+          shard.team.get()};
       const Matrix<Scalar>& logits = model_.forward(shard.tokens, shape, shard.state);
       shard.dlogits.resize(logits.rows(), logits.cols());
       shard.loss = cross_entropy<Scalar>(logits, shard.targets, scale, shard.dlogits);
@@ -92,8 +119,10 @@ class Trainer {
       loss += shards_[s].loss;
       if (s > 0) add(shards_[0].grad, shards_[s].grad);
     }
+    if constexpr (requires { model_.add_span_penalty(options_.span_penalty, shards_[0].grad); })
+      model_.add_span_penalty(options_.span_penalty, shards_[0].grad);
     const Index number = static_cast<Index>(adam_.updates);
-    Report report{loss.count > 0 ? loss.mean() : 0, std::sqrt(squared_norm(shards_[0].grad)),
+    Report report{loss.count > 0 ? loss.mean() : 0, steps * options_.lanes, std::sqrt(squared_norm(shards_[0].grad)),
                   options_.schedule.rate(number, progress)};
     constexpr std::string_view advice =
         "the model was left as it was before this update; try a smaller learning rate, a longer warm-up or a smaller clip";
@@ -120,10 +149,13 @@ class Trainer {
  private:
   Trainer(Model& model, Batches batches, const TrainerOptions& options)
       : model_(model), options_(options), batches_(std::move(batches)), adam_(model, options.adam) {
+    check(options.first_segment == 0 || batches_.segments() == Segments::carried,
+          "a first segment of {} steps: independent segments all have their full length", options.first_segment);
     const Model zeros = zeros_like(model);
     for (Index s = 0; s < options.shards; ++s) {
       const Index first = options.lanes * s / options.shards, end = options.lanes * (s + 1) / options.shards;
-      shards_.push_back({first, end - first, {model.make_memory(end - first), {}}, zeros, {}, {}, {}});
+      auto team = options.threads / options.shards > 1 ? std::make_unique<Team>(options.threads / options.shards) : nullptr;
+      shards_.push_back({first, end - first, {model.make_memory(end - first), {}}, zeros, {}, {}, {}, std::move(team)});
     }
   }
 
@@ -133,14 +165,15 @@ class Trainer {
     Model grad;
     std::vector<Token> tokens, targets;
     Matrix<Scalar> dlogits;
+    std::unique_ptr<Team> team;
     CrossEntropy loss = {};
   };
 
   /// Copies the shard's lanes of the segment.
-  void take(Shard& shard) const {
-    shard.tokens.resize(static_cast<std::size_t>(shard.lanes * options_.segment));
+  void take(Shard& shard, Index steps) const {
+    shard.tokens.resize(static_cast<std::size_t>(shard.lanes * steps));
     shard.targets.resize(shard.tokens.size());
-    for (Index t = 0; t < options_.segment; ++t) {
+    for (Index t = 0; t < steps; ++t) {
       const Index from = t * options_.lanes + shard.first_lane, to = t * shard.lanes;
       std::copy_n(batches_.tokens().begin() + from, shard.lanes, shard.tokens.begin() + to);
       std::copy_n(batches_.targets().begin() + from, shard.lanes, shard.targets.begin() + to);

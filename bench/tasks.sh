@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Trains every model on every task of the paper and on text, and writes what came of it to tasks.jsonl, tasks.md and pictures beside this
+# script. What tasks.jsonl holds already is not run again: stop it, and go on with the same command. Takes up to two hours on two
+# cores. Flags: --minutes M, --only GROUP,..., --seeds N, --workers N, --scale X, --report, --help.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/tests/packages.sh"
+cd "$root"
+
+install_packages $build_packages python3 bible-kjv
+cmake --preset release >/dev/null
+cmake --build --preset release --target language_model tasks
+. "$root/examples/king_james.sh"
+king_james build/bible.txt
+exec python3 bench/tasks.py "$@"

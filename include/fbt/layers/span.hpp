@@ -1,0 +1,84 @@
+// Span: how far back each head of an attention looks, learned (Sukhbaatar et al., 2019, and the paper's code). The attention weight
+// p_i of a slot of age i (1 for the newest) becomes, for a head with the span z,
+//   w_i = p_i m_i / sum_k p_k m_k,   m_i = min(1, (ramp + z - i) / ramp) or 0 where that is below 0,   z = S min(1, max(0, length))
+// Slots with m = 0 are not looked at. A penalty on the spans (TrainerOptions::span_penalty) shortens those of heads that gain
+// nothing from a long memory. A part of Attention, which calls forward and backward head by head.
+#pragma once
+
+#include "fbt/core/shape.hpp"
+#include "fbt/core/types.hpp"
+#include "fbt/core/visit.hpp"
+#include "fbt/layers/memory.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace fbt {
+
+template <class Scalar>
+struct Span {
+  Vector<Scalar> length;  ///< (H), as shares of the window; empty: every head sees the whole window
+  Index window = 0;       ///< S
+  Index ramp = 0;
+
+  struct Trace {
+    Vector<Scalar> dlength;  // (H)
+  };
+
+  Span() = default;
+  /// Heads begin with a span of 0, so that they see their ramp.
+  Span(Index heads, Index window_, Index ramp_) : length(Vector<Scalar>::Zero(heads)), window(window_), ramp(ramp_) {}
+
+  bool adaptive() const { return length.size() > 0; }
+
+  void prepare(Trace& trace) const { trace.dlength.setZero(length.size()); }
+
+  /// How many of the newest slots head j looks at, at most: at least 1.
+  Index visible(Index j) const {
+    return std::clamp<Index>(static_cast<Index>(std::ceil(static_cast<double>(ramp) + steps(j))) - 1, 1, window);
+  }
+  /// What head j looks at of a window.
+  Window seen(Index j, Window w) const {
+    if (!adaptive()) return w;
+    const Index count = std::min(w.count, visible(j));
+    return {w.begin + w.count - count, count};
+  }
+
+  /// From p to w for the count slots that head j looks at, the newest last.
+  void forward(Index j, Scalar* weights, Index count) const {
+    if (!adaptive()) return;
+    Scalar sum = 0;
+    for (Index i = 0; i < count; ++i) sum += weights[i] *= mask(j, count - i);
+    for (Index i = 0; i < count; ++i) weights[i] /= sum;
+  }
+
+  /// Adds to the gradient of the span, given the gradient of the scores times `scale`. w is the softmax of s + log(m), so that
+  /// backward of the scores is that of a softmax that gave w.
+  void backward(Index j, const Scalar* ds, Index count, Scalar scale, Trace& trace) const {
+    if (!adaptive()) return;
+    // d log(m_i) = ds_i / scale;  m_i = (ramp + S length - i) / ramp  =>  dlength += S / ramp * sum of d log(m_i) / m_i.
+    // Beyond 0 and 1 the gradient is that at the border, so that a span can come back.
+    Scalar sum = 0;
+    for (Index i = 0; i < count; ++i)
+      if (const Scalar m = mask(j, count - i); m < 1) sum += ds[i] / m;
+    trace.dlength(j) += sum * static_cast<Scalar>(window) / (static_cast<Scalar>(ramp) * scale);
+  }
+
+  void accumulate(const Trace& trace, Span& grad) const {
+    if (adaptive()) grad.length += trace.dlength;
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... layers) {
+    if (((layers.length.size() > 0) && ...)) f("length", layers.length...);
+  }
+
+ private:
+  double steps(Index j) const { return static_cast<double>(window) * std::clamp(static_cast<double>(length(j)), 0.0, 1.0); }
+  Scalar mask(Index j, Index age) const {
+    return std::min(Scalar(1),
+                    static_cast<Scalar>((static_cast<double>(ramp - age) + steps(j)) / static_cast<double>(ramp)));
+  }
+};
+
+}  // namespace fbt

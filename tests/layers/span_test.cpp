@@ -1,0 +1,102 @@
+#include "fbt/layers/span.hpp"
+
+#include "catch.hpp"
+#include "fbt/layers/attention.hpp"
+#include "memory_layer_check.hpp"
+
+using namespace fbt;
+
+TEST_CASE("Span: without learned lengths every head sees the whole window") {
+  const Span<double> span;
+  CHECK(!span.adaptive());
+  CHECK(span.seen(1, {4, 7}).begin == 4);
+  CHECK(span.seen(1, {4, 7}).count == 7);
+  double weights[] = {0.25, 0.75};
+  span.forward(0, weights, 2);
+  CHECK(weights[0] == 0.25);
+}
+
+TEST_CASE("Span: what a head sees, and the mask, by hand") {
+  Span<double> span(4, 10, 4);
+  span.length << 0, 0.25, 0.7, 1;  // z = 0, 2.5, 7, 10; ages below z + 4 are seen
+  CHECK(span.visible(0) == 3);
+  CHECK(span.visible(1) == 6);
+  CHECK(span.visible(2) == 10);
+  CHECK(span.visible(3) == 10);
+  CHECK(span.seen(1, {5, 9}).begin == 8);
+  CHECK(span.seen(1, {5, 9}).count == 6);
+  CHECK(span.seen(1, {5, 2}).begin == 5);
+  CHECK(span.seen(1, {5, 2}).count == 2);
+
+  Vector<double> weights = Vector<double>::Constant(6, 1.0 / 6);
+  span.forward(1, weights.data(), 6);  // ages 6 .. 1: (4 + 2.5 - age) / 4, at most 1
+  const Vector<double> mask = (Vector<double>(6) << 0.125, 0.375, 0.625, 0.875, 1, 1).finished();
+  CHECK(difference(weights, mask / mask.sum()) < 1e-15);
+}
+
+TEST_CASE("Span: lengths outside of 0 to 1 count as these") {
+  Span<double> span(2, 10, 4);
+  span.length << -3, 2;
+  CHECK(span.visible(0) == 3);
+  CHECK(span.visible(1) == 10);
+}
+
+namespace {
+
+struct Run {
+  using Trace = Attention<double>::Trace;
+  static void prepare(const Attention<double>& layer, const Position<double>& p, Trace& trace, const Shape& shape) {
+    layer.prepare(p, p.window, trace, shape);
+  }
+  static void forward(const Attention<double>& layer, In<double> x, const Slots<double>& memory, Window window,
+                      const Position<double>& p, Trace& trace, Index t, Out<double> y) {
+    layer.forward(x, memory, window, p, trace, t, y);
+  }
+  static void backward(const Attention<double>& layer, In<double> dy, const Slots<double>& memory, Slots<double>& dmemory,
+                       Window window, const Position<double>& p, Trace& trace, Index t, Out<double> dx) {
+    layer.backward(dy, memory, window, p, trace, t, dx);
+    Trace* const reader = &trace;
+    layer.add_to_slots({&reader, 1}, window, t, dmemory);
+  }
+  static auto& position(Trace& trace) { return trace.position; }
+};
+
+}  // namespace
+
+TEST_CASE("Span: gradients of an attention with learned spans") {
+  Random random(1);
+  constexpr Index width = 4, head_size = 3, window = 5, heads = 3;
+  const Index lanes = GENERATE(1, 2);
+  const double rate = GENERATE(0.0, 0.4);
+  const PositionTerm term = GENERATE(PositionTerm::relative_key, PositionTerm::per_head);
+  Attention<double> layer(width, heads, head_size, true, rate, random);
+  Position<double> position(term, head_size, heads, window, random);
+  scatter(layer, random);
+  scatter(position, random);
+  layer.span = Span<double>(heads, window, 2);
+  layer.span.length << 0.13, 0.47, 0.9;  // 2, 4 and 5 slots are seen
+  const Slots<double> memory = random_slots(head_size, heads, lanes, 9, random);
+  const GradientReport report = check_memory_layer<Run>(layer, position, memory, width, 2, {5, lanes, true, 9}, random);
+  INFO(report.where);
+  const Index parameters = 2 * width * heads * head_size + width + heads;
+  CHECK(report.compared == width * 5 * lanes + 2 * memory.keys.size() + parameters + count_parameters(position));
+  CHECK(report.worst < 1e-8);
+}
+
+TEST_CASE("Span: a span that covers the window changes nothing") {
+  Random random(1);
+  const Attention<double> plain(4, 2, 3, true, 0, random);
+  Attention<double> layer = plain;
+  layer.span = Span<double>(2, 5, 2);
+  layer.span.length.setOnes();
+  const Position<double> position(PositionTerm::relative_key, 3, 2, 5, random);
+  const Slots<double> memory = random_slots(3, 2, 1, 9, random);
+  const Matrix<double> x = random_matrix(4, 1, random);
+  Matrix<double> y(4, 1), expected(4, 1);
+  Attention<double>::Trace trace;
+  for (auto [attention, to] : {std::pair{&plain, &expected}, {&std::as_const(layer), &y}}) {
+    attention->prepare(position, 5, trace, {1, 1, false, 0});
+    attention->forward(x, memory, {3, 5}, position, trace, 0, *to);
+  }
+  CHECK(difference(y, expected) < 1e-14);
+}
