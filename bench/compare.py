@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Measures fbt and PyTorch in alternation and writes what came of it: README.md, compare.json, compare.svg and growth.svg.
-Called by compare.sh. --from compare.json writes the same from an earlier run."""
+Called by compare.sh. --from compare.json writes the pages from an earlier run."""
 import argparse
 import datetime
 import json
@@ -184,7 +184,8 @@ def readme(data):
     many = [("decoding, 1 sequence", decode), ("decoding, 8 sequences", "decode_8_tokens_per_second"),
             ("decoding, 32 sequences", "decode_32_tokens_per_second"), ("reading a prompt", "prompt_tokens_per_second")]
     growth_rows = [(f"{row['quantity']} {row['value']}",
-                    [text(row["train_step_us"], ",.0f"), text(row["train_token_us"], ",.1f"), text(row["decode_step_us"], ",.0f")])
+                    [text(row["train_step_us"], ",.0f"), text(row["train_token_us"], ",.1f"), text(row["decode_step_us"], ",.0f"),
+                     text(row["transformer_decode_step_us"], ",.0f")])
                    for row in data["growth"]]
     giga = 1e9
     machine_rows = [(name, lambda config, threads, key=key: results.ratio(rate(results.fbt[0], key)(config, threads), giga), ",.0f")
@@ -256,11 +257,12 @@ Several sequences side by side, and one that is read in segments; all sequences 
 
 ## Growth
 
-From configuration A one size is varied at a time; one thread, {results.fbt[0]}, full window.
+From configuration A one size is varied at a time; one thread, {results.fbt[0]}, full window. The last column is the ordinary Transformer of
+the same sizes, which reads keys and values of its own in every layer.
 
 ![Time of a training step against the sizes of the model](growth.svg)
 
-{table("size", ["training step of all lanes, µs", "per token, µs", "decoding step, µs"], growth_rows)}
+{table("size", ["training step of all lanes, µs", "per token, µs", "decoding step, µs", "Transformer, decoding step, µs"], growth_rows)}
 
 ## Machine
 

@@ -43,6 +43,13 @@ inline double decode_step_seconds(const Model& model, const Effort& effort) {
 
 }  // namespace detail
 
+/// The ordinary Transformer of the same sizes, which keeps keys and values of its own in every layer.
+inline Model make_transformer(fbt::Config config) {
+  config.memory_rule = fbt::MemoryRule::transformer;
+  config.share_key_value = false;
+  return make_model(config);
+}
+
 /// Calls report with one JSON object per size.
 template <class Report>
 void measure_growth(const Effort& effort, Report&& report) {
@@ -50,12 +57,13 @@ void measure_growth(const Effort& effort, Report&& report) {
   const auto measure = [&](std::string_view quantity, fbt::Index value, const Configuration& c) {
     const Model model = make_model(c.config());
     const double step = detail::train_step_seconds(model, c.lanes, effort);
-    nlohmann::ordered_json row{{"quantity", quantity},
-                               {"value", value},
-                               {"train_step_us", 1e6 * step},
-                               {"train_token_us", 1e6 * step / static_cast<double>(c.lanes)},
-                               {"decode_step_us", nullptr}};
-    if (quantity != "lanes") row["decode_step_us"] = 1e6 * detail::decode_step_seconds(model, effort);
+    nlohmann::ordered_json row{{"quantity", quantity},        {"value", value},
+                               {"train_step_us", 1e6 * step}, {"train_token_us", 1e6 * step / static_cast<double>(c.lanes)},
+                               {"decode_step_us", nullptr},   {"transformer_decode_step_us", nullptr}};
+    if (quantity != "lanes") {
+      row["decode_step_us"] = 1e6 * detail::decode_step_seconds(model, effort);
+      row["transformer_decode_step_us"] = 1e6 * detail::decode_step_seconds(make_transformer(c.config()), effort);
+    }
     report(row);
   };
   for (const fbt::Index window : {16, 32, 64, 128, 256, 512, 1024}) {

@@ -44,7 +44,8 @@ std::vector<Column> growth_columns() {
           {"value", "value", "{}"},
           {"train_step_us", "train step, us", "{:.0f}"},
           {"train_token_us", "train token, us", "{:.2f}"},
-          {"decode_step_us", "decode step, us", "{:.1f}"}};
+          {"decode_step_us", "decode step, us", "{:.1f}"},
+          {"transformer_decode_step_us", "transformer decode step, us", "{:.1f}"}};
 }
 
 std::string cell(const Json& value, const char* format) {

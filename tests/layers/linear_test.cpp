@@ -4,6 +4,8 @@
 #include "fbt/testing/gradient_check.hpp"
 #include "helpers.hpp"
 
+#include <limits>
+
 using namespace fbt;
 
 static_assert(ColumnLayer<Linear<float>, float> && ColumnLayer<Linear<double>, double>);
@@ -38,6 +40,28 @@ TEST_CASE("Linear: the product by hand") {
   Matrix<double> single(3, 1);
   layer.forward(x.leftCols(1), trace, 0, single);
   CHECK(single == expected.leftCols(1));
+}
+
+TEST_CASE("Linear: a single lane in pieces, the same to the last bit with any number of threads") {
+  Random random(1);
+  const Index outputs = 250, inputs = GENERATE(200, 611, 2500);  // 1, 2 and 8 pieces
+  const bool relu = GENERATE(false, true);
+  Linear<double> layer(inputs, outputs, random);
+  scatter(layer, random);
+  const Matrix<double> x = random_matrix(inputs, 1, random), add = random_matrix(outputs, 1, random);
+  Matrix<double> expected = layer.weight * x + layer.bias + add;
+  if (relu) expected = expected.cwiseMax(0.0);
+  Matrix<double> first;
+  for (const Index threads : {1, 2, 3}) {
+    Team team(threads);
+    Linear<double>::Trace trace;
+    layer.prepare(trace, {1, 1, false, 0, &team});
+    Matrix<double> y = Matrix<double>::Constant(outputs, 1, std::numeric_limits<double>::quiet_NaN());
+    layer.forward(x, trace, 0, y, {.add = add.data(), .relu = relu});
+    CHECK(difference(y, expected) < 1e-12);
+    if (threads == 1) first = y;
+    CHECK(y == first);
+  }
 }
 
 TEST_CASE("Linear: starting values") {

@@ -96,10 +96,10 @@ template <int R, int C, class Scalar>
 /// y (rows, columns) = finish of panel(R vectors, depth) x(depth, columns).
 template <int R, class Scalar>
 void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y, Index y_stride, Index rows,
-                   const Finish<Scalar>& finish) {
+                   const Finish<Scalar>& finish, Index block = block_depth) {
   const int tiles = static_cast<int>((columns + tile_columns - 1) / tile_columns);
-  for (Index k0 = 0; k0 == 0 || k0 < depth; k0 += block_depth) {
-    const Index deep = std::min(block_depth, depth - k0);
+  for (Index k0 = 0; k0 == 0 || k0 < depth; k0 += block) {
+    const Index deep = std::min(block, depth - k0);
     const Scalar* fetch = panel + deep * R * simd_width<Scalar>;  // the next block, or the next panel
     Finish<Scalar> part = k0 == 0 ? finish : Finish<Scalar>{nullptr, y, y_stride};
     part.relu = finish.relu && k0 + deep == depth;
@@ -256,12 +256,15 @@ void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterS
       for (Index k0 = 0; k0 < b.rows(); k0 += widest) {
         const Index columns = std::min(widest, b.rows() - k0);
         const Scalar* const from = b.data() + k0 + n0 * b.outerStride();
-        for (Index c = 0; c < columns; c += strip) {
-          Scalar* const to = scratch.strips.data() + c * depth;
-          const Index used = std::min(strip, columns - c);
-          for (Index n = 0; n < depth; ++n) {
-            const Scalar* const column = from + n * b.outerStride() + c;
-            used == strip ? std::copy_n(column, strip, to + n * strip) : std::copy_n(column, used, to + n * strip);
+        for (Index n1 = 0; n1 < depth;
+             n1 += 16) {  // of few columns at a time, so that lines that two strips share stay in the cache
+          for (Index c = 0; c < columns; c += strip) {
+            Scalar* const to = scratch.strips.data() + c * depth;
+            const Index used = std::min(strip, columns - c);
+            for (Index n = n1; n < std::min(depth, n1 + 16); ++n) {
+              const Scalar* const column = from + n * b.outerStride() + c;
+              used == strip ? std::copy_n(column, strip, to + n * strip) : std::copy_n(column, used, to + n * strip);
+            }
           }
         }
         for (Index first = 0; first < a.rows(); first += detail::panel_rows<Scalar>) {
@@ -273,7 +276,8 @@ void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterS
               Scalar* const y = sum.data() + first + (k0 + c) * sum.outerStride();
               detail::panel_product<R>(scratch.panel.data(), depth,
                                        detail::Strided<Scalar>{scratch.strips.data() + c * depth, strip, 1, tile_stride},
-                                       count, y, sum.outerStride(), used, Finish<Scalar>{nullptr, y, sum.outerStride()});
+                                       count, y, sum.outerStride(), used, Finish<Scalar>{nullptr, y, sum.outerStride()},
+                                       depth);
             };
             const Index whole = columns / strip * strip;
             if (whole > 0) multiply(0, whole, depth);

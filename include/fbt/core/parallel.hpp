@@ -78,17 +78,25 @@ class Team {
     if (asleep_.load() > 0) round_.notify_all();
     f(Index{0});
     for (int tries = 0; missing_.load(std::memory_order_acquire) > 0; ++tries)
-      if (tries > patience) std::this_thread::yield();
+      tries < patience ? pause() : std::this_thread::yield();
     busy_.clear(std::memory_order_release);
   }
 
  private:
-  static constexpr int patience = 20000;  // looks at a variable: well below a millisecond
+  static constexpr int patience = 5000;  // looks at a variable: well below a millisecond
+
+  /// Tells the processor that this is a loop that waits.
+  static void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
 
   void help(const std::stop_token& stop, Index number) {
     for (std::uint32_t seen = 0;; ++seen) {
-      for (int tries = 0; round_.load(std::memory_order_acquire) == seen && tries < patience; ++tries) {
-      }
+      for (int tries = 0; round_.load(std::memory_order_acquire) == seen && tries < patience; ++tries) pause();
       if (round_.load() == seen) {
         ++asleep_;
         round_.wait(seen);
@@ -100,11 +108,14 @@ class Team {
     }
   }
 
-  std::atomic<std::uint32_t> round_ = 0;  // counts the pieces of work
-  std::atomic<Index> missing_ = 0, asleep_ = 0;
-  std::atomic_flag busy_;
-  void (*work_)(void*, Index) = nullptr;
+  // What one side watches stands apart from what the other side writes: else every write would take the line from who watches.
+  static constexpr std::size_t line = 128;
+  alignas(line) std::atomic<std::uint32_t> round_ = 0;  // counts the pieces of work
+  alignas(line) std::atomic<Index> missing_ = 0;
+  alignas(line) std::atomic<Index> asleep_ = 0;
+  alignas(line) void (*work_)(void*, Index) = nullptr;
   void* what_ = nullptr;
+  std::atomic_flag busy_;
   std::vector<std::jthread> helpers_;  // last: they use the others
 };
 

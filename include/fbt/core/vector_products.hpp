@@ -92,6 +92,30 @@ void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Fini
   }
 }
 
+/// y (m) = finish of the sum of the columns of parts (m, n).
+template <class Scalar>
+void add_parts(const In<Scalar>& parts, Scalar* y, const Finish<Scalar>& finish) {
+  const Index m = parts.rows(), n = parts.cols(), stride = parts.outerStride();
+  if constexpr (detail::has_simd<Scalar>) {
+    using V = detail::SimdOf<Scalar>;
+    detail::for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
+      V v = load_rows(parts.data() + i);
+      for (Index j = 1; j < n; ++j) v += load_rows(parts.data() + i + j * stride);
+      if (finish.bias) v += load_rows(finish.bias + i);
+      if (finish.add) v += load_rows(finish.add + i);
+      if (finish.relu) v = v < V{} ? V{} : v;
+      store_rows(y + i, v);
+    });
+  } else {
+    for (Index i = 0; i < m; ++i) {
+      Scalar v = parts.row(i).sum();
+      if (finish.bias) v += finish.bias[i];
+      if (finish.add) v += finish.add[i];
+      y[i] = finish.relu && v < 0 ? Scalar(0) : v;
+    }
+  }
+}
+
 /// y (n) += A^T x, A (m, n), x (m).
 template <class Scalar>
 void add_transposed_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
@@ -155,14 +179,12 @@ void add_outer_products(Out<Scalar> A, std::span<const Scalar* const> x, std::sp
       Index i = 0;
       for (; i + 2 * width <= m; i += 2 * width)
         rows(
-            integral_constant<int, 2>{}, i, [](const Scalar* p) { return load(p); },
-            [](Scalar* p, V v) { store(p, v); });
+            integral_constant<int, 2>{}, i, [](const Scalar* p) { return load(p); }, [](Scalar* p, V v) { store(p, v); });
       for (; i < m; i += width) {
         const Index used = std::min(width, m - i);
         if (used == width) {
           rows(
-              integral_constant<int, 1>{}, i, [](const Scalar* p) { return load(p); },
-              [](Scalar* p, V v) { store(p, v); });
+              integral_constant<int, 1>{}, i, [](const Scalar* p) { return load(p); }, [](Scalar* p, V v) { store(p, v); });
         } else {
           rows(
               integral_constant<int, 1>{}, i, [used](const Scalar* p) { return load_part(p, used); },

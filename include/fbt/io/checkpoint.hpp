@@ -1,9 +1,9 @@
 // Checkpoints of models and of trainings, as safetensors files.
 //
 // A model file holds every parameter under its dotted name, in __metadata__ "fbt.config" (JSON) beside whatever the caller adds
-// (a vocabulary, say), and on demand a probe that the model is tested with when it is loaded. A training file holds all that is needed to go on bit for bit: parameters, Adam's moments and
-// counter, the place in the data and the carried memories. It has parameters of its own, so that it does not matter which of two
-// files was written last when a program is killed.
+// (a vocabulary, say), and on demand a probe that the model is tested with when it is loaded. A training file holds all that is
+// needed to go on bit for bit: parameters, Adam's moments and counter, the place in the data and the carried memories. It has
+// parameters of its own, so that it does not matter which of two files was written last when a program is killed.
 #pragma once
 
 #include "fbt/io/safetensors.hpp"

@@ -1,7 +1,8 @@
 // Attention over a memory: for each head j, with q = W_q x,
-//   s_i = ((q_j + u_j) . k_ij + position_i(q_j)) / sqrt(e),   p = softmax(s),   o_j = sum_i dropout(p)_i v_ij,   y = W_o [o_1 ..
-//   o_H] + b_o
-// over the slots i of a window (section 3 of the paper); u is the query bias of the position term, mostly absent. Keys and values are the memory's: this layer only reads them.
+//   s_i = ((q_j + u_j) . k_ij + position_i(q_j)) / sqrt(e),   p = softmax(s),   o_j = sum_i dropout(p)_i v_ij,
+//   y = W_o [o_1 .. o_H] + b_o
+// over the slots i of a window (section 3 of the paper); u is the query bias of the position term, mostly absent. Keys and values
+// are the memory's: this layer only reads them. Where spans are learned, p is narrowed before it is used (layers/span.hpp).
 // Follows the contract of linear.hpp with the memory, the window and the position term as further arguments.
 #pragma once
 

@@ -23,6 +23,7 @@
 #include "fbt/core/vector_products.hpp"
 #include "fbt/core/visit.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <vector>
@@ -55,6 +56,7 @@ struct Linear {
     Matrix<Scalar> dy;  // (out, T*B)
     Packed<Scalar> forward, backward;
     std::vector<OuterScratch<Scalar>> scratch;  // one per thread
+    Matrix<Scalar> parts;                       // (out, pieces()), for a single lane
     Index lanes = 0;
     Team* team = nullptr;
 
@@ -78,7 +80,10 @@ struct Linear {
     trace.x.resize(inputs(), shape.columns());
     trace.dy.resize(outputs(), shape.columns());
     trace.scratch.resize(static_cast<std::size_t>(parts_of(shape.team)));
-    if (shape.lanes == 1) return;  // a single column streams the weights once: there is nothing to gain from packing
+    if (shape.lanes == 1) {  // a single column streams the weights once: there is nothing to gain from packing
+      trace.parts.resize(outputs(), pieces());
+      return;
+    }
     trace.forward.pack(weight, shape.team);
     if (shape.train) trace.backward.pack_transposed(weight, shape.team);
   }
@@ -89,13 +94,9 @@ struct Linear {
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     // y = W x + b
     if (bias.size() > 0) finish.bias = bias.data();
-    share(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes, [&](Index first, Index count) {
-      if (trace.lanes > 1) {
-        trace.forward.multiply_rows(first, count, x, y, finish);
-      } else {
-        multiply_vector<Scalar>(weight.middleRows(first, count), x.data(), y.data() + first, finish.at(first, 0));
-      }
-    });
+    if (trace.lanes == 1) return stream(x.data(), trace, y.data(), finish);
+    share(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
+          [&](Index first, Index count) { trace.forward.multiply_rows(first, count, x, y, finish); });
   }
 
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
@@ -124,6 +125,25 @@ struct Linear {
   static void visit(F&& f, Same&... layers) {
     f("weight", layers.weight...);
     if (((layers.bias.size() > 0) && ...)) f("bias", layers.bias...);
+  }
+
+ private:
+  /// The product with a single column is the sum over pieces of neighbouring columns of W: so many, whatever the number of threads,
+  /// each large enough for a thread of its own, and read from memory from end to end.
+  Index pieces() const {
+    constexpr Index least = 1 << 16, most = 8;
+    return std::clamp<Index>(weight.size() / least, 1, most);
+  }
+  void stream(const Scalar* x, Trace& trace, Scalar* y, const Finish<Scalar>& finish) const {
+    const Index count = pieces();
+    if (count == 1) return multiply_vector<Scalar>(weight, x, y, finish);
+    share(trace.team, count, 1, weight.size(), [&](Index first, Index some) {
+      for (Index i = first; i < first + some; ++i) {
+        const Index begin = inputs() * i / count, end = inputs() * (i + 1) / count;
+        multiply_vector<Scalar>(weight.middleCols(begin, end - begin), x + begin, trace.parts.col(i).data(), {});
+      }
+    });
+    add_parts<Scalar>(trace.parts, y, finish);
   }
 };
 

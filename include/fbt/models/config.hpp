@@ -49,8 +49,8 @@ struct Config {
   Index window = 64;       ///< S, how many past steps a step may see
   Activation activation = Activation::relu;
   PositionTerm position = PositionTerm::relative_key;
-  Index span_ramp =
-      0;  ///< every head learns how far back it looks, with a ramp of so many steps (layers/span.hpp); 0: S steps
+  /// Every head learns how far back it looks, with a ramp of so many steps (layers/span.hpp); 0: all see the window.
+  Index span_ramp = 0;
   EmptyMemory empty_memory = EmptyMemory::skip;
   bool pre_norm = true;  ///< LayerNorm before attention and feed-forward and before the head; else after each residual
   MemoryRule memory_rule = MemoryRule::feedback;
