@@ -185,7 +185,7 @@ def readme(data):
             ("decoding, 32 sequences", "decode_32_tokens_per_second"), ("reading a prompt", "prompt_tokens_per_second")]
     growth_rows = [(f"{row['quantity']} {row['value']}",
                     [text(row["train_step_us"], ",.0f"), text(row["train_token_us"], ",.1f"), text(row["decode_step_us"], ",.0f"),
-                     text(row["transformer_decode_step_us"], ",.0f")])
+                     text(row.get("transformer_decode_step_us"), ",.0f")])
                    for row in data["growth"]]
     giga = 1e9
     machine_rows = [(name, lambda config, threads, key=key: results.ratio(rate(results.fbt[0], key)(config, threads), giga), ",.0f")

@@ -55,7 +55,7 @@ class AttentionMap {
         "<text x=\"12\" y=\"20\" font-size=\"14\" font-family=\"sans-serif\">What each token (row) looks at (column); "
         "weight:</text>\n");
     for (int shade = 1; shade <= shades; ++shade) {  // the legend
-      const double x = 430 + 46 * (shade - 1);
+      const double x = 430 + 58 * (shade - 1);
       write(
           "<rect x=\"{0}\" y=\"9\" width=\"12\" height=\"12\" fill=\"{1}\"/><text x=\"{2}\" y=\"19\" "
           "font-size=\"11\">{3:.2g}</text>\n",
