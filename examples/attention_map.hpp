@@ -36,7 +36,7 @@ class AttentionMap {
   std::string svg() const {
     const std::size_t count = names_.size();
     const double cell = std::clamp(640 / static_cast<double>(count), 3.0, 12.0), side = cell * static_cast<double>(count);
-    std::size_t longest = 1;  // characters of a name
+    std::size_t longest = 1;  // bytes of a name
     for (const std::string& name : names_) longest = std::max(longest, name.size());
     const double margin = 12 + 0.62 * cell * static_cast<double>(longest), gap = 28, top = 52;
     const double column = side + margin + gap, row = side + margin + gap;

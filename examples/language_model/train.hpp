@@ -71,7 +71,9 @@ class Training {
         trainer_(model_, tokens.first(tokens.size() - held_out), flags.trainer) {
     if (standing.validation_tokens > 0)
       validation_ = validation_.first(std::min(validation_.size(), static_cast<std::size_t>(standing.validation_tokens)));
-    budget_.expect_evaluation(static_cast<double>(validation_.size()), tokens_per_update());
+    const fbt::TrainerOptions& trainer = flags_.trainer;
+    budget_.expect_evaluation(static_cast<double>(validation_.size()),
+                              static_cast<double>(trainer.lanes * trainer.segment_at(0)));
   }
 
   /// Goes on from the files in the folder. Throws when they do not fit, or the limit is reached already.
@@ -128,7 +130,6 @@ class Training {
 
   std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
   std::int64_t updates() const { return trainer_.adam().updates; }
-  double tokens_per_update() const { return static_cast<double>(flags_.trainer.lanes * flags_.trainer.segment); }
 
   void update(double progress) {
     const Stopwatch watch;
@@ -333,6 +334,8 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   standing.limits = detail::choose_limits(flags, stored);
   if (flags.trainer.schedule.peak == 0) flags.trainer.schedule.peak = flags.default_learning_rate();
   flags.trainer.validate();
+  fbt::check(flags.trainer.span_penalty == 0 || flags.config.span_ramp > 0,
+             "--span-penalty {}: expected --span-ramp, too; without it no span is learned", flags.trainer.span_penalty);
   fbt::check(flags.evaluate_every >= 0, "--evaluate-every must be at least 0 updates, found {}", flags.evaluate_every);
 
   const std::string text = read_text_file(flags.data);

@@ -126,6 +126,7 @@ inline void merge_flags(TrainFlags& flags, const nlohmann::ordered_json& stored,
                         std::string_view name, std::string_view otherwise) {
   visit_flags(
       [&]<class T>(const char* flag, T& value, OnResume on_resume, const char*) {
+        if (!stored.contains(flag)) return;  // newer than the file
         const auto text = stored.at(flag).get<decltype(detail::plain(value))>();
         T old;
         if constexpr (std::is_enum_v<T>) {

@@ -167,6 +167,10 @@ test_start_from() {
   before=$("$program" evaluate --model parallel/model.safetensors --data text | sed -n 2p)
   after=$("$program" evaluate --model same/model.safetensors --data text | sed -n 2p)
   [ "$before" = "$after" ] || fail "$before, then $after"
+  # and so is that of feedback that goes on as feedback, with its layer weights
+  succeed train --data text --out again --start-from feedback/model.safetensors --segment 16 --lanes 6 --updates 1 --learning-rate 1e-9
+  before=$(tail -n 1 feedback/metrics.jsonl | grep -o '"layer_weights.*') after=$(tail -n 1 again/metrics.jsonl | grep -o '"layer_weights.*')
+  [ "$before" = "$after" ] || fail "$before, then $after"
   error "--width: parallel/model.safetensors was begun with 8, found 16; leave the flag out, or do without --start-from" \
     train --data text --out other --start-from parallel/model.safetensors --width 16
   train shared --updates 2
@@ -179,6 +183,10 @@ test_start_from() {
 test_curriculum_and_spans() {
   train run --updates 8 --first-segment 2 --growing 0.5 --evaluate-every 1 --span-ramp 3 --span-penalty 0.01
   contains "$output" "the heads look back at most "
+  train long --updates 8 --evaluate-every 1 --span-ramp 3 --span-penalty 0.01
+  [ "$(sed -n 1p run/metrics.jsonl | grep -o '"train_loss":[^,]*')" != "$(sed -n 1p long/metrics.jsonl | grep -o '"train_loss":[^,]*')" ] ||
+    fail "the first segment was as long as the others"
+  error "--span-penalty 0.1: expected --span-ramp, too" train "${tiny[@]}" --out other --span-penalty 0.1
   error "the first segment must be between 1 and the 16 steps" train "${tiny[@]}" --out other --first-segment 17
   error "span_ramp must be at least 2" train "${tiny[@]}" --out other --span-ramp 1
   error "memory_layer must be between 0 and 0, found 1" train "${tiny[@]}" --out other --memory-layer 1

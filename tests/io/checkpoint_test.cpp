@@ -369,9 +369,11 @@ TEST_CASE("checkpoint: N + M updates are N, save, load, M, to the last bit") {
     EmptyMemory empty;
     bool share;
     int before, after;
+    Index first_segment = 0;  // and learned spans
   };
   const Case c =
-      GENERATE(Case{3, 2, 4, 3, EmptyMemory::skip, true, 3, 4},     // within a pass, and on into the next
+      GENERATE(Case{3, 2, 8, 3, EmptyMemory::skip, true, 3, 30, 2},
+               Case{3, 2, 4, 3, EmptyMemory::skip, true, 3, 4},     // within a pass, and on into the next
                Case{3, 2, 4, 3, EmptyMemory::skip, true, 0, 6},     // nothing has been done yet
                Case{3, 2, 4, 3, EmptyMemory::skip, true, 5, 3},     // at the very end of a pass (5 segments)
                Case{4, 4, 1, 6, EmptyMemory::skip, false, 17, 40},  // a memory that is moved again and again
@@ -384,9 +386,12 @@ TEST_CASE("checkpoint: N + M updates are N, save, load, M, to the last bit") {
   config.window = c.window;
   config.empty_memory = c.empty;
   config.share_key_value = c.share;
+  config.span_ramp = c.first_segment > 0 ? 2 : 0;
   config.dropout = 0.1;
   const auto text = tiny_text();
   TrainerOptions options = tiny_options();
+  options.first_segment = c.first_segment;
+  options.growing = 0.1;
   options.lanes = c.lanes;
   options.shards = c.shards;
   options.segment = c.segment;

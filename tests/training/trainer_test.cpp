@@ -189,6 +189,7 @@ TEST_CASE("Trainer: a span penalty shortens spans") {
   };
   CHECK(spans(1) < 0.9f * 4 * 0.5f);
   CHECK(spans(1) < spans(0));
+  CHECK(spans(1000) >= 0);
 }
 
 TEST_CASE("Trainer: labels are learned instead of the tokens that follow") {

@@ -256,8 +256,8 @@ void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterS
       for (Index k0 = 0; k0 < b.rows(); k0 += widest) {
         const Index columns = std::min(widest, b.rows() - k0);
         const Scalar* const from = b.data() + k0 + n0 * b.outerStride();
-        for (Index n1 = 0; n1 < depth;
-             n1 += 16) {  // of few columns at a time, so that lines that two strips share stay in the cache
+        // of few columns at a time, so that lines that two strips share stay in the cache
+        for (Index n1 = 0; n1 < depth; n1 += 16) {
           for (Index c = 0; c < columns; c += strip) {
             Scalar* const to = scratch.strips.data() + c * depth;
             const Index used = std::min(strip, columns - c);

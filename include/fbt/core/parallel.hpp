@@ -51,13 +51,14 @@ class Team {
   /// Throws std::invalid_argument unless there are 1 to 1024 threads, the calling one included.
   explicit Team(Index threads) {
     check(threads >= 1 && threads <= 1024, "threads must be between 1 and 1024, found {}", threads);
-    for (Index i = 1; i < threads; ++i) helpers_.emplace_back([this, i](const std::stop_token& stop) { help(stop, i); });
+    try {
+      for (Index i = 1; i < threads; ++i) helpers_.emplace_back([this, i](const std::stop_token& stop) { help(stop, i); });
+    } catch (...) {  // no more threads: those that have begun would wait for ever
+      dismiss();
+      throw;
+    }
   }
-  ~Team() {
-    for (auto& helper : helpers_) helper.request_stop();
-    round_.fetch_add(1);
-    round_.notify_all();
-  }
+  ~Team() { dismiss(); }
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
@@ -83,6 +84,12 @@ class Team {
   }
 
  private:
+  void dismiss() {
+    for (auto& helper : helpers_) helper.request_stop();
+    round_.fetch_add(1);
+    round_.notify_all();
+  }
+
   static constexpr int patience = 5000;  // looks at a variable: well below a millisecond
 
   /// Tells the processor that this is a loop that waits.
@@ -108,7 +115,7 @@ class Team {
     }
   }
 
-  // What one side watches stands apart from what the other side writes: else every write would take the line from who watches.
+  // Each variable that a thread watches has a cache line of its own: else a write beside it would take the line from who watches.
   static constexpr std::size_t line = 128;
   alignas(line) std::atomic<std::uint32_t> round_ = 0;  // counts the pieces of work
   alignas(line) std::atomic<Index> missing_ = 0;

@@ -14,7 +14,7 @@ inline Index parts_of(const Team* team) { return team ? team->threads() : 1; }
 
 /// Calls f(first, count) or f(first, count, number) for parts of [0, total), together the whole: one part for each thread of the
 /// team if the work is worth it, else one part in all. The parts begin at multiples of `unit`; work is about the number of
-/// multiply-adds.
+/// multiply-adds. Within f nothing may be shared again: parts of parts would have the same numbers.
 template <class F>
 void share(Team* team, Index total, Index unit, Index work, F&& f) {
   const auto call = [&f](Index first, Index count, Index number) {

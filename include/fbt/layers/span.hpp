@@ -57,12 +57,15 @@ struct Span {
   void backward(Index j, const Scalar* ds, Index count, Scalar scale, Trace& trace) const {
     if (!adaptive()) return;
     // d log(m_i) = ds_i / scale;  m_i = (ramp + S length - i) / ramp  =>  dlength += S / ramp * sum of d log(m_i) / m_i.
-    // Beyond 0 and 1 the gradient is that at the border, so that a span can come back.
+    // At 1 every slot has m = 1: from there only a penalty shortens a span.
     Scalar sum = 0;
     for (Index i = 0; i < count; ++i)
       if (const Scalar m = mask(j, count - i); m < 1) sum += ds[i] / m;
     trace.dlength(j) += sum * static_cast<Scalar>(window) / (static_cast<Scalar>(ramp) * scale);
   }
+
+  /// Brings the lengths back to 0 .. 1: the gradient beyond is that at the border, and would carry them further and further.
+  void clamp() { length = length.cwiseMax(Scalar(0)).cwiseMin(Scalar(1)); }
 
   void accumulate(const Trace& trace, Span& grad) const {
     if (adaptive()) grad.length += trace.dlength;

@@ -104,11 +104,17 @@ class FeedbackTransformer {
     }
   }
 
+  /// Brings learned spans back between 0 and the window, after an update.
+  void clamp_spans() {
+    for (Block<Scalar>& block : blocks) block.attention.span.clamp();
+  }
+
   /// The same parameters under another memory rule: a Transformer that was trained in parallel goes on as a Feedback Transformer
-  /// (the paper's recipe), say. The layer weights begin anew. Throws std::invalid_argument when the rule does not fit:
+  /// (the paper's recipe), say. The layer weights begin anew, unless the rule is the model's own. Throws std::invalid_argument when the rule does not fit:
   /// recurrent and transformer need a key and value projection per layer.
   FeedbackTransformer with_memory_rule(MemoryRule rule, Index memory_layer = 0) const {
     FeedbackTransformer other = *this;
+    if (rule == config_.memory_rule && memory_layer == config_.memory_layer) return other;
     other.config_.memory_rule = rule;
     other.config_.memory_layer = memory_layer;
     other.config_.validate();
@@ -147,12 +153,13 @@ class FeedbackTransformer {
     return state.trace.logits;
   }
 
-  /// What a layer (0 .. L-1) looked at in the step that step() has just read: attention weights (slots seen, H*B), the oldest slot
+  /// What a layer (0 .. L-1) looked at in the step that step() has just read, and no other call: attention weights (slots seen, H*B), the oldest slot
   /// first, head j of lane b in column b*H + j. No rows when there was nothing to see.
   Matrix<Scalar> attention(Index layer, const State& state) const {
     check(layer >= 0 && layer < config_.layers, "attention: expected a layer below {}, found {}", config_.layers, layer);
-    check(state.trace.shape.steps == 1,
-          "attention: the state was prepared for segments of {} steps, expected 1; use start()", state.trace.shape.steps);
+    check(state.trace.shape.steps == 1 && !state.trace.shape.train,
+          "attention: the state was prepared for segments of {} steps{}, expected 1; use start()", state.trace.shape.steps,
+          state.trace.shape.train ? " of training" : "");
     const Index seen = state.memory.end > 0 ? state.memory.window_at(state.memory.end - 1).count : 0;
     return state.trace.blocks[static_cast<std::size_t>(layer)].attention.position.dy.bottomRows(seen);
   }

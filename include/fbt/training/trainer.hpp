@@ -38,7 +38,7 @@ struct TrainerOptions {
   double growing = 0.5;  ///< that part, a share of the training
   double clip = 1;       ///< largest norm of the gradient; 0: none
   /// Part of what is minimised, per step of the heads' mean span, where spans are learned (Config::span_ramp). The reported loss is
-  /// without it.
+  /// without it; the gradient that is clipped is not.
   double span_penalty = 0;
   std::uint64_t seed = 1;
 
@@ -132,6 +132,7 @@ class Trainer {
            "update {}: expected a finite gradient norm, found {} (learning rate {:.3g}); {}", number + 1,
            report.gradient_norm, report.learning_rate, advice);
     adam_.update(model_, shards_[0].grad, report.learning_rate, clip_scale(report.gradient_norm, options_.clip));
+    if constexpr (requires { model_.clamp_spans(); }) model_.clamp_spans();
     return report;
   }
 
