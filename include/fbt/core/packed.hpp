@@ -249,8 +249,9 @@ void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterS
   eigen_assert(a.cols() == b.cols() && sum.rows() == a.rows() && sum.cols() == b.rows());
   if constexpr (detail::has_simd<Scalar>) {
     constexpr Index deepest = 512, widest = 256, strip = detail::tile_columns;
-    scratch.panel.resize(detail::panel_rows<Scalar> * deepest);
-    scratch.strips.resize(widest * deepest);
+    const Index depths = std::min(deepest, a.cols()), widths = std::min(widest, (b.rows() + strip - 1) / strip * strip);
+    scratch.panel.resize(detail::panel_rows<Scalar> * depths);
+    scratch.strips.resize(widths * depths);
     for (Index n0 = 0; n0 < a.cols(); n0 += deepest) {
       const Index depth = std::min(deepest, a.cols() - n0);
       for (Index k0 = 0; k0 < b.rows(); k0 += widest) {
