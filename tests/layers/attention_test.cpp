@@ -1,5 +1,6 @@
 #include "fbt/layers/attention.hpp"
 
+#include "attention_run.hpp"
 #include "catch.hpp"
 #include "memory_layer_check.hpp"
 
@@ -28,24 +29,6 @@ struct ByHand {
   Slots<double> memory;
 };
 
-struct Run {
-  using Trace = Attention<double>::Trace;
-  static void prepare(const Attention<double>& layer, const Position<double>& p, Trace& trace, const Shape& shape) {
-    layer.prepare(p, p.window, trace, shape);
-  }
-  static void forward(const Attention<double>& layer, In<double> x, const Slots<double>& memory, Window window,
-                      const Position<double>& p, Trace& trace, Index t, Out<double> y) {
-    layer.forward(x, memory, window, p, trace, t, y);
-  }
-  static void backward(const Attention<double>& layer, In<double> dy, const Slots<double>& memory, Slots<double>& dmemory,
-                       Window window, const Position<double>& p, Trace& trace, Index t, Out<double> dx) {
-    layer.backward(dy, memory, window, p, trace, t, dx);
-    Trace* const reader = &trace;
-    layer.add_to_slots({&reader, 1}, window, t, dmemory);
-  }
-  static auto& position(Trace& trace) { return trace.position; }
-};
-
 }  // namespace
 
 TEST_CASE("Attention: gradients") {
@@ -61,7 +44,7 @@ TEST_CASE("Attention: gradients") {
   scatter(position, random);
   // four steps that see 1, 2, 3 and 3 slots of 6
   const Slots<double> memory = random_slots(head_size, heads, lanes, 6, random);
-  const GradientReport report = check_memory_layer<Run>(layer, position, memory, width, 1, {4, lanes, true, 9}, random);
+  const GradientReport report = check_memory_layer<AttentionRun>(layer, position, memory, width, 1, {4, lanes, true, 9}, random);
   INFO(report.where);
   const Index parameters = 2 * width * heads * head_size + (output_bias ? width : 0);
   CHECK(report.compared == width * 4 * lanes + 2 * memory.keys.size() + parameters + count_parameters(position));

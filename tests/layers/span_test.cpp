@@ -1,5 +1,6 @@
 #include "fbt/layers/span.hpp"
 
+#include "attention_run.hpp"
 #include "catch.hpp"
 #include "fbt/layers/attention.hpp"
 #include "memory_layer_check.hpp"
@@ -41,28 +42,6 @@ TEST_CASE("Span: lengths outside of 0 to 1 count as these") {
   CHECK(span.visible(1) == 10);
 }
 
-namespace {
-
-struct Run {
-  using Trace = Attention<double>::Trace;
-  static void prepare(const Attention<double>& layer, const Position<double>& p, Trace& trace, const Shape& shape) {
-    layer.prepare(p, p.window, trace, shape);
-  }
-  static void forward(const Attention<double>& layer, In<double> x, const Slots<double>& memory, Window window,
-                      const Position<double>& p, Trace& trace, Index t, Out<double> y) {
-    layer.forward(x, memory, window, p, trace, t, y);
-  }
-  static void backward(const Attention<double>& layer, In<double> dy, const Slots<double>& memory, Slots<double>& dmemory,
-                       Window window, const Position<double>& p, Trace& trace, Index t, Out<double> dx) {
-    layer.backward(dy, memory, window, p, trace, t, dx);
-    Trace* const reader = &trace;
-    layer.add_to_slots({&reader, 1}, window, t, dmemory);
-  }
-  static auto& position(Trace& trace) { return trace.position; }
-};
-
-}  // namespace
-
 TEST_CASE("Span: gradients of an attention with learned spans") {
   Random random(1);
   constexpr Index width = 4, head_size = 3, window = 5, heads = 3;
@@ -76,7 +55,7 @@ TEST_CASE("Span: gradients of an attention with learned spans") {
   layer.span = Span<double>(heads, window, 2);
   layer.span.length << 0.13, 0.47, 0.9;  // 2, 4 and 5 slots are seen
   const Slots<double> memory = random_slots(head_size, heads, lanes, 9, random);
-  const GradientReport report = check_memory_layer<Run>(layer, position, memory, width, 2, {5, lanes, true, 9}, random);
+  const GradientReport report = check_memory_layer<AttentionRun>(layer, position, memory, width, 2, {5, lanes, true, 9}, random);
   INFO(report.where);
   const Index parameters = 2 * width * heads * head_size + width + heads;
   CHECK(report.compared == width * 5 * lanes + 2 * memory.keys.size() + parameters + count_parameters(position));
