@@ -56,12 +56,12 @@ def cells(seeds, scale):
     result = []
     for seed in range(1, seeds + 1):
         for task, seconds in TASKS.items():
-            result += [task_cell("tasks", f"{task}/{rule}/{seed}", task, rule, seed, scale * seconds) for rule in RULES]
+            result += [task_cell("tasks", f"{task}/{rule}/{seed}", task, rule, seed, scale * seconds) for rule in reversed(RULES)]
         result += [text_cell("text", f"{rule}/{seed}", rule, 4, seed, round(scale * UPDATES)) for rule in TEXT_RULES]
         if seed == 1:
             result += [text_cell("depth", f"{rule}/{layers}", rule, layers, 1, round(scale * UPDATES))
                        for layers in DEPTHS for rule in ("transformer", "feedback")]
-            result += [task_cell("window", f"{task}/{rule}/{window}", task, rule, 1, scale * seconds, "--window", window)
+            result += [{**task_cell("window", f"{task}/{rule}/{window}", task, rule, 1, scale * seconds, "--window", window), "window": window}
                        for task, seconds in (("random_walk", 60), ("algorithmic_3", 120)) for window in WINDOWS
                        for rule in ("transformer", "feedback")]
     return result
@@ -174,7 +174,7 @@ COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 
 def chart(title, places, series, y_label, bars=False, least=None, form=".0f"):
     """An SVG picture: series of values over named places, as lines or groups of bars. Values may be None."""
-    width, height, left, right, top, bottom = 900, 420, 70, 700, 50, 360
+    width, height, left, right, top, bottom = 940, 420, 70, 700, 50, 360
     values = [value for _, line in series for value in line if value is not None]
     if not values:
         return None
@@ -189,7 +189,7 @@ def chart(title, places, series, y_label, bars=False, least=None, form=".0f"):
            'font-family="sans-serif" font-size="13" fill="#333333">', f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
            f'<text x="{(left + right) / 2}" y="28" text-anchor="middle" font-size="16">{title}</text>',
            f'<text x="20" y="{(top + bottom) / 2}" text-anchor="middle" transform="rotate(-90 20 {(top + bottom) / 2})">{y_label}</text>']
-    tick = -(-low // step) * step
+    tick = -(-low // step) * step or 0.0  # never -0
     while tick <= high:
         out.append(f'<line x1="{left}" x2="{right}" y1="{at(tick):.1f}" y2="{at(tick):.1f}" stroke="#e6e6e6"/>'
                    f'<text x="{left - 8}" y="{at(tick) + 4:.1f}" text-anchor="end">{tick:{form}}</text>')
@@ -307,14 +307,14 @@ whole segments, and reads keys and values of its own in every layer.
 {table(["layers", *[str(layers) for layers in DEPTHS]], rows)}
 {picture("depth", chart("Validation loss by depth", DEPTHS, depth, "nats per character", form=".2f"))}""")
 
-    weights = [(f"{row['task'].replace('_', ' ')} {row['seed']}" if "task" in row else f"text {row['seed']}", row["layer_weights"])
+    weights = [(f"{row['task'].replace('_', ' ') if 'task' in row else 'text'}, seed {row['seed']}", row["layer_weights"])
                for row in results.rows if row.get("layer_weights") and row["rule"] == "feedback" and row["group"] in ("tasks", "text")]
     deepest = max((len(line) for _, line in weights), default=0)
     weights = [(name, line + [None] * (deepest - len(line))) for name, line in weights]
     if weights:
         places = ["embedding", *[f"layer {layer}" for layer in range(1, deepest)]]
         parts.append("## What the memory holds\n\nThe layer weights that the feedback models have learned.\n"
-                     + picture("layer_weights", chart("Learned layer weights", places, weights, "share", True, 0, ".1f")))
+                     + picture("layer_weights", chart("Learned layer weights", places, weights, "share", True, 0, ".2f")))
 
     commands = "\n".join(f"- `{row['id']}`: `{row['command']}`" for row in sorted(results.rows, key=lambda row: row["id"]))
     text = f"""# The family, side by side
