@@ -21,7 +21,7 @@ RUNS = "runs/tasks"
 RULES = ["lstm", "lstm_attention", "transformer", "top_only", "recurrent", "average", "feedback"]
 NAMES = {"lstm": "LSTM", "lstm_attention": "LSTM + attention", "transformer": "Transformer", "top_only": "top-only",
          "recurrent": "recurrent", "average": "average", "feedback": "feedback"}
-TASKS = {"random_walk": 150, "algorithmic_3": 420, "algorithmic_5": 300, "copy": 120, "reverse": 120, "counting": 60}  # seconds
+TASKS = {"random_walk": 150, "algorithmic_3": 420, "algorithmic_5": 180, "copy": 80, "reverse": 80, "counting": 40}  # seconds
 LAYERS = {"copy": 4, "reverse": 4, "counting": 4, "random_walk": 2, "algorithmic_3": 2, "algorithmic_5": 2}
 STRINGS = ("copy", "reverse", "counting")
 PAPER = {"copy": ("59.1 / 6.2", "76.2 / 23.6"), "reverse": ("50.2 / 5.9", "74.8 / 29.2"), "counting": ("82.4", "95.3"),

@@ -85,6 +85,29 @@ TEST_CASE("Packed: a team packs what one thread packs") {
   CHECK(y_long == expected_long);
 }
 
+TEMPLATE_TEST_CASE("Packed: tells whether it was packed from a matrix", "", float, double, long double) {
+  Random random(1);
+  for (const auto& [rows, depth] : std::vector<std::pair<Index, Index>>{{1, 1}, {3, 5}, {48, 2}, {49, 7}, {130, 33}}) {
+    Matrix<TestType> w = random_matrix<TestType>(rows, depth, random);
+    Packed<TestType> packed, transposed;
+    packed.pack(w);
+    transposed.pack_transposed(w);
+    INFO(rows << " x " << depth);
+    CHECK(packed.matches(w));
+    CHECK(transposed.matches(w.transpose().eval()));
+    CHECK_FALSE(packed.matches(random_matrix<TestType>(rows + 1, depth, random)));
+    for (const auto& [i, k] :
+         {std::pair(Index{0}, Index{0}), std::pair(rows / 2, depth / 2), std::pair(rows - 1, depth - 1)}) {
+      const TestType before = std::exchange(w(i, k), w(i, k) + 1);
+      CHECK_FALSE(packed.matches(w));
+      w(i, k) = before;
+    }
+    w(0, 0) = std::numeric_limits<TestType>::quiet_NaN();
+    packed.pack(w);
+    CHECK(packed.matches(w));
+  }
+}
+
 TEMPLATE_TEST_CASE("Packed: empty shapes", "", float, double, long double) {
   using M = Matrix<TestType>;
   Packed<TestType> packed;

@@ -2,6 +2,7 @@
 
 #include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
+#include "fbt/training/adam.hpp"
 #include "models/small_models.hpp"
 
 #include <set>
@@ -391,6 +392,21 @@ TEST_CASE("FeedbackTransformer: shapes and starting values") {
   CHECK(is(model.head.weight, 5, 4));
   CHECK(model.mix.weight == Vector<double>::Zero(3));
   CHECK(model.norm_out.weight == Vector<double>::Ones(4));
+}
+
+TEST_CASE("FeedbackTransformer: a state of before a change of the parameters is refused") {
+  Random random(1);
+  Model model(small_config(), random);
+  Model::State state = model.start(2);
+  const std::vector<Token> two{0, 1};
+  model.step(two, state);
+  Model grad = zeros_like(model);
+  visit([](std::string_view, auto& tensor) { tensor.setOnes(); }, grad);
+  Adam<Model>(model, {}).update(model, grad, 0.01);
+  CHECK_THROWS_WITH(model.step(two, state), ContainsSubstring("have changed since they were packed"));
+  CHECK(state.memory.end == 1);  // nothing more was remembered
+  state = model.start(2);
+  model.step(two, state);
 }
 
 TEST_CASE("FeedbackTransformer: wrong calls are refused") {

@@ -16,6 +16,7 @@
 // A layer that reads something else besides x (a memory, tokens) takes it as a further argument of the same verbs.
 #pragma once
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/packed.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/core/shape.hpp"
@@ -88,13 +89,17 @@ struct Linear {
     if (shape.train) trace.backward.pack_transposed(weight, shape.team);
   }
 
-  /// x (in, B), y (out, B). The finish, without its bias, is what a composite wants done to y on the way out.
+  /// x (in, B), y (out, B). The finish, without its bias, is what a composite wants done to y on the way out. Throws
+  /// std::invalid_argument at step 0 when the weights are not those that were packed.
   void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y, Finish<Scalar> finish = {}) const {
     eigen_assert(x.cols() == trace.lanes && y.cols() == trace.lanes);
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     // y = W x + b
     if (bias.size() > 0) finish.bias = bias.data();
     if (trace.lanes == 1) return stream(x.data(), trace, y.data(), finish);
+    check(t > 0 || trace.forward.matches(weight),
+          "the weights ({}, {}) have changed since they were packed: call prepare() again, or a model's start()", outputs(),
+          inputs());
     share(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
           [&](Index first, Index count) { trace.forward.multiply_rows(first, count, x, y, finish); });
   }

@@ -132,7 +132,7 @@ class FeedbackTransformer {
   }
 
   /// A fresh state for stepping the given number of lanes. It holds keys, values and packed weights made from the present
-  /// parameters: start anew after changing them.
+  /// parameters: start anew after changing them. step() refuses a state whose weights it finds changed.
   /// Up to so many threads share the work of a step, where it is large enough; the logits are the same to the last bit.
   State start(Index lanes, Index threads = 1) const {
     State state{make_memory(lanes), {}, std::make_shared<Team>(threads)};

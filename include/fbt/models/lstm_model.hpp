@@ -180,7 +180,7 @@ class LstmModel {
   }
 
   /// A fresh state for stepping the given number of lanes. It holds packed weights made from the present parameters: start anew
-  /// after changing them. Up to so many threads share the work of a step.
+  /// after changing them; step() refuses a state whose weights it finds changed. Up to so many threads share the work of a step.
   State start(Index lanes, Index threads = 1) const {
     State state{make_memory(lanes), {}, std::make_shared<Team>(threads)};
     prepare(state.trace, {1, lanes, false, 0, state.team.get()}, config_.window);
