@@ -243,4 +243,10 @@ TEST_CASE("LstmModel: errors") {
         "expected 2 tokens (1 steps of 2 lanes), found 1");
   CHECK_THROWS_AS(model.backward(Matrix<double>(5, 2), state), std::invalid_argument);
   CHECK_THROWS_AS(model.make_memory(0), std::invalid_argument);
+
+  Model changed = model;
+  scatter(changed, random);  // the state holds what was packed of the model as it was
+  const std::vector<Token> two{0, 1};
+  model.step(two, state);
+  CHECK_THROWS_WITH(changed.step(two, state), ContainsSubstring("have changed since they were packed"));
 }

@@ -110,8 +110,8 @@ class FeedbackTransformer {
   }
 
   /// The same parameters under another memory rule: a Transformer that was trained in parallel goes on as a Feedback Transformer
-  /// (the paper's recipe), say. The layer weights begin anew, unless the rule is the model's own. Throws std::invalid_argument when the rule does not fit:
-  /// recurrent and transformer need a key and value projection per layer.
+  /// (the paper's recipe), say. The layer weights begin anew, unless the rule is the model's own. Throws std::invalid_argument
+  /// when the rule does not fit: recurrent and transformer need a key and value projection per layer.
   FeedbackTransformer with_memory_rule(MemoryRule rule, Index memory_layer = 0) const {
     FeedbackTransformer other = *this;
     if (rule == config_.memory_rule && memory_layer == config_.memory_layer) return other;
@@ -153,8 +153,9 @@ class FeedbackTransformer {
     return state.trace.logits;
   }
 
-  /// What a layer (0 .. L-1) looked at in the step that step() has just read, and no other call: attention weights (slots seen, H*B), the oldest slot
-  /// first, head j of lane b in column b*H + j. No rows when there was nothing to see.
+  /// What a layer (0 .. L-1) looked at in the step that step() has just read: attention weights (slots seen, H*B), the oldest
+  /// slot first, head j of lane b in column b*H + j. No rows when there was nothing to see. Throws std::invalid_argument for a
+  /// layer that there is not, and for a state that is prepared for segments.
   Matrix<Scalar> attention(Index layer, const State& state) const {
     check(layer >= 0 && layer < config_.layers, "attention: expected a layer below {}, found {}", config_.layers, layer);
     check(state.trace.shape.steps == 1 && !state.trace.shape.train,
