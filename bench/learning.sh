@@ -20,7 +20,7 @@ cmake --build --preset release --target language_model
 for name in "$@"; do
   case $name in
     short) flags="--width 128 --layers 4 --heads 4 --threads 1 --seconds 110" ;;
-    hour) flags="--width 256 --layers 4 --heads 4 --window 128 --lanes 32 --dropout 0.1 --fresh 0.5 --updates 11000 --threads 2" ;;
+    hour) flags="--width 256 --layers 4 --heads 4 --window 128 --lanes 32 --dropout 0.1 --fresh 0.5 --updates 11000 --evaluate-every 1000 --threads 2" ;;
   esac
   rm -rf "runs/learning/$name"
   build/release/examples/language_model train --data "$text" --out "runs/learning/$name" $flags
