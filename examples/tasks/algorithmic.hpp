@@ -12,6 +12,8 @@
 
 #include "fbt/core/random.hpp"
 
+#include <array>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,11 +35,24 @@ inline Words words(int variables) {
   return result;
 }
 
+/// How often each kind of statement is drawn: =, ++, --, if, print. The task has all alike; lessons before it have not.
+using Kinds = std::array<fbt::Index, 5>;
+inline constexpr Kinds alike{1, 1, 1, 1, 1};
+
 /// Writes a program and executes it as it goes.
 class Writer {
  public:
-  /// variables: at most most_variables.
-  Writer(int variables, fbt::Random& random) : values_(static_cast<std::size_t>(variables), 0), random_(random) {}
+  /// variables: at most most_variables. kinds: = and print above 0, so that there is always a statement that is possible.
+  Writer(int variables, const Kinds& kinds, fbt::Random& random)
+      : values_(static_cast<std::size_t>(variables), 0), kinds_(kinds), random_(random) {}
+
+  /// Two definitions, and one of their variables printed: which of two values, is all there is to tell.
+  Example write_recall() {
+    for (int i = 0; i < 2; ++i) simple(0, true);
+    output();
+    program_.add(end);
+    return program_;
+  }
 
   Example write(fbt::Index statements) {
     for (fbt::Index i = 0; i < statements; ++i) {
@@ -50,7 +65,7 @@ class Writer {
  private:
   /// Each draws what it needs and writes a statement; or writes nothing and is false when that is not possible.
   bool statement() {
-    const fbt::Index kind = random_.below(5);
+    const fbt::Index kind = draw_kind();
     return kind == 3 ? condition() : kind == 4 ? output() : simple(kind, true);
   }
 
@@ -100,6 +115,14 @@ class Writer {
     return true;
   }
 
+  fbt::Index draw_kind() {
+    fbt::Index kind = 0;
+    for (fbt::Index left = random_.below(std::reduce(kinds_.begin(), kinds_.end()));
+         left >= kinds_[static_cast<std::size_t>(kind)]; ++kind)
+      left -= kinds_[static_cast<std::size_t>(kind)];
+    return kind;
+  }
+
   int draw_number() { return 1 + static_cast<int>(random_.below(largest)); }
 
   /// One of the variables that fit, all alike; none if there is none.
@@ -113,13 +136,16 @@ class Writer {
   }
 
   std::vector<int> values_;  // 0: not defined yet
+  const Kinds& kinds_;
   fbt::Random& random_;
   Example program_;
 };
 
-inline Example draw(int variables, fbt::Index statements, fbt::Random& random) {
-  return Writer(variables, random).write(statements);
+inline Example draw(int variables, fbt::Index statements, fbt::Random& random, const Kinds& kinds = alike) {
+  return Writer(variables, kinds, random).write(statements);
 }
+
+inline Example draw_recall(int variables, fbt::Random& random) { return Writer(variables, alike, random).write_recall(); }
 
 }  // namespace algorithmic
 }  // namespace example

@@ -18,7 +18,7 @@ struct Recipe {
   fbt::Index length = 100, test_length = 100;
   fbt::Index examples = 10000, tests = 1000;
   fbt::Index width = 64, layers = 2, heads = 4, window = 100;
-  double dropout = 0;
+  double mimetic = 0, dropout = 0;
   fbt::Index segment = 64, lanes = 16, warmup = 100;
   double learning_rate = 3e-3, clip = 1;
   double fresh = 0, curriculum = 0.8, advance = 0.3;
@@ -39,18 +39,18 @@ void visit_recipe(F&& f, Same&... recipes) {
   f("layers", "number of layers", recipes.layers...);
   f("heads", "attention heads per layer", recipes.heads...);
   f("window", "how many past tokens a token sees", recipes.window...);
+  f("mimetic", "strength of the mimetic initialization of all but the LSTMs; 0: none", recipes.mimetic...);
   f("dropout", "rate, at least 0 and below 1", recipes.dropout...);
-  f("segment", "tokens of a lane between two updates, for programs of the full length; else those of the longest example",
-    recipes.segment...);
+  f("segment", "tokens of a lane between two updates, for programs; else those of the longest example", recipes.segment...);
   f("lanes", "examples, or streams of programs, that are read side by side", recipes.lanes...);
   f("learning-rate", "peak of the schedule", recipes.learning_rate...);
   f("warmup", "updates until the learning rate is at its peak", recipes.warmup...);
   f("clip", "largest norm of the gradient; 0: no limit", recipes.clip...);
   f("fresh", "share of the training, from its start, in which segments of programs begin with an empty memory",
     recipes.fresh...);
-  f("curriculum", "largest share of the training, from its start, with shorter examples; 0: none", recipes.curriculum...);
+  f("curriculum", "largest share of the training, from its start, with easier examples; 0: none", recipes.curriculum...);
   f("first-length", "length of the first examples of the curriculum", recipes.first_length...);
-  f("advance", "loss in nats at which the length is doubled in the curriculum", recipes.advance...);
+  f("advance", "loss in nats at which the curriculum goes on", recipes.advance...);
   f("seconds", "end after so many seconds, tests included; 0: no limit", recipes.seconds...);
 }
 
@@ -67,6 +67,12 @@ inline Recipe recipe(Task task) {
     r.first_length = 25;
   } else {
     r.lanes = 32;
+    r.window = 40;
+    r.learning_rate = 0.0015;
+    r.mimetic = 3;
+    r.first_length = 12;
+    r.curriculum = 0.7;
+    r.advance = 0.08;
   }
   return r;
 }
@@ -106,6 +112,7 @@ inline Recipe choose_recipe(Task task, const Recipe& given, const CLI::App& comm
   within("tests", result.tests, 1);
   fbt::check(result.curriculum >= 0 && result.curriculum <= 1, "--curriculum must be from 0 to 1, found {}",
              result.curriculum);
+  fbt::check(result.mimetic >= 0 && result.mimetic <= 100, "--mimetic must be from 0 to 100, found {}", result.mimetic);
   fbt::check(result.seconds >= 0 && result.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", result.seconds);
   return result;
 }

@@ -7,6 +7,7 @@
 #include "fbt/io/checkpoint.hpp"
 #include "fbt/models/feedback_transformer.hpp"
 #include "fbt/models/lstm_model.hpp"
+#include "fbt/models/mimetic.hpp"
 
 #include <array>
 #include <filesystem>
@@ -59,6 +60,7 @@ void with_new_model(Rule rule, const Recipe& recipe, fbt::Index vocabulary, std:
     config.window = recipe.window;
     config.dropout = recipe.dropout;
     fbt::FeedbackTransformer<float> model(config, random);
+    if (recipe.mimetic > 0) fbt::initialize_mimetic(model, recipe.mimetic);
     f(model);
   }
 }

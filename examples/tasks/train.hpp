@@ -6,6 +6,7 @@
 #include "budget.hpp"
 #include "interrupt.hpp"
 #include "stopwatch.hpp"
+#include "tasks/lesson.hpp"
 #include "tasks/predict.hpp"
 #include "tasks/recipe.hpp"
 #include "tasks/rule.hpp"
@@ -111,9 +112,8 @@ class TaskTraining {
     fmt::print("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
                fbt::count_parameters(model_));
     if (!flags_.out.empty()) std::filesystem::create_directories(flags_.out);
-    for (fbt::Index length = recipe_.first_length; length < recipe_.length; length *= 2)
-      train(length, recipe_.curriculum, recipe_.advance);
-    train(recipe_.length, 1, -1);
+    for (const Lesson& lesson : lessons(flags_.task, recipe_)) train(lesson, recipe_.advance);
+    train(full_lesson(flags_.task, recipe_), -1);
 
     nlohmann::ordered_json last{
         {"task", fbt::name_of(flags_.task)},           {"rule", fbt::name_of(flags_.rule)}, {"seed", flags_.seed},
@@ -149,15 +149,13 @@ class TaskTraining {
     return options;
   }
 
-  /// Goes on with examples of the given length until the given share of the whole training is done, or the loss is small enough.
-  void train(fbt::Index length, double until, double small_loss) {
-    if (progress_ >= until || interrupt_.requested()) return;
-    length_ = length;
-    const fbt::Index shortest = is_string(flags_.task) ? 1 : length;
-    const fbt::Index count = recipe_.examples * recipe_.length / length;  // of shorter ones as many more
-    const auto examples = draw(flags_.task, count, shortest, length, fbt::mix_seed(flags_.seed, 1));
-    // programs of the full length follow one another in streams; all else are sequences of their own
-    const bool stream = is_algorithmic(flags_.task) && length == recipe_.length;
+  /// Goes on with a lesson until its share of the training is done, or the loss is small enough.
+  void train(const Lesson& lesson, double small_loss) {
+    if (progress_ >= lesson.until || interrupt_.requested()) return;
+    length_ = lesson.length;
+    const fbt::Index count = recipe_.examples * recipe_.length / lesson.length;  // of shorter ones as many more
+    const auto examples = lesson.examples(count, fbt::mix_seed(flags_.seed, 1));
+    const bool stream = is_algorithmic(flags_.task);  // programs follow one another, all else are sequences of their own
     std::size_t longest = 0;
     for (const Example& example : examples) longest = std::max(longest, example.tokens.size());
     const fbt::TrainerOptions options = trainer_options(stream ? recipe_.segment : static_cast<fbt::Index>(longest));
@@ -168,7 +166,7 @@ class TaskTraining {
     const auto tokens_per_update = static_cast<double>(options.lanes * options.segment);
     budget_.expect_evaluation(tests_.tokens(), tokens_per_update);
     double recent = 0;  // a running mean of the loss
-    for (int n = 0; progress_ < until && (n < 100 || recent > small_loss) && !interrupt_.requested(); ++n) {
+    for (int n = 0; progress_ < lesson.until && (n < 100 || recent > small_loss) && !interrupt_.requested(); ++n) {
       const Stopwatch watch;
       const auto report = trainer.update(progress_);
       budget_.spent_on_update(watch.seconds());

@@ -6,5 +6,6 @@
 #include "fbt/io/import.hpp"
 #include "fbt/models/feedback_transformer.hpp"
 #include "fbt/models/lstm_model.hpp"
+#include "fbt/models/mimetic.hpp"
 #include "fbt/training/trainer.hpp"
 #include "fbt/version.hpp"

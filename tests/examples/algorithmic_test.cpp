@@ -150,3 +150,36 @@ TEST_CASE("algorithmic: a program by its seed, the same with every compiler") {
   CHECK(text(1) == text(1));
   CHECK(text(2) != text(1));
 }
+
+TEST_CASE("algorithmic: programs of other kinds of statements keep the rules, too") {
+  const Words words = algorithmic::words(3);
+  fbt::Random random(1);
+  std::map<std::string, int> kinds;
+  for (int n = 0; n < 300; ++n) {
+    const Example program = algorithmic::draw(3, 12, random, {2, 1, 0, 0, 3});
+    Interpreter interpreter(words, program);
+    interpreter.run();
+    REQUIRE(interpreter.statements == 12);
+    for (const auto& [kind, count] : interpreter.kinds) kinds[kind] += count;
+  }
+  CHECK(!kinds.contains("--"));
+  CHECK(!kinds.contains("if"));
+  CHECK(kinds["print"] > 2 * kinds["++"]);
+  CHECK(kinds["++"] > 300);
+}
+
+TEST_CASE("algorithmic: recall asks for either of two variables alike") {
+  const Words words = algorithmic::words(5);
+  fbt::Random random(1);
+  int last = 0;
+  for (int n = 0; n < 400; ++n) {
+    const Example program = algorithmic::draw_recall(5, random);
+    REQUIRE(program.tokens.size() == 12);  // v = n ; w = n ; print v ; END
+    Interpreter interpreter(words, program);
+    interpreter.run();
+    REQUIRE(interpreter.kinds == std::map<std::string, int>{{"=", 2}, {"print", 1}});
+    REQUIRE(program.tokens[0] != program.tokens[4]);
+    last += program.tokens[9] == program.tokens[4];
+  }
+  CHECK(std::abs(last - 200) < 50);
+}

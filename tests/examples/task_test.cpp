@@ -3,8 +3,10 @@
 #include "catch.hpp"
 #include "fbt/models/feedback_transformer.hpp"
 #include "fbt/models/lstm_model.hpp"
+#include "tasks/lesson.hpp"
 #include "tasks/predict.hpp"
 
+#include <algorithm>
 #include <set>
 
 using namespace example;
@@ -75,4 +77,35 @@ TEST_CASE("tasks: accuracy counts what is scored") {
   CHECK(accuracy.examples == 3);
   CHECK(accuracy.all_right == 2);
   CHECK(accuracy.of_examples() == Approx(2.0 / 3));
+}
+
+TEST_CASE("tasks: lessons become longer up to the full length, and end within the curriculum") {
+  for (const auto& [name, task] : fbt::Names<Task>::list) {
+    INFO(name);
+    const Recipe r = recipe(task);
+    const auto list = lessons(task, r);
+    CHECK(list.empty() == (is_string(task) && r.first_length >= r.length));
+    fbt::Index length = 0;
+    double until = 0;
+    for (const Lesson& lesson : list) {
+      CHECK(lesson.length >= length);
+      CHECK(lesson.length < r.length);
+      CHECK(lesson.until >= until);
+      CHECK(lesson.until <= r.curriculum);
+      length = lesson.length;
+      until = lesson.until;
+      const auto examples = lesson.examples(20, 1);
+      REQUIRE(examples.size() == 20);
+      CHECK(lesson.examples(20, 1)[19].tokens == examples[19].tokens);
+      CHECK(lesson.examples(20, 2)[19].tokens != examples[19].tokens);
+    }
+    CHECK(full_lesson(task, r).until == 1);
+  }
+  Recipe one = recipe(Task::algorithmic_3);
+  one.length = 3;
+  CHECK(lessons(Task::algorithmic_3, one).size() == 1);
+  one.curriculum = 0;
+  for (const Lesson& lesson : lessons(Task::algorithmic_3, one)) CHECK(lesson.until == 0);
+  const auto program = full_lesson(Task::algorithmic_3, recipe(Task::algorithmic_3)).examples(1, 1)[0];
+  CHECK(std::count(program.tokens.begin(), program.tokens.end(), algorithmic::stop) == 100);
 }

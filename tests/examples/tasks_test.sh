@@ -74,6 +74,7 @@ test_errors() {
   error "--length must be from 1 to 1000000, found 0" train --task copy --length 0
   error "--test-length must be from 21 to 1000000, found 20" train --task copy --test-length 20
   error "--curriculum must be from 0 to 1, found 2" train --task copy --curriculum 2
+  error "--mimetic must be from 0 to 100, found -1" train --task copy --mimetic -1
   error "give a limit" train --task copy --seconds 0
   error "config: width 10 is not divisible by heads 4" train --task copy --width 10
   error "lanes must be at least 1, found 0" train --task copy --lanes 0

@@ -1,0 +1,68 @@
+// Lesson: easier examples of a task, which come before those of the full length.
+#pragma once
+
+#include "tasks/recipe.hpp"
+#include "tasks/task.hpp"
+
+#include "fbt/core/random.hpp"
+
+#include <functional>
+#include <vector>
+
+namespace example {
+
+struct Lesson {
+  fbt::Index length = 0;  ///< in the units of Recipe::length, of the longest example
+  std::function<Example(fbt::Random&)> draw;
+  double until = 1;  ///< the share of the training at which it ends, if it does not before
+
+  std::vector<Example> examples(fbt::Index count, std::uint64_t seed) const {
+    fbt::Random random(seed);
+    std::vector<Example> result;
+    for (fbt::Index i = 0; i < count; ++i) result.push_back(draw(random));
+    return result;
+  }
+};
+
+/// Examples of the full length.
+inline Lesson full_lesson(Task task, const Recipe& r) {
+  const fbt::Index shortest = is_string(task) ? 1 : r.length;
+  return {r.length, [=, longest = r.length](fbt::Random& random) {
+            return draw(task, shortest + random.below(longest - shortest + 1), random);
+          }};
+}
+
+/// What comes before them. Of walks and strings: shorter ones, each twice as long as those before. Of programs: which of two
+/// variables was asked for, which a model discovers only in such programs, whatever else it could learn from others; then
+/// short programs with more kinds of statements from lesson to lesson, and longer ones.
+inline std::vector<Lesson> lessons(Task task, const Recipe& r) {
+  std::vector<Lesson> result;
+  if (is_algorithmic(task)) {
+    const auto add = [&](fbt::Index length, double until, const algorithmic::Kinds& kinds) {
+      if (length < r.length)
+        result.push_back({length,
+                          [=](fbt::Random& random) {
+                            const fbt::Index statements = 1 + random.below(length);
+                            return algorithmic::draw(variables(task), statements, random, kinds);
+                          },
+                          until * r.curriculum});
+    };
+    result.push_back(
+        {3, [=](fbt::Random& random) { return algorithmic::draw_recall(variables(task), random); }, 0.1 * r.curriculum});
+    add(r.first_length, 0.2, {2, 0, 0, 0, 3});
+    add(r.first_length, 0.3, {1, 1, 1, 0, 2});
+    add(r.first_length, 0.5, {1, 1, 1, 1, 2});
+    add(2 * r.first_length, 0.7, {1, 1, 1, 1, 2});
+    add(4 * r.first_length, 1, {1, 1, 1, 1, 2});
+  } else {
+    for (fbt::Index length = r.first_length; length < r.length; length *= 2) {
+      Recipe shorter = r;
+      shorter.length = length;
+      result.push_back(full_lesson(task, shorter));
+      result.back().until = r.curriculum;
+    }
+  }
+  return result;
+}
+
+}  // namespace example

@@ -1,0 +1,32 @@
+// Mimetic initialization: weights that begin like those that trained models end up with (Trockman and Kolter, "Mimetic
+// Initialization of Self-Attention Layers", 2023). A model that begins so finds at once what was said of the present token before,
+// which it would else have to discover: for thousands of updates nothing of its loss tells of it.
+#pragma once
+
+#include "fbt/core/check.hpp"
+#include "fbt/models/feedback_transformer.hpp"
+
+#include <cmath>
+
+namespace fbt {
+
+/// Makes the weights of attention begin in accord with one another:
+///   W_q = strength * W_k       a token looks for slots of tokens like itself,
+///   W_o = -strength * W_v^T    and takes what it reads in the directions in which it was written;
+///   positions times 1 + strength, so that some heads look at single ages from the start.
+/// For a new model, of any memory rule. strength: above 0; 1 suits text, 3 tasks of recall. Throws std::invalid_argument.
+template <class Scalar>
+void initialize_mimetic(FeedbackTransformer<Scalar>& model, double strength) {
+  check(std::isfinite(strength) && strength > 0, "mimetic initialization: the strength must be above 0 and finite, found {}",
+        strength);
+  const auto s = static_cast<Scalar>(strength);
+  for (std::size_t l = 0; l < model.blocks.size(); ++l) {
+    const KeyValue<Scalar>& read = model.key_values[model.key_values.size() == 1 ? 0 : l];
+    Attention<Scalar>& attention = model.blocks[l].attention;
+    attention.query.weight = s * read.key.weight;
+    attention.output.weight = -s * read.value.weight.transpose();
+  }
+  for (Position<Scalar>& position : model.positions) position.weight *= 1 + s;
+}
+
+}  // namespace fbt
