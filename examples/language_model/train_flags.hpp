@@ -25,6 +25,7 @@ struct TrainFlags {
   TokenKind vocabulary = TokenKind::character;
   fbt::Config config;
   fbt::TrainerOptions trainer;
+  double mimetic = 0;
   double validation_fraction = 0.1;
   fbt::Index evaluate_every = 0;
   // the limits of this run; 0: not given
@@ -65,6 +66,7 @@ void visit_flags(F&& f, Flags& flags) {
   f("memory-rule", config.memory_rule, keep, "what a step leaves to later ones; transformer: the ordinary one");
   f("memory-layer", config.memory_layer, keep, "with the rule layer: which one is remembered, 0: the embedding");
   f("dropout", config.dropout, keep, "rate, at least 0 and below 1");
+  f("mimetic", flags.mimetic, keep, "strength of the mimetic initialization; 0: none");
   f("segment", trainer.segment, keep, "tokens of a lane between two updates");
   f("lanes", trainer.lanes, keep, "places of the text that are read side by side");
   f("shards", trainer.shards, keep, "groups of lanes; at most one thread per group; part of the result, unlike threads");

@@ -193,6 +193,17 @@ test_curriculum_and_spans() {
   error "--memory-rule: expected one of feedback, average, top_only, layer, recurrent, transformer, found \"lstm\"" train "${tiny[@]}" --out other --memory-rule lstm
 }
 
+test_mimetic() {
+  train without --updates 1
+  train with --updates 1 --mimetic 1
+  ! cmp -s without/model.safetensors with/model.safetensors || fail "--mimetic has no effect"
+  train with --updates 2 --resume
+  train other --updates 2 --mimetic 1
+  same with/model.safetensors other/model.safetensors
+  error "--mimetic: with/training.safetensors was begun with 1, found 2" train --data text --out with --resume --mimetic 2
+  error "--mimetic must be from 0 to 100, found 101" train "${tiny[@]}" --out none --mimetic 101
+}
+
 test_show() {
   train run --updates 3
   succeed show --model run/model.safetensors --text "the word" --out map.svg
