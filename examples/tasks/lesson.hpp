@@ -47,8 +47,9 @@ inline std::vector<Lesson> lessons(Task task, const Recipe& r) {
                           },
                           until * r.curriculum});
     };
-    result.push_back(
-        {3, [=](fbt::Random& random) { return algorithmic::draw_recall(variables(task), random); }, 0.1 * r.curriculum});
+    if (r.length > 3)
+      result.push_back(
+          {3, [=](fbt::Random& random) { return algorithmic::draw_recall(variables(task), random); }, 0.1 * r.curriculum});
     add(r.first_length, 0.2, {2, 0, 0, 0, 3});
     add(r.first_length, 0.3, {1, 1, 1, 0, 2});
     add(r.first_length, 0.5, {1, 1, 1, 1, 2});

@@ -103,6 +103,8 @@ TEST_CASE("tasks: lessons become longer up to the full length, and end within th
   }
   Recipe one = recipe(Task::algorithmic_3);
   one.length = 3;
+  CHECK(lessons(Task::algorithmic_3, one).empty());
+  one.length = 4;
   CHECK(lessons(Task::algorithmic_3, one).size() == 1);
   one.curriculum = 0;
   for (const Lesson& lesson : lessons(Task::algorithmic_3, one)) CHECK(lesson.until == 0);
