@@ -268,7 +268,9 @@ other cells ran on the other cores: {seconds}. An empty cell has not been run. W
     lines = [(f"{task.replace('_', ' ')}, {NAMES[rule]}", [results.mean("accuracy", 100, group="window", task=task, rule=rule, window=window)
                                                            for window in WINDOWS])
              for task in ("random_walk", "algorithmic_3") for rule in ("transformer", "feedback")]
-    if any(any(row[2:]) for row in rows):
+    rows = [row for row in rows if any(row[2:])]
+    lines = [(name, line) for name, line in lines if any(line)]
+    if rows:
         parts.append(f"""## How much memory it takes
 
 Accuracy in percent by the length of the window, the paper's memory size. Shorter trainings than above.
