@@ -257,8 +257,8 @@ def report(known):
 
 Accuracy in percent on the test set; of strings that of characters / of whole strings, which are longer than any that was trained on. The Transformer
 has twice the layers of the others, as in the paper, whose own figures stand beside ours: its data rules of copy, reverse, counting and
-random walk are not published, so that for these only figures within our table compare. Each cell had one thread for so long, while
-other cells ran on the other cores: {seconds}. An empty cell has not been run. With more than one seed: the mean, and the range.
+random walk are not published, so that of these only our own figures can be compared. Each cell had one thread for so long, while
+other cells ran on the other cores: {seconds}; a faster machine gets further in that time. An empty cell has not been run. With more than one seed: the mean, and the range.
 
 {table(["task", *[NAMES[rule] for rule in RULES], "paper: Transformer", "paper: feedback"], rows)}
 {picture("tasks", chart("Accuracy by task and model", [task.replace("_", " ") for task in TASKS], bars, "accuracy, %", True, 0))}""")

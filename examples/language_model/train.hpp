@@ -338,6 +338,9 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   fbt::check(flags.trainer.span_penalty == 0 || flags.config.span_ramp > 0,
              "--span-penalty {}: expected --span-ramp, too; without it no span is learned", flags.trainer.span_penalty);
   fbt::check(flags.mimetic >= 0 && flags.mimetic <= 100, "--mimetic must be from 0 to 100, found {}", flags.mimetic);
+  fbt::check(!start || flags.mimetic == 0,
+             "--mimetic {}: expected random parameters, found those of --start-from; leave out one of the flags",
+             flags.mimetic);
   fbt::check(flags.evaluate_every >= 0, "--evaluate-every must be at least 0 updates, found {}", flags.evaluate_every);
 
   const std::string text = read_text_file(flags.data);
@@ -354,7 +357,7 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   const std::size_t held_out = detail::choose_held_out(flags, tokens.size());
   fbt::Random random(flags.trainer.seed);
   Model model = start ? std::move(start->model) : Model(flags.config, random);
-  if (!start && flags.mimetic > 0) fbt::initialize_mimetic(model, flags.mimetic);
+  if (flags.mimetic > 0) fbt::initialize_mimetic(model, flags.mimetic);
   Training training(flags, std::move(model), standing, vocabulary, tokens, held_out, clock);
   if (stored) training.load();
   training.run();

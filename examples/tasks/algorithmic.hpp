@@ -46,7 +46,7 @@ class Writer {
   Writer(int variables, const Kinds& kinds, fbt::Random& random)
       : values_(static_cast<std::size_t>(variables), 0), kinds_(kinds), random_(random) {}
 
-  /// Two definitions, and one of their variables printed: which of two values, is all there is to tell.
+  /// Two definitions, and one of their variables printed: all there is to tell is which of the two values it has.
   Example write_recall() {
     for (int i = 0; i < 2; ++i) simple(0, true);
     output();
@@ -136,7 +136,7 @@ class Writer {
   }
 
   std::vector<int> values_;  // 0: not defined yet
-  const Kinds& kinds_;
+  const Kinds kinds_;
   fbt::Random& random_;
   Example program_;
 };

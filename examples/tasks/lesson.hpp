@@ -13,23 +13,14 @@ namespace example {
 
 struct Lesson {
   fbt::Index length = 0;  ///< in the units of Recipe::length, of the longest example
-  std::function<Example(fbt::Random&)> draw;
+  std::function<Example(fbt::Random&)> draw_one;
   double until = 1;  ///< the share of the training at which it ends, if it does not before
-
-  std::vector<Example> examples(fbt::Index count, std::uint64_t seed) const {
-    fbt::Random random(seed);
-    std::vector<Example> result;
-    for (fbt::Index i = 0; i < count; ++i) result.push_back(draw(random));
-    return result;
-  }
 };
 
 /// Examples of the full length.
 inline Lesson full_lesson(Task task, const Recipe& r) {
   const fbt::Index shortest = is_string(task) ? 1 : r.length;
-  return {r.length, [=, longest = r.length](fbt::Random& random) {
-            return draw(task, shortest + random.below(longest - shortest + 1), random);
-          }};
+  return {r.length, [=, longest = r.length](fbt::Random& random) { return draw_between(task, shortest, longest, random); }};
 }
 
 /// What comes before them. Of walks and strings: shorter ones, each twice as long as those before. Of programs: which of two

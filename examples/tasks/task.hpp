@@ -55,13 +55,22 @@ inline Example draw(Task task, fbt::Index length, fbt::Random& random) {
   }
 }
 
-/// Examples with lengths drawn from shortest to longest.
-inline std::vector<Example> draw(Task task, fbt::Index count, fbt::Index shortest, fbt::Index longest, std::uint64_t seed) {
+/// An example of a length drawn from shortest to longest.
+inline Example draw_between(Task task, fbt::Index shortest, fbt::Index longest, fbt::Random& random) {
+  return draw(task, shortest + random.below(longest - shortest + 1), random);
+}
+
+/// So many examples, each drawn by draw_one(random).
+template <class DrawOne>
+std::vector<Example> draw_many(fbt::Index count, std::uint64_t seed, DrawOne&& draw_one) {
   fbt::Random random(seed);
   std::vector<Example> examples;
-  for (fbt::Index i = 0; i < count; ++i)
-    examples.push_back(draw(task, shortest + random.below(longest - shortest + 1), random));
+  for (fbt::Index i = 0; i < count; ++i) examples.push_back(draw_one(random));
   return examples;
+}
+
+inline std::vector<Example> draw(Task task, fbt::Index count, fbt::Index shortest, fbt::Index longest, std::uint64_t seed) {
+  return draw_many(count, seed, [&](fbt::Random& random) { return draw_between(task, shortest, longest, random); });
 }
 
 /// Examples end to end. With a segment above 0 each is filled up to that many tokens with some that are not scored.

@@ -154,7 +154,7 @@ class TaskTraining {
     if (progress_ >= lesson.until || interrupt_.requested()) return;
     length_ = lesson.length;
     const fbt::Index count = recipe_.examples * recipe_.length / lesson.length;  // of shorter ones as many more
-    const auto examples = lesson.examples(count, fbt::mix_seed(flags_.seed, 1));
+    const auto examples = draw_many(count, fbt::mix_seed(flags_.seed, 1), lesson.draw_one);
     const bool stream = is_algorithmic(flags_.task);  // programs follow one another, all else are sequences of their own
     std::size_t longest = 0;
     for (const Example& example : examples) longest = std::max(longest, example.tokens.size());

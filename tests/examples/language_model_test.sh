@@ -201,6 +201,7 @@ test_mimetic() {
   train other --updates 2 --mimetic 1
   same with/model.safetensors other/model.safetensors
   error "--mimetic: with/training.safetensors was begun with 1, found 2" train --data text --out with --resume --mimetic 2
+  error "--mimetic 1: expected random parameters, found those of --start-from" train --data text --out none --start-from with/model.safetensors --mimetic 1
   error "--mimetic must be from 0 to 100, found 101" train "${tiny[@]}" --out none --mimetic 101
 }
 

@@ -94,10 +94,6 @@ TEST_CASE("tasks: lessons become longer up to the full length, and end within th
       CHECK(lesson.until <= r.curriculum);
       length = lesson.length;
       until = lesson.until;
-      const auto examples = lesson.examples(20, 1);
-      REQUIRE(examples.size() == 20);
-      CHECK(lesson.examples(20, 1)[19].tokens == examples[19].tokens);
-      CHECK(lesson.examples(20, 2)[19].tokens != examples[19].tokens);
     }
     CHECK(full_lesson(task, r).until == 1);
   }
@@ -108,6 +104,32 @@ TEST_CASE("tasks: lessons become longer up to the full length, and end within th
   CHECK(lessons(Task::algorithmic_3, one).size() == 1);
   one.curriculum = 0;
   for (const Lesson& lesson : lessons(Task::algorithmic_3, one)) CHECK(lesson.until == 0);
-  const auto program = full_lesson(Task::algorithmic_3, recipe(Task::algorithmic_3)).examples(1, 1)[0];
-  CHECK(std::count(program.tokens.begin(), program.tokens.end(), algorithmic::stop) == 100);
+}
+
+TEST_CASE("tasks: lessons of programs have more kinds of statements from one to the next") {
+  const Task task = Task::algorithmic_3;
+  const Recipe r = recipe(task);
+  std::vector<Lesson> list = lessons(task, r);
+  list.push_back(full_lesson(task, r));
+  const std::vector<std::vector<fbt::Token>> kinds{{},
+                                                   {},
+                                                   {algorithmic::increment, algorithmic::decrement},
+                                                   {algorithmic::increment, algorithmic::decrement, algorithmic::if_}};
+  REQUIRE(list.size() == 7);
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    INFO("lesson " << i);
+    const Example all = join(draw_many(200, 1, list[i].draw_one), 0);
+    std::vector<fbt::Token> found;
+    for (const fbt::Token kind : kinds.back())
+      if (std::count(all.tokens.begin(), all.tokens.end(), kind) > 0) found.push_back(kind);
+    CHECK(found == kinds[std::min<std::size_t>(i, 3)]);
+    const auto program = [&](std::uint64_t seed) { return draw_many(1, seed, list[i].draw_one)[0]; };
+    CHECK(program(1).tokens == program(1).tokens);
+    fbt::Index longest = 0;
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+      const auto tokens = program(seed).tokens;
+      longest = std::max(longest, static_cast<fbt::Index>(std::count(tokens.begin(), tokens.end(), algorithmic::stop)));
+    }
+    CHECK(longest == list[i].length);
+  }
 }

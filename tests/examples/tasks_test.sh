@@ -60,6 +60,14 @@ test_threads_do_not_change_the_results() {
   ! cmp -s one/model.safetensors other/model.safetensors || fail "the seed has no effect"
 }
 
+test_mimetic() {
+  train --task algorithmic_3 --out programs
+  train --task algorithmic_3 --out three --mimetic 3
+  train --task algorithmic_3 --out none --mimetic 0
+  same programs/model.safetensors three/model.safetensors
+  ! cmp -s programs/model.safetensors none/model.safetensors || fail "--mimetic has no effect"
+}
+
 test_seconds_bound_the_whole_run() {
   SECONDS=0
   succeed train "${tiny[@]}" --task random_walk --seconds 3
