@@ -89,10 +89,10 @@ def measure(args):
                 keep_best(best.setdefault(name, {}).setdefault(f"{config} {threads}", {}), row)
     print(f"{time.time() - start:5.0f} s  growth", flush=True)
     growth = run_fbt(next(iter(programs.values())), ["--growth", "--svg", str(args.out / "growth.svg"), *effort])
-    return {"date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions(programs),
+    flags = [flag for flag in sys.argv[1:] if flag != "--fbt" and flag not in args.fbt]
+    return {"date": datetime.date.today().isoformat(), "flags": "".join(" " + flag for flag in flags), "machine": machine(), "versions": versions(programs),
             "rounds": args.rounds, "seconds": args.seconds, "repetitions": args.repetitions, "minutes": (time.time() - start) / 60,
-            "busy_cores": busy,
-            "best": best, "growth": growth}
+            "busy_cores": busy, "best": best, "growth": growth}
 
 
 def first_value(path, key):
@@ -173,6 +173,17 @@ def readme(data):
     best_name = "best of the feedback implementations"
     public["training"] = {best_name: best_feedback, **public["training"]}
 
+    def over_public_implementations():
+        if f", {public['vectors']}," not in data["machine"]:
+            return f"Public implementations were {public['about']}: nothing to divide by on this machine."
+        return f"""fbt over public implementations that were {public["about"]}: what the machine did at the time is part of these ratios.
+
+{by_cell("training speed, over", [(f"{other}: {name}", over_public(name, "training", other, train), ".2f")
+                                   for other in public["training"] for name in results.fbt], trained)}
+
+{by_cell("decoding speed, over", [(f"{other}: {name}", over_public(name, "decoding", other, decode), ".2f")
+                                   for other in public["decoding"] for name in results.fbt])}"""
+
     names = list(results.best)
     ratios = []
     for name in results.fbt:
@@ -193,7 +204,7 @@ def readme(data):
                                       ("read bandwidth of what a decoding step reads, GB/s", "read_bandwidth"))]
     return f"""# Benchmarks
 
-Written by `bash bench/compare.sh` on {data["date"]}, from fbt {data["versions"]["fbt"]}. fbt and PyTorch took turns,
+Written by `bash bench/compare.sh{data.get("flags", "")}` on {data["date"]}, from fbt {data["versions"]["fbt"]}. fbt and PyTorch took turns,
 {data["rounds"]} rounds in {data["minutes"]:.0f} minutes; of every figure the best of {data["rounds"]} × {data["repetitions"]} repetitions of at least {data["seconds"]:g} s counts.
 A 2 is configuration A on 2 threads.{f" Something else kept {data['busy_cores']:.1f} cores busy: these figures are not to be relied on." if data["busy_cores"] > BUSY else ""}
 
@@ -216,13 +227,7 @@ Two threads over one.
 
 {by_cell("speed", threads, ONE_THREAD)}
 
-fbt over public implementations that were {public["about"]}: what the machine did at the time is part of these ratios.
-
-{by_cell("training speed, over", [(f"{other}: {name}", over_public(name, "training", other, train), ".2f")
-                                   for other in public["training"] for name in results.fbt], trained)}
-
-{by_cell("decoding speed, over", [(f"{other}: {name}", over_public(name, "decoding", other, decode), ".2f")
-                                   for other in public["decoding"] for name in results.fbt])}
+{over_public_implementations()}
 
 ## Training
 
@@ -273,7 +278,7 @@ the same sizes, which reads keys and values of its own in every layer.
 {chr(10).join(f"- {name}: {version}" for name, version in data["versions"].items() if name != "fbt")}
 
 ```bash
-bash bench/compare.sh                                # this page
+{f"bash bench/compare.sh{data.get('flags', '')}":<52} # this page
 bash bench/run.sh --config A,B --threads 1           # fbt alone; --json FILE, --seconds S, --help
 CXX=clang++ bash bench/run.sh --growth --svg g.svg   # how the time of a step grows
 cmake --preset bench && cmake --build --preset bench && build/bench/bench/layers --benchmark_filter=Attention
@@ -281,7 +286,7 @@ cmake --preset bench && cmake --build --preset bench && build/bench/bench/layers
 
 ## How to read this
 
-- {FEEDBACK} is our own implementation of the same model ([pytorch_models.py](pytorch_models.py)): its logits, loss and gradients are
+- {FEEDBACK} is our own implementation of the same model (`bench/pytorch_models.py`): its logits, loss and gradients are
   checked against fbt's before every run. It keeps keys and values in preallocated memory, which autograd alone does not allow;
   decoding runs as a frozen TorchScript module. {PARALLEL} is a causal Transformer of the same size, which reads all steps of a segment
   at once. Neither clips gradients, fbt does.
