@@ -21,7 +21,7 @@ RUNS = "runs/tasks"
 RULES = ["lstm", "lstm_attention", "transformer", "top_only", "recurrent", "average", "feedback"]
 NAMES = {"lstm": "LSTM", "lstm_attention": "LSTM + attention", "transformer": "Transformer", "top_only": "top-only",
          "recurrent": "recurrent", "average": "average", "feedback": "feedback"}
-TASKS = {"random_walk": 150, "algorithmic_3": 1200, "algorithmic_5": 480, "copy": 80, "reverse": 80, "counting": 40}  # seconds
+TASKS = {"random_walk": 150, "algorithmic_3": 900, "algorithmic_5": 480, "copy": 80, "reverse": 80, "counting": 40}  # seconds
 LAYERS = {"copy": 4, "reverse": 4, "counting": 4, "random_walk": 2, "algorithmic_3": 2, "algorithmic_5": 2}
 STRINGS = ("copy", "reverse", "counting")
 PAPER = {"copy": ("59.1 / 6.2", "76.2 / 23.6"), "reverse": ("50.2 / 5.9", "74.8 / 29.2"), "counting": ("82.4", "95.3"),
@@ -39,7 +39,7 @@ def cell(group, name, command, seconds):
 def task_cell(group, name, task, rule, seed, seconds, window=None):
     layers = LAYERS[task] * (2 if rule == "transformer" else 1)
     command = [f"{PROGRAMS}/tasks", "train", "--task", task, "--rule", rule, "--layers", layers, "--seed", seed, "--seconds",
-               round(seconds), "--threads", 1]
+               round(seconds), "--threads", 1, "--shards", 1]
     row = {**cell(group, name, command, seconds), "task": task, "rule": rule, "seed": seed}
     return row if window is None else row | {"command": [*command, "--window", window], "window": window}
 
@@ -63,7 +63,7 @@ def cells(seeds, scale):
             result += [text_cell("depth", f"{rule}/{layers}", rule, layers, 1, round(scale * UPDATES))
                        for layers in DEPTHS if layers != TEXT_LAYERS for rule in ("transformer", "feedback")]
             result += [task_cell("window", f"{task}/{rule}/{window}", task, rule, 1, scale * seconds, window)
-                       for task, seconds in (("random_walk", 60), ("algorithmic_3", 240)) for window in WINDOWS
+                       for task, seconds in (("random_walk", 60), ("algorithmic_3", 180)) for window in WINDOWS
                        for rule in ("transformer", "feedback")]
     return result
 

@@ -67,12 +67,12 @@ inline Recipe recipe(Task task) {
     r.first_length = 25;
   } else {
     r.lanes = 32;
-    r.window = 40;
+    r.window = 24;
     r.learning_rate = 0.0015;
     r.mimetic = 3;
     r.first_length = 12;
-    r.curriculum = 0.7;
-    r.advance = 0.08;
+    r.curriculum = 0.9;
+    r.advance = 0.05;
   }
   return r;
 }
