@@ -71,6 +71,7 @@ def measure(args):
     if busy > BUSY:
         print(f"warning: {busy:.1f} cores are busy with something else; the figures will be too low", file=sys.stderr)
     effort = ["--seconds", str(args.seconds), "--repetitions", str(args.repetitions)]
+    versions = find_versions([pair.split("=", 1)[0] for pair in args.fbt])
     programs = dict(pair.split("=", 1) for pair in args.fbt)
     best = {}
     start = time.time()
@@ -90,8 +91,8 @@ def measure(args):
     print(f"{time.time() - start:5.0f} s  growth", flush=True)
     growth = run_fbt(next(iter(programs.values())), ["--growth", "--svg", str(args.out / "growth.svg"), *effort])
     flags = [flag for flag in sys.argv[1:] if flag != "--fbt" and flag not in args.fbt]
-    return {"date": datetime.date.today().isoformat(), "flags": "".join(" " + flag for flag in flags), "machine": machine(), "versions": versions(programs),
-            "rounds": args.rounds, "seconds": args.seconds, "repetitions": args.repetitions, "minutes": (time.time() - start) / 60,
+    return {"date": datetime.date.today().isoformat(), "flags": "".join(" " + flag for flag in flags), "machine": machine(),
+            "versions": versions, "rounds": args.rounds, "seconds": args.seconds, "repetitions": args.repetitions, "minutes": (time.time() - start) / 60,
             "busy_cores": busy, "best": best, "growth": growth}
 
 
@@ -106,13 +107,21 @@ def machine():
     return f"{first_value('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores, {vectors}, {gib:.0f} GiB, {platform.machine()}"
 
 
-def versions(programs):
-    found = {name: run([name, "--version"]).splitlines()[0] for name in programs}
+def commit():
+    """Of the sources, "-dirty" with changes that are not committed."""
+    try:
+        return run(["git", "-C", str(HERE), "describe", "--always", "--dirty"]).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "of an unknown commit"
+
+
+def find_versions(compilers):
+    found = {name: run([name, "--version"]).splitlines()[0] for name in compilers}
     row = run_pytorch("parallel", "train", "A", 1, ["--seconds", "0.01", "--repetitions", "1"])
     with open("/etc/os-release") as file:
         system = next(line.split("=", 1)[1].strip().strip('"') for line in file if line.startswith("PRETTY_NAME"))
     return {**found, "PyTorch": f"{row['pytorch']}, {row['vectors']}", "BLAS": row["blas"], "system": system,
-            "fbt": run(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]).strip()}
+            "fbt": commit()}
 
 
 class Results:
@@ -194,10 +203,16 @@ def readme(data):
                for name in names]
     many = [("decoding, 1 sequence", decode), ("decoding, 8 sequences", "decode_8_tokens_per_second"),
             ("decoding, 32 sequences", "decode_32_tokens_per_second"), ("reading a prompt", "prompt_tokens_per_second")]
+    growth_keys = {"train_step_us": ",.0f", "train_token_us": ",.1f", "decode_step_us": ",.0f"}
+    growth_columns = ["training step of all lanes, µs", "per token, µs", "decoding step, µs"]
+    transformer_note = ""
+    if "transformer_decode_step_us" in data["growth"][0]:
+        growth_keys["transformer_decode_step_us"] = ",.0f"
+        growth_columns.append("Transformer, decoding step, µs")
+        transformer_note = (" The last column is the ordinary Transformer of the same sizes, which reads keys and values of its own\n"
+                            "in every layer.")
     growth_rows = [(f"{row['quantity']} {row['value']}",
-                    [text(row["train_step_us"], ",.0f"), text(row["train_token_us"], ",.1f"), text(row["decode_step_us"], ",.0f"),
-                     text(row.get("transformer_decode_step_us"), ",.0f")])
-                   for row in data["growth"]]
+                    [text(row[key], form) for key, form in growth_keys.items()]) for row in data["growth"]]
     giga = 1e9
     machine_rows = [(name, lambda config, threads, key=key: results.ratio(rate(results.fbt[0], key)(config, threads), giga), ",.0f")
                     for name, key in (("multiply-add peak, GFLOP/s", "fma_peak"),
@@ -262,12 +277,12 @@ Several sequences side by side, and one that is read in segments; all sequences 
 
 ## Growth
 
-From configuration A one size is varied at a time; one thread, {results.fbt[0]}, full window. The last column is the ordinary Transformer of
-the same sizes, which reads keys and values of its own in every layer.
+From configuration A one size is varied at a time; one thread, {results.fbt[0]}, full window, without the
+optimiser.{transformer_note}
 
 ![Time of a training step against the sizes of the model](growth.svg)
 
-{table("size", ["training step of all lanes, µs", "per token, µs", "decoding step, µs", "Transformer, decoding step, µs"], growth_rows)}
+{table("size", growth_columns, growth_rows)}
 
 ## Machine
 
@@ -344,8 +359,8 @@ def bars(data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fbt", action="append", default=[], metavar="COMPILER=PROGRAM", help="a report program of fbt")
-    parser.add_argument("--config", type=lambda names: names.split(","), default=CONFIGURATIONS, help="such as A,B")
-    parser.add_argument("--threads", type=lambda counts: [int(count) for count in counts.split(",")], default=THREADS, help="such as 1")
+    parser.add_argument("--config", type=lambda names: names.split(","), default=CONFIGURATIONS, help="of A,B,C,D")
+    parser.add_argument("--threads", type=lambda counts: [int(count) for count in counts.split(",")], default=THREADS, help="of 1,2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5, help="least time of one repetition")
     parser.add_argument("--repetitions", type=int, default=2, help="per round")
@@ -354,6 +369,9 @@ def main():
     args = parser.parse_args()
     if bool(args.fbt) == bool(args.source):
         parser.error("expected either --fbt or --from")
+    for name, given, known in (("--config", args.config, CONFIGURATIONS), ("--threads", args.threads, THREADS)):
+        if unknown := [value for value in given if value not in known]:
+            parser.error(f"{name}: expected some of {known}, found {unknown}")
     args.out.mkdir(parents=True, exist_ok=True)
     if args.source:
         data = json.loads(args.source.read_text())

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compares fbt, built with g++ and with clang++, with PyTorch in one run, and writes README.md, compare.json and two pictures beside
-# this script. Takes about 15 minutes on a machine that should do nothing else. Flags: --config A,B, --threads 1, --rounds N, --seconds S, --out FOLDER, --help.
+# this script. Takes about 15 minutes on a machine that should do nothing else. Flags: --config A,B, --threads 1, --rounds N, --seconds S, --repetitions N, --out FOLDER, --help.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/bench/build.sh"

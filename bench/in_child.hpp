@@ -41,7 +41,8 @@ nlohmann::ordered_json in_child(F&& f) {
   ::close(ends[0]);
   int status = 0;
   ::waitpid(child, &status, 0);
-  fbt::ensure(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a measurement failed");
+  fbt::ensure(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a measurement ended with {} {}",
+              WIFEXITED(status) ? "exit code" : "signal", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
   return nlohmann::ordered_json::parse(text);
 }
 

@@ -1,5 +1,5 @@
 """Trains every model on every task of the paper and on text, side by side, and writes tasks.jsonl, tasks.md and pictures. Called by
-tasks.sh. A cell that tasks.jsonl holds is not run again."""
+tasks.sh. A cell that tasks.jsonl holds is not run again, unless its command has changed."""
 import argparse
 import concurrent.futures
 import datetime
@@ -18,6 +18,7 @@ PROGRAMS = "build/release/examples"
 TEXT = "build/bible.txt"
 RUNS = "runs/tasks"
 
+GROUPS = ["tasks", "text", "depth", "window", "speed"]
 RULES = ["lstm", "lstm_attention", "transformer", "top_only", "recurrent", "average", "feedback"]
 NAMES = {"lstm": "LSTM", "lstm_attention": "LSTM + attention", "transformer": "Transformer", "top_only": "top-only",
          "recurrent": "recurrent", "average": "average", "feedback": "feedback"}
@@ -39,7 +40,9 @@ def cell(group, name, command, seconds):
 def task_cell(group, name, task, rule, seed, seconds, window=None):
     layers = LAYERS[task] * (2 if rule == "transformer" else 1)
     command = [f"{PROGRAMS}/tasks", "train", "--task", task, "--rule", rule, "--layers", layers, "--seed", seed, "--seconds",
-               round(seconds), "--threads", 1, "--shards", 1]
+               round(seconds), "--threads", 1]
+    if task.startswith("algorithmic"):  # the longest cells: all lanes in one product are faster than two shards on one thread
+        command += ["--shards", 1]
     row = {**cell(group, name, command, seconds), "task": task, "rule": rule, "seed": seed}
     return row if window is None else row | {"command": [*command, "--window", window], "window": window}
 
@@ -68,15 +71,24 @@ def cells(seeds, scale):
     return result
 
 
+def commit():
+    """Of the sources, "-dirty" with changes that are not committed."""
+    try:
+        return subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 def run(one, folder):
-    command = [str(part) for part in [*one["command"], "--out", folder]]
+    command = [str(part) for part in one["command"]] + ["--out", folder]
     start = time.time()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
-        raise SystemExit(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
     lines = [json.loads(line) for line in (ROOT / folder / "metrics.jsonl").read_text().splitlines()]
     row = {key: value for key, value in one.items() if key not in ("command", "expected")}
-    row |= {"command": shlex.join(command), "wall_seconds": round(time.time() - start, 1), "date": datetime.date.today().isoformat()}
+    row |= {"command": shlex.join(command), "wall_seconds": round(time.time() - start, 1), "date": datetime.date.today().isoformat(),
+            "fbt": commit()}
     if one["group"] in ("text", "depth"):
         best = min(lines, key=lambda line: line["validation_loss"] or 99)
         row |= {"updates": lines[-1]["update"], "validation_loss": best["validation_loss"],
@@ -121,14 +133,17 @@ def measure(args, path):
     end = time.time() + 60 * args.minutes
 
     def keep(row):
-        with lock, open(path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        with lock:
             known[row["id"]] = row
+            new = path.with_suffix(".new")
+            new.write_text("".join(json.dumps(one) + "\n" for one in known.values()))
+            new.replace(path)
 
     def work(one):
-        if one["id"] in known or time.time() + one["expected"] > end:
-            return
         folder = f"{RUNS}/{one['id']}"
+        command = shlex.join([str(part) for part in one["command"]] + ["--out", folder])
+        if known.get(one["id"], {}).get("command") == command or time.time() + one["expected"] > end:
+            return
         subprocess.run(["rm", "-rf", folder], cwd=ROOT, check=True)
         row = run(one, folder)
         keep(row)
@@ -136,8 +151,12 @@ def measure(args, path):
 
     chosen = [one for one in cells(args.seeds, args.scale) if not args.only or one["group"] in args.only]
     with concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(work, one) for one in chosen]):
-            done.result()
+        try:
+            for done in concurrent.futures.as_completed([pool.submit(work, one) for one in chosen]):
+                done.result()
+        except RuntimeError as error:
+            pool.shutdown(cancel_futures=True)
+            raise SystemExit(error) from None
     if (not args.only or "speed" in args.only) and not any(row["group"] == "speed" for row in known.values()):
         for row in speed_rows():
             keep(row)
@@ -340,12 +359,14 @@ Written by `bash bench/tasks.sh` on {datetime.date.today().isoformat()} from [ta
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=240, help="begin no cell that would end later")
-    parser.add_argument("--only", type=lambda names: names.split(","), help="of tasks, text, depth, window, speed")
+    parser.add_argument("--only", type=lambda names: names.split(","), help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="cells at a time, on one thread each")
     parser.add_argument("--scale", type=float, default=1, help="of the time and updates of all cells")
     parser.add_argument("--report", action="store_true", help="run nothing, write tasks.md again")
     args = parser.parse_args()
+    if unknown := [name for name in args.only or [] if name not in GROUPS]:
+        parser.error(f"--only: expected some of {', '.join(GROUPS)}, found {', '.join(unknown)}")
     path = HERE / "tasks.jsonl"
     if not args.report:
         measure(args, path)

@@ -1,6 +1,7 @@
 // Reads a checkpoint of a public PyTorch implementation, says what it is, compares it with numbers that PyTorch computed, and
 // converts it.
 #include "comparison.hpp"
+#include "program.hpp"
 #include "text_file.hpp"
 #include "vocabulary.hpp"
 
@@ -9,7 +10,6 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
-#include <exception>
 #include <optional>
 #include <string>
 
@@ -43,11 +43,15 @@ bool verify(const fbt::ImportedModel<Scalar>& imported, const Options& options) 
   fmt::print("|loss error|: {:.3g}\n", found.loss);
   fmt::print("max relative gradient error (worst of {} tensors: {}): {:.3g}\n", found.tensors, found.worst_tensor,
              found.gradients);
-  const bool good =
-      found.logits <= options.logit_error && found.loss <= options.loss_error && found.gradients <= options.gradient_error;
-  if (!good)
-    fmt::print(stderr, "error: {}: expected errors of at most {:g}, {:g} and {:g}\n", options.weights, options.logit_error,
-               options.loss_error, options.gradient_error);
+  bool good = true;
+  const auto expect = [&](const char* what, double error, double most) {
+    if (error <= most) return;
+    good = false;
+    fmt::print(stderr, "error: {}: expected {} error of at most {:g}, found {:.3g}\n", options.weights, what, most, error);
+  };
+  expect("a logit", found.logits, options.logit_error);
+  expect("a loss", found.loss, options.loss_error);
+  expect("a relative gradient", found.gradients, options.gradient_error);
   return good;
 }
 
@@ -79,6 +83,7 @@ bool run(const Options& options) {
 int main(int argc, char** argv) {
   Options options;
   CLI::App app("Reads checkpoints of the public PyTorch feedback transformers.");
+  example::prepare(app);
   app.option_defaults()->always_capture_default();
   app.add_option("--weights", options.weights, "the safetensors file to read")->required();
   app.add_option("--window", options.window,
@@ -100,15 +105,7 @@ int main(int argc, char** argv) {
   app.add_option("--max-logit-error", options.logit_error, "absolute");
   app.add_option("--max-loss-error", options.loss_error, "absolute");
   app.add_option("--max-gradient-error", options.gradient_error, "relative to the largest gradient of the tensor");
-  try {
-    app.parse(argc, argv);
+  return example::run(app, argc, argv, [&] {
     return (options.use_double ? run<double>(options) : run<float>(options)) ? 0 : 1;
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "error: {}\nsee {} --help\n", error.what(), argv[0]);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-  }
-  return 1;
+  });
 }

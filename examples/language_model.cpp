@@ -3,19 +3,15 @@
 #include "language_model/generate.hpp"
 #include "language_model/show.hpp"
 #include "language_model/train.hpp"
+#include "program.hpp"
 #include "stopwatch.hpp"
 
-#include "fbt/version.hpp"
-
 #include <CLI/CLI.hpp>
-
-#include <exception>
-#include <new>
 
 int main(int argc, char** argv) {
   const example::Stopwatch clock;
   CLI::App app{"A Feedback Transformer that learns, predicts and writes text, and shows what it looks at."};
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  example::prepare(app);
   app.require_subcommand(1);
 
   example::TrainFlags train;
@@ -38,17 +34,5 @@ int main(int argc, char** argv) {
   add_show_flags(*show_command, show);
   show_command->callback([&] { example::show(show); });
 
-  try {
-    app.parse(argc, argv);
-    return 0;
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "error: {}\nsee {} --help\n", error.what(), argv[0]);
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "error: not enough memory\n");
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-  }
-  return 1;
+  return example::run(app, argc, argv, [] { return 0; });
 }

@@ -13,6 +13,11 @@ while [ $# -gt 0 ]; do
     --data | --out)
       [ $# -gt 1 ] || { echo "error: $1 needs a value" >&2; exit 1; }
       declare "${1#--}=$(realpath -m -- "$2")"; shift ;;
+    --data=* | --out=*)
+      name=${1%%=*}
+      declare "${name#--}=$(realpath -m -- "${1#*=}")" ;;
+    -h | --help)
+      sed -n '2,3s/^# //p' "$0"; exit ;;
     *) flags+=("$1") ;;
   esac
   shift

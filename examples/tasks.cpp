@@ -1,17 +1,15 @@
 // The tasks of the paper: learn one of them, and look at its examples.
+#include "program.hpp"
 #include "stopwatch.hpp"
 #include "tasks/show.hpp"
 #include "tasks/train.hpp"
 
 #include <CLI/CLI.hpp>
 
-#include <exception>
-#include <new>
-
 int main(int argc, char** argv) {
   const example::Stopwatch clock;
   CLI::App app{"The tasks of the paper, for the Feedback Transformer and for what came before."};
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  example::prepare(app);
   app.require_subcommand(1);
 
   example::TaskTrainFlags train;
@@ -24,17 +22,5 @@ int main(int argc, char** argv) {
   add_show_flags(*show_command, show);
   show_command->callback([&] { example::show(show); });
 
-  try {
-    app.parse(argc, argv);
-    return 0;
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "error: {}\nsee {} --help\n", error.what(), argv[0]);
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "error: not enough memory\n");
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-  }
-  return 1;
+  return example::run(app, argc, argv, [] { return 0; });
 }

@@ -1,4 +1,4 @@
-// Lesson: easier examples of a task, which come before the real ones.
+// Lesson: easier examples of a task, which come before those of the full length.
 #pragma once
 
 #include "tasks/recipe.hpp"
@@ -25,13 +25,13 @@ inline Lesson full_lesson(Task task, const Recipe& r) {
 
 /// What comes before them. Of walks and strings: shorter ones, each twice as long as those before. Of programs: which of two
 /// variables was asked for, which a model discovers only in such programs, whatever else it could learn from others; then short
-/// programs with more kinds of statements from lesson to lesson, and longer ones. Every second statement or so is a print: an
-/// error is seen soon after the statement that was executed wrongly.
+/// programs with more kinds of statements from lesson to lesson, and longer ones. In short ones every second statement or so is a
+/// print, so that an error is seen soon after the statement that was executed wrongly; in longer ones there are fewer.
 inline std::vector<Lesson> lessons(Task task, const Recipe& r) {
   std::vector<Lesson> result;
   if (is_algorithmic(task)) {
     const auto add = [&](fbt::Index length, double until, const algorithmic::Kinds& kinds) {
-      if (length <= r.length)
+      if (length < r.length)
         result.push_back({length,
                           [=](fbt::Random& random) {
                             const fbt::Index statements = 1 + random.below(length);
@@ -39,16 +39,14 @@ inline std::vector<Lesson> lessons(Task task, const Recipe& r) {
                           },
                           until * r.curriculum});
     };
-    constexpr algorithmic::Kinds all{1, 1, 1, 1, 4};
     if (r.length > 3)
       result.push_back(
-          {3, [=](fbt::Random& random) { return algorithmic::draw_recall(variables(task), random); }, 0.05 * r.curriculum});
-    add(r.first_length, 0.1, {2, 0, 0, 0, 3});
-    add(r.first_length, 0.2, {1, 1, 1, 0, 4});
-    add(r.first_length, 0.5, all);
-    add(2 * r.first_length, 0.7, all);
-    add(4 * r.first_length, 0.85, all);
-    add(r.length, 1, all);
+          {3, [=](fbt::Random& random) { return algorithmic::draw_recall(variables(task), random); }, 0.08 * r.curriculum});
+    add(r.first_length, 0.16, {2, 0, 0, 0, 3});
+    add(r.first_length, 0.33, {1, 1, 1, 0, 4});
+    add(r.first_length, 0.65, {1, 1, 1, 1, 4});
+    add(2 * r.first_length, 0.8, {1, 1, 1, 1, 3});
+    add(4 * r.first_length, 1, {1, 1, 1, 1, 2});
   } else {
     for (fbt::Index length = r.first_length; length < r.length; length *= 2) {
       Recipe shorter = r;

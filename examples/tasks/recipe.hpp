@@ -17,7 +17,7 @@ namespace example {
 struct Recipe {
   fbt::Index length = 100, test_length = 100;
   fbt::Index examples = 10000, tests = 1000;
-  fbt::Index width = 64, layers = 2, heads = 4, window = 100;
+  fbt::Index width = 64, layers = 2, heads = 4, window = 100, span_ramp = 0;
   double mimetic = 0, dropout = 0;
   fbt::Index segment = 64, lanes = 16, warmup = 100;
   double learning_rate = 3e-3, clip = 1;
@@ -39,7 +39,11 @@ void visit_recipe(F&& f, Same&... recipes) {
   f("layers", "number of layers", recipes.layers...);
   f("heads", "attention heads per layer", recipes.heads...);
   f("window", "how many past tokens a token sees", recipes.window...);
-  f("mimetic", "strength of the mimetic initialization of all but the LSTMs; 0: none", recipes.mimetic...);
+  f("span-ramp",
+    "all but the LSTMs see so many tokens at first, and learn to see up to the window; 0, or not below the window: always "
+    "the window",
+    recipes.span_ramp...);
+  f("mimetic", "strength of the initialization by which attention begins with tokens like the present one; 0: none", recipes.mimetic...);
   f("dropout", "rate, at least 0 and below 1", recipes.dropout...);
   f("segment", "tokens of a lane between two updates, for programs; else those of the longest example", recipes.segment...);
   f("lanes", "examples, or streams of programs, that are read side by side", recipes.lanes...);
@@ -67,11 +71,11 @@ inline Recipe recipe(Task task) {
     r.first_length = 25;
   } else {
     r.lanes = 32;
-    r.window = 24;
+    r.span_ramp = 12;
     r.learning_rate = 0.0015;
     r.mimetic = 3;
     r.first_length = 12;
-    r.curriculum = 0.9;
+    r.curriculum = 0.6;
     r.advance = 0.05;
   }
   return r;

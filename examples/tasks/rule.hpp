@@ -59,6 +59,7 @@ void with_new_model(Rule rule, const Recipe& recipe, fbt::Index vocabulary, std:
     config.heads = recipe.heads;
     config.window = recipe.window;
     config.dropout = recipe.dropout;
+    if (recipe.span_ramp < recipe.window) config.span_ramp = recipe.span_ramp;
     fbt::FeedbackTransformer<float> model(config, random);
     if (recipe.mimetic > 0) fbt::initialize_mimetic(model, recipe.mimetic);
     f(model);

@@ -25,9 +25,6 @@ inline Words words() {
   return result;
 }
 
-/// Tokens of an example with a string of the given length.
-inline fbt::Index tokens(fbt::Index length) { return 2 * length + 1; }
-
 /// What the string has to be answered with, without the end.
 enum class Answer { same, reversed };
 

@@ -115,6 +115,7 @@ class TaskTraining {
     for (const Lesson& lesson : lessons(flags_.task, recipe_)) train(lesson, recipe_.advance);
     train(full_lesson(flags_.task, recipe_), -1);
 
+    if (results_.is_null()) results_ = test(flags_.task, model_, tests_, flags_.threads);  // interrupted before the first
     nlohmann::ordered_json last{
         {"task", fbt::name_of(flags_.task)},           {"rule", fbt::name_of(flags_.rule)}, {"seed", flags_.seed},
         {"parameters", fbt::count_parameters(model_)}, {"updates", adam_.updates},          {"seconds", budget_.elapsed()}};

@@ -85,6 +85,22 @@ TEST_CASE("Team: callers that meet do not wait for each other's helpers") {
   CHECK(calls == 4 + 4 * 1000 * 2);
 }
 
+TEST_CASE("Team: an exception comes to the caller, after all work is done, and the team goes on") {
+  Team team(3);
+  for (const Index bad : {0, 2}) {
+    std::atomic<int> calls = 0;
+    const auto work = [&](Index i) {
+      ++calls;
+      if (i == bad) throw std::runtime_error("it failed");
+    };
+    CHECK(message_of<std::runtime_error>([&] { team.run(work); }) == "it failed");
+    CHECK(calls == 3);
+  }
+  std::atomic<int> calls = 0;
+  team.run([&](Index) { ++calls; });
+  CHECK(calls == 3);
+}
+
 TEST_CASE("Team: a wrong number of threads is refused") {
   CHECK(message_of<std::invalid_argument>([] { Team(0); }) == "threads must be between 1 and 1024, found 0");
 }

@@ -15,7 +15,7 @@ TEST_CASE("strings: the given part is not scored, and the answer is the string, 
   for (const fbt::Index length : {1, 2, 7, 30}) {
     const Example example = strings::draw(answer, strings::letters, length, random);
     const auto n = static_cast<std::ptrdiff_t>(length);
-    REQUIRE(static_cast<fbt::Index>(example.tokens.size()) == strings::tokens(length));
+    REQUIRE(static_cast<fbt::Index>(example.tokens.size()) == 2 * length + 1);
     REQUIRE(example.labels.size() == example.tokens.size());
     std::vector<fbt::Token> string(example.tokens.begin(), example.tokens.begin() + n);
     symbols.insert(string.begin(), string.end());

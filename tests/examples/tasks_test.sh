@@ -10,7 +10,7 @@ metrics() { sed -E 's/"(seconds|tokens_per_second)":[^,]*,//g' "$1/metrics.jsonl
 test_every_task_by_every_rule() {
   local task rule
   for task in copy reverse counting random_walk algorithmic_3 algorithmic_5; do
-    for rule in feedback lstm lstm_attention; do
+    for rule in feedback average top_only recurrent transformer lstm lstm_attention; do
       train --task $task --rule $rule --out $task.$rule
       contains "$(tail -n 1 <<<"$output")" "$task by $rule: "
       [ "$(ls $task.$rule | tr '\n' ' ')" = "metrics.jsonl model.safetensors " ] || fail "$(ls $task.$rule)"

@@ -134,9 +134,9 @@ TEST_CASE("checkpoint: configs that are refused") {
   CHECK(message(R"({"position":"t5"})") ==
         "x.file: config position: expected one of none, relative_key, per_head, buckets, found \"t5\"");
   CHECK(message(R"({"empty_memory":{}})") == "x.file: config empty_memory: expected one of skip, zero_slots, found {}");
-  CHECK_THAT(message_of<std::invalid_argument>([] { read_config("{}", "x"); }),
+  CHECK_THAT(message_of<std::runtime_error>([] { read_config("{}", "x"); }),
              ContainsSubstring("vocabulary must be between 1 and"));
-  CHECK_THAT(message_of<std::invalid_argument>([] { read_config(R"({"vocabulary":5,"dropout":1})", "x"); }),
+  CHECK_THAT(message_of<std::runtime_error>([] { read_config(R"({"vocabulary":5,"dropout":1})", "x"); }),
              ContainsSubstring("dropout must be at least 0 and below 1, found 1"));
 }
 
@@ -211,6 +211,7 @@ TEST_CASE("checkpoint: tensors that are missing, unexpected or misshapen are lis
     query.shape = {16};
     tensors.at("mix.weight").shape = {3, 1};
     tensors["head.offset"] = tensors.at("blocks.0.norm1.bias");
+    tensors.at("norm_out.bias").dtype = Dtype::i32;
   };
   const auto path = changed_file(folder, folder / "a", change);
   const std::string message = message_of<std::runtime_error>([&] { load_model<float>(path); });
@@ -219,8 +220,9 @@ TEST_CASE("checkpoint: tensors that are missing, unexpected or misshapen are lis
   CHECK_THAT(message, ContainsSubstring("\n  missing blocks.0.norm1.weight of shape (4)"));
   CHECK_THAT(message, ContainsSubstring("\n  blocks.1.attention.query.weight: expected shape (4, 4), found (16)"));
   CHECK_THAT(message, ContainsSubstring("\n  mix.weight: expected shape (3), found (3, 1)"));
+  CHECK_THAT(message, ContainsSubstring("\n  norm_out.bias: expected floating-point numbers, found dtype I32"));
   CHECK_THAT(message, ContainsSubstring("\n  unexpected head.offset of shape (4)"));
-  CHECK(std::count(message.begin(), message.end(), '\n') == 5);
+  CHECK(std::count(message.begin(), message.end(), '\n') == 6);
 
   // into a model that is there: it stays as it was
   Model model = tiny_model(tiny_config(), 2);
@@ -256,9 +258,9 @@ TEST_CASE("checkpoint: a config that is far larger than the file is refused at o
         changed_file(folder, folder / "a", [&](Metadata& m, Views&) { m["fbt.config"] = write_config(config); }));
   };
   const std::string many = "parameters by its config, found ";
-  CHECK_THAT(message_of<std::invalid_argument>([&] { load([](Config& c) { c.layers = 1'000'000'000; }); }),
+  CHECK_THAT(message_of<std::runtime_error>([&] { load([](Config& c) { c.layers = 1'000'000'000; }); }),
              ContainsSubstring("config: layers must be between 1 and 4096, found 1000000000"));
-  CHECK_THAT(message_of<std::invalid_argument>([&] { load([](Config& c) { c.width = 1'000'000'000; }); }),
+  CHECK_THAT(message_of<std::runtime_error>([&] { load([](Config& c) { c.width = 1'000'000'000; }); }),
              ContainsSubstring("config: width must be between 1 and"));
   CHECK_THAT(message_of<std::runtime_error>([&] { load([](Config& c) { c.width = largest_dimension; }); }),
              ContainsSubstring(many));
@@ -504,6 +506,13 @@ TEST_CASE("checkpoint: a training that does not fit leaves trainer and model as 
     CHECK_THAT(message(folder / "a", tiny_options(), text, config),
                ContainsSubstring(": the training belongs to another config: expected {"));
   }
+  SECTION("another scalar type") {
+    Random random(1);
+    FeedbackTransformer<double> other(tiny_config(), random);
+    Trainer<FeedbackTransformer<double>> target(other, text, tiny_options());
+    CHECK_THAT(message_of<std::runtime_error>([&] { load_training(folder / "a", target); }),
+               ContainsSubstring("the training belongs to another scalar: expected F64, found F32"));
+  }
   SECTION("a foreign file") {
     save_model(folder / "model", model);
     CHECK_THAT(message(folder / "model", tiny_options(), text, tiny_config()),
@@ -535,6 +544,11 @@ TEST_CASE("checkpoint: a training that does not fit leaves trainer and model as 
                ContainsSubstring("memory.0.0.keys: expected at most 3 slots, found shape (4, 3)"));
     CHECK_THAT(with_file([](Metadata&, Views& t) { t.erase("adam.v.head.bias"); }),
                ContainsSubstring("missing adam.v.head.bias of shape (5)"));
+    const std::vector<float> negative{1, 0, -1e-9f, 1, 1};
+    CHECK_THAT(with_file([&](Metadata&, Views& t) {
+                 t.at("adam.v.head.bias").bytes = {reinterpret_cast<const char*>(negative.data()), 20};
+               }),
+               ContainsSubstring("adam.v.head.bias: expected means of squares, found a number below 0"));
     CHECK_THAT(with_file([](Metadata&, Views& t) { t["adam.m.extra"] = t.at("model.head.bias"); }),
                ContainsSubstring("unexpected adam.m.extra of shape (5)"));
     CHECK_THAT(with_file([](Metadata&, Views& t) { t.erase("place"); }),

@@ -91,8 +91,6 @@ TEST_CASE("Memory: the window is the last slots, at most the span") {
   CHECK(is(memory.window_at(3), 0, 3));
   CHECK(is(memory.window_at(4), 1, 3));
   CHECK(is(memory.window(), 7, 3));
-  memory.begin = 8;
-  CHECK(is(memory.window(), 8, 2));
 }
 
 TEST_CASE("Memory: reserve keeps what is visible") {

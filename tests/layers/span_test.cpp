@@ -40,6 +40,8 @@ TEST_CASE("Span: lengths outside of 0 to 1 count as these") {
   span.length << -3, 2;
   CHECK(span.visible(0) == 3);
   CHECK(span.visible(1) == 10);
+  span.length(1) = std::numeric_limits<double>::quiet_NaN();  // as 0
+  CHECK(span.visible(1) == 3);
 }
 
 TEST_CASE("Span: gradients of an attention with learned spans") {

@@ -409,6 +409,31 @@ TEST_CASE("FeedbackTransformer: a state of before a change of the parameters is 
   model.step(two, state);
 }
 
+TEST_CASE("FeedbackTransformer: of one lane, too, once there is a past to look at") {
+  Random random(1);
+  Model model(small_config(), random);
+  Model::State state = model.start(1);
+  const std::vector<Token> one{0};
+  model.step(one, state);
+  model.positions[0].weight.array() += 0.01;
+  CHECK_THROWS_WITH(model.step(one, state), ContainsSubstring("the position table (3, 2) has changed since it was packed"));
+}
+
+TEST_CASE("FeedbackTransformer: steps go on from what forward() has read") {
+  Random random(1);
+  const Model model = scattered_model<double>(small_config(), random);
+  const std::vector<Token> tokens{0, 1, 2, 3, 4, 0, 1};
+  for (const std::size_t read : {1u, 2u, 5u}) {
+    Model::State segment{model.make_memory(1), {}}, steps = model.start(1), on = model.start(1);
+    model.forward(Tokens(tokens).first(read), {static_cast<Index>(read), 1, false, 0}, segment);
+    on.memory = std::move(segment.memory);
+    for (std::size_t t = 0; t < tokens.size(); ++t) {
+      const Matrix<double> expected = model.step({&tokens[t], 1}, steps);
+      if (t >= read) CHECK(model.step({&tokens[t], 1}, on).isApprox(expected, 1e-12));
+    }
+  }
+}
+
 TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   Random random(1);
   const Config c = small_config();
@@ -430,18 +455,28 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
 
   model.forward(four, {2, 2, false, 0}, state);
   CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state),
-                    "step: the state was prepared for segments of 2 steps, expected 1; use start()");
+                    "step: expected a state made by start(), found one that forward() has read a segment with");
   CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state),
                     "backward: expected a segment that forward() has read with shape.train, once each, found none");
   model.forward(four, {2, 2, true, 0}, state);
   CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 3), state),
                     "backward: expected the gradient of the logits (5, 4), found (5, 3)");
   CHECK_THROWS_AS(model.backward(Matrix<double>::Zero(4, 4), state), std::invalid_argument);
+  Model grad = zeros_like(model);
+  CHECK_THROWS_WITH(model.accumulate(state, grad), "accumulate: expected a segment that backward() has gone through, found none");
   CHECK_NOTHROW(model.backward(Matrix<double>::Zero(5, 4), state));
+  CHECK_NOTHROW(model.accumulate(state, grad));
   CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state), ContainsSubstring("once each, found none"));
-  model.forward(Tokens(four).first(2), {1, 2, true, 0}, state);
-  CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state),
-                    "step: the state was prepared for segments of 1 steps of training, expected 1; use start()");
+  for (const bool train : {false, true}) {  // a segment of one step has room for fewer slots than steps may see
+    model.forward(Tokens(four).first(2), {1, 2, train, 0}, state);
+    CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state), ContainsSubstring("expected a state made by start()"));
+    CHECK_THROWS_WITH(model.attention(0, state), ContainsSubstring("attention: expected a state made by start()"));
+  }
+  Config deep = c;
+  deep.layers += 1;
+  Model::State shallow = model.start(2);
+  CHECK_THROWS_WITH(Model(deep, random).step(Tokens(four).first(2), shallow),
+                    "step: the state was made by a model of another config; use start()");
 
   Config wide = c;
   wide.window += 1;

@@ -243,6 +243,26 @@ TEST_CASE("LstmModel: errors") {
         "expected 2 tokens (1 steps of 2 lanes), found 1");
   CHECK_THROWS_AS(model.backward(Matrix<double>(5, 2), state), std::invalid_argument);
   CHECK_THROWS_AS(model.make_memory(0), std::invalid_argument);
+  {
+    Model grad = zeros_like(model);
+    const std::vector<Token> two{0, 1};
+    model.step(two, state);
+    CHECK_THROWS_WITH(model.forward(outside, {1, 2, false, 0}, state), ContainsSubstring("outside the vocabulary"));
+    CHECK_NOTHROW(model.step(two, state));  // a call that was refused has changed nothing
+    model.forward(two, {1, 2, true, 0}, state);
+    CHECK_THROWS_WITH(model.step(two, state), ContainsSubstring("expected a state made by start()"));
+    CHECK_THROWS_WITH(model.accumulate(state, grad), ContainsSubstring("that backward() has gone through, found none"));
+    model.backward(Matrix<double>::Zero(5, 2), state);
+    CHECK_NOTHROW(model.accumulate(state, grad));
+    CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 2), state), ContainsSubstring("once each, found none"));
+    LstmConfig other = small_config(true);
+    other.layers = 3;
+    CHECK_THROWS_WITH(Model(other, random).forward(two, {1, 2, false, 0}, state),
+                      "the memory was made by a model of another config: expected 3 layers of 4 cells and a past, found 2 "
+                      "of 4 and a past");
+    state = model.start(2);
+    CHECK_THROWS_WITH(Model(other, random).step(two, state), ContainsSubstring("made by a model of another config"));
+  }
 
   Model changed = model;
   scatter(changed, random);  // the state holds what was packed of the model as it was

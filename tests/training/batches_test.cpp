@@ -195,3 +195,15 @@ TEST_CASE("Batches: too little text, and sizes out of range") {
   CHECK(message(20, 3, 0) == "the segment must be at least 1 token, found 0");
   CHECK_THAT(message(20, Index(1) << 40, Index(1) << 40), ContainsSubstring("the text is too short"));
 }
+
+TEST_CASE("Batches: a place or a segment that there is not") {
+  const auto data = counting(20);
+  Batches batches(data, 3, 4, 1);
+  CHECK(message_of<std::invalid_argument>([&] { batches.set_place({7, 0}); }) ==
+        "expected a place within the 6 tokens of a lane, found 7 in pass 0");
+  CHECK_THROWS_AS(batches.set_place({-1, 0}), std::invalid_argument);
+  CHECK_THROWS_AS(batches.set_place({0, -1}), std::invalid_argument);
+  CHECK_NOTHROW(batches.set_place({6, 0}));
+  CHECK(message_of<std::invalid_argument>([&] { batches.next(5); }) == "expected a segment of 1 to 4 steps, found 5");
+  CHECK_THROWS_AS(batches.next(0), std::invalid_argument);
+}

@@ -368,6 +368,19 @@ TEST_CASE("Trainer: a loss that is not finite stops it and leaves the model as i
   CHECK(same(model, expected));
   CHECK(same(trainer.adam().m, m));
   CHECK(trainer.adam().updates == 1);
+  CHECK(trainer.memory(0).end == 0);  // nothing of the segment is remembered
+  CHECK(std::isfinite(trainer.update(1).loss));
+}
+
+TEST_CASE("Trainer: a progress outside of 0 to 1 is refused, and the model left as it was") {
+  const double bad = GENERATE(std::numeric_limits<double>::quiet_NaN(), -0.1, 1.1);
+  const auto text = tiny_text(100);
+  Model model = tiny_model();
+  const Model before = model;
+  Trainer<Model> trainer(model, text, tiny_options());
+  CHECK_THAT(message_of<std::invalid_argument>([&] { trainer.update(bad); }),
+             ContainsSubstring("update: progress must be from 0 to 1, found "));
+  CHECK(same(model, before));
 }
 
 TEST_CASE("Trainer: a gradient that is not finite stops it and leaves the model as it was") {
@@ -401,15 +414,15 @@ TEST_CASE("Trainer: a rate that is far too large ends with the message, not with
 
 TEST_CASE("Trainer: a token outside the vocabulary") {
   auto text = tiny_text(100);
-  text[2] = 5;
+  const std::vector<Token> labels(text.size(), 5);
   Model model = tiny_model();
-  const Model before = model;
-  TrainerOptions options = tiny_options();
-  options.threads = 2;
-  Trainer<Model> trainer(model, text, options);
-  CHECK_THAT(message_of<std::invalid_argument>([&] { trainer.update(0); }),
-             ContainsSubstring("5 is outside the vocabulary"));
-  CHECK(same(model, before));
+  CHECK(message_of<std::invalid_argument>([&] { Trainer<Model>(model, text, labels, Segments::carried, tiny_options()); }) ==
+        "the data has label 5: expected at most 4");
+  text.back() = 5;
+  CHECK(message_of<std::invalid_argument>([&] { Trainer<Model>(model, text, tiny_options()); }) ==
+        "the data has token 5: expected 0 to 4");
+  text.back() = -1;
+  CHECK_THROWS_AS(Trainer<Model>(model, text, tiny_options()), std::invalid_argument);
 }
 
 TEST_CASE("Trainer: validation") {

@@ -64,23 +64,33 @@ class Team {
 
   Index threads() const { return static_cast<Index>(helpers_.size()) + 1; }
 
-  /// Calls f(0), ..., f(threads() - 1), each on a thread of its own, and waits for all. f must not throw. When the team is busy
-  /// with another caller's work, f is called here, one number after the other.
+  /// Calls f(0), ..., f(threads() - 1), each on a thread of its own, waits for all, and throws the first exception of any. When
+  /// the team is busy with another caller's work, f is called here, one number after the other.
   template <class F>
   void run(F&& f) {
     if (helpers_.empty() || busy_.test_and_set(std::memory_order_acquire)) {
       for (Index i = 0; i < threads(); ++i) f(i);
       return;
     }
-    work_ = [](void* what, Index i) { (*static_cast<std::remove_reference_t<F>*>(what))(i); };
-    what_ = const_cast<void*>(static_cast<const void*>(&f));
+    std::exception_ptr error;
+    std::atomic_flag failed;
+    const auto guarded = [&](Index i) noexcept {
+      try {
+        f(i);
+      } catch (...) {
+        if (!failed.test_and_set()) error = std::current_exception();
+      }
+    };
+    work_ = [](const void* what, Index i) { (*static_cast<decltype(&guarded)>(what))(i); };
+    what_ = &guarded;
     missing_.store(static_cast<Index>(helpers_.size()), std::memory_order_relaxed);
     round_.fetch_add(1);
     if (asleep_.load() > 0) round_.notify_all();
-    f(Index{0});
+    guarded(Index{0});
     for (int tries = 0; missing_.load(std::memory_order_acquire) > 0; ++tries)
       tries < patience ? pause() : std::this_thread::yield();
     busy_.clear(std::memory_order_release);
+    if (error) std::rethrow_exception(error);
   }
 
  private:
@@ -120,8 +130,8 @@ class Team {
   alignas(line) std::atomic<std::uint32_t> round_ = 0;  // counts the pieces of work
   alignas(line) std::atomic<Index> missing_ = 0;
   alignas(line) std::atomic<Index> asleep_ = 0;
-  alignas(line) void (*work_)(void*, Index) = nullptr;
-  void* what_ = nullptr;
+  alignas(line) void (*work_)(const void*, Index) = nullptr;
+  const void* what_ = nullptr;
   std::atomic_flag busy_;
   std::vector<std::jthread> helpers_;  // last: they use the others
 };

@@ -193,6 +193,8 @@ template <class Scalar>
 inline constexpr int simd_width = 1;
 template <class Scalar>
 using SimdOf = Scalar;
+template <class Scalar, class F>
+void for_each_vector(Index n, F&& f);  // named where there are vectors only
 #endif
 
 }  // namespace fbt::detail

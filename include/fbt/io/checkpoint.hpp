@@ -35,8 +35,8 @@ std::string write_config(const AnyConfig& config) {
   return json.dump();
 }
 
-/// The config in a JSON object. Fields that are missing keep their defaults. Throws std::runtime_error, or
-/// std::invalid_argument from validate(); name is for messages.
+/// The config in a JSON object. Fields that are missing keep their defaults. Throws std::runtime_error, also for what validate()
+/// refuses; name is for messages.
 template <class AnyConfig = Config>
 AnyConfig read_config(std::string_view text, std::string_view name) {
   // values deeper than messages need are left out: nlohmann's dump() calls itself for every level
@@ -71,7 +71,11 @@ AnyConfig read_config(std::string_view text, std::string_view name) {
       config);
   ensure(unknown.empty(), "{}: config: unknown field {}; the file may come from a newer version", name,
          unknown.empty() ? "" : *unknown.begin());
-  config.validate();
+  try {
+    config.validate();
+  } catch (const std::invalid_argument& error) {
+    throw std::runtime_error(fmt::format("{}: {}", name, error.what()));
+  }
   return config;
 }
 
@@ -89,16 +93,18 @@ void read_parameters(const TensorFile& file, const std::string& prefix, Layer& l
   std::vector<std::string> problems;
   std::set<std::string, std::less<>> expected;
   visit(
-      [&]<class Tensor>(std::string_view name, const Tensor& tensor) {
+      [&](std::string_view name, const auto& tensor) {
         const std::string full = fmt::format("{}{}", prefix, name);
-        std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(tensor.rows())};
-        if (Tensor::ColsAtCompileTime != 1) shape.push_back(static_cast<std::uint64_t>(tensor.cols()));
+        const auto shape = shape_of(tensor);
         const TensorView* const found = file.find(full);
         if (!found) {
           problems.push_back(fmt::format("missing {} of shape {}", full, shape_text(shape)));
         } else if (found->shape != shape) {
           problems.push_back(
               fmt::format("{}: expected shape {}, found {}", full, shape_text(shape), shape_text(found->shape)));
+        } else if (!dtype_info(found->dtype).floating) {
+          problems.push_back(
+              fmt::format("{}: expected floating-point numbers, found dtype {}", full, dtype_info(found->dtype).name));
         }
         expected.insert(full);
       },
@@ -254,7 +260,8 @@ Metadata training_identity(const Trainer<Model>& trainer) {
           {"lanes", std::to_string(o.lanes)},
           {"segment", std::to_string(o.segment) + (batches.segments() == Segments::independent ? ", independent" : "")},
           {"shards", std::to_string(o.shards)},
-          {"seed", std::to_string(o.seed)}};
+          {"seed", std::to_string(o.seed)},
+          {"scalar", std::string(dtype_info(dtype_of<typename Model::Scalar>()).name)}};
 }
 
 /// The matrices of a memory in a training file (Memory::load).
@@ -317,6 +324,11 @@ Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
   Adam<Model> adam = trainer.adam();
   read_parameters(file, "adam.m.", adam.m);
   read_parameters(file, "adam.v.", adam.v);
+  visit(
+      [&](std::string_view name, const auto& v) {
+        ensure((v.array() >= 0).all(), "{}: adam.v.{}: expected means of squares, found a number below 0", file.name(), name);
+      },
+      adam.v);
 
   const TensorView& counters = file.get("place");
   ensure(counters.dtype == Dtype::i64 && counters.size() == 3, "{}: place: expected 3 numbers of dtype I64, found {} of {}",

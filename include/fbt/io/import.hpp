@@ -74,11 +74,8 @@ std::vector<ForeignTensor<Scalar>> foreign_tensors(Layout layout, FeedbackTransf
 
   using Names = std::vector<std::string>;
   const auto add = [&](Names names, auto& tensor) {  // a matrix (rows, columns) or a vector (n) as it is
-    using Tensor = std::remove_reference_t<decltype(tensor)>;
-    std::vector<std::uint64_t> shape{size(tensor.rows())};
-    if (Tensor::ColsAtCompileTime != 1) shape.push_back(size(tensor.cols()));
     const Index columns = tensor.cols();
-    list.push_back({std::move(names), shape, [&tensor, columns](std::uint64_t i) -> Scalar& {
+    list.push_back({std::move(names), shape_of(tensor), [&tensor, columns](std::uint64_t i) -> Scalar& {
                       return tensor(static_cast<Index>(i) / columns, static_cast<Index>(i) % columns);
                     }});
   };

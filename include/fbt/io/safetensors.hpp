@@ -5,6 +5,7 @@
 #include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -38,14 +39,15 @@ struct DtypeInfo {
   std::string_view name;
   Dtype dtype;
   std::uint64_t size;  ///< bytes
+  bool floating;
 };
-inline constexpr std::array<DtypeInfo, 7> dtypes{{{"F16", Dtype::f16, 2},
-                                                  {"BF16", Dtype::bf16, 2},
-                                                  {"F32", Dtype::f32, 4},
-                                                  {"F64", Dtype::f64, 8},
-                                                  {"I32", Dtype::i32, 4},
-                                                  {"I64", Dtype::i64, 8},
-                                                  {"U8", Dtype::u8, 1}}};
+inline constexpr std::array<DtypeInfo, 7> dtypes{{{"F16", Dtype::f16, 2, true},
+                                                  {"BF16", Dtype::bf16, 2, true},
+                                                  {"F32", Dtype::f32, 4, true},
+                                                  {"F64", Dtype::f64, 8, true},
+                                                  {"I32", Dtype::i32, 4, false},
+                                                  {"I64", Dtype::i64, 8, false},
+                                                  {"U8", Dtype::u8, 1, false}}};
 inline const DtypeInfo& dtype_info(Dtype dtype) {
   return *std::find_if(dtypes.begin(), dtypes.end(), [&](const DtypeInfo& info) { return info.dtype == dtype; });
 }
@@ -62,6 +64,14 @@ constexpr Dtype dtype_of() {
     static_assert(std::is_same_v<T, std::int64_t>, "no safetensors dtype for this type");
     return Dtype::i64;
   }
+}
+
+/// The shape that a matrix (rows, columns) or a vector (n) has in a file.
+template <class Derived>
+std::vector<std::uint64_t> shape_of(const Eigen::DenseBase<Derived>& tensor) {
+  std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(tensor.rows())};
+  if (Derived::ColsAtCompileTime != 1) shape.push_back(static_cast<std::uint64_t>(tensor.cols()));
+  return shape;
 }
 
 /// A tensor inside a file that has been read.
@@ -314,15 +324,17 @@ class TensorFile {
   std::map<std::string, std::size_t, std::less<>> index_;
 };
 
-/// Writes a file so that at every moment the path holds either all of the old content or all of the new: into a temporary file
-/// in the same folder, flushed to the disk, then renamed. Throws std::runtime_error, with the temporary file removed.
+/// Writes a file so that at every moment the path holds either all of the old content or all of the new: into the path with
+/// ".part" added, flushed to the disk, then renamed. Only one writer of a path at a time. Throws std::runtime_error, with the
+/// temporary file removed.
 inline void write_atomically(const std::filesystem::path& path, const std::vector<std::string_view>& pieces) {
   const std::filesystem::path temporary = path.string() + ".part";
+  bool opened = false;
   const auto require = [&](bool good) {
     if (good) return;
     const std::string reason = std::strerror(errno);
     std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
+    if (opened) std::filesystem::remove(temporary, ignored);
     throw std::runtime_error(fmt::format("{}: cannot write the file: {}", path.string(), reason));
   };
   struct Descriptor {
@@ -332,6 +344,7 @@ inline void write_atomically(const std::filesystem::path& path, const std::vecto
     }
   } file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
   require(file.number >= 0);
+  opened = true;
   for (std::string_view piece : pieces) {
     while (!piece.empty()) {
       const ssize_t written = ::write(file.number, piece.data(), piece.size());
@@ -354,10 +367,8 @@ class TensorWriter {
   template <class Derived>
   void add(std::string name, const Eigen::DenseBase<Derived>& tensor) {
     using Scalar = typename Derived::Scalar;
-    std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(tensor.rows())};
-    if (Derived::ColsAtCompileTime != 1) shape.push_back(static_cast<std::uint64_t>(tensor.cols()));
     const RowMatrix<Scalar> rows = tensor;  // row-major
-    add(std::move(name), dtype_of<Scalar>(), std::move(shape),
+    add(std::move(name), dtype_of<Scalar>(), shape_of(tensor),
         {reinterpret_cast<const char*>(rows.data()), static_cast<std::size_t>(rows.size()) * sizeof(Scalar)});
   }
   /// Copies numbers.

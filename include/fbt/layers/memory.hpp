@@ -89,26 +89,25 @@ template <class Scalar>
 struct Memory {
   std::vector<Slots<Scalar>> slots;  ///< one for all layers, or one per layer
   Index span = 0;                    ///< S, the most slots a step may see
-  Index begin = 0, end = 0;          ///< the slots that are in use
+  Index end = 0;                     ///< slots 0 .. end - 1 are in use
 
   Index lanes() const { return slots.empty() ? 0 : slots.front().lanes; }
   /// What the next step sees.
   Window window() const { return window_at(end); }
   /// What the step sees that will write the given slot.
   Window window_at(Index slot) const {
-    const Index count = std::min(span, slot - begin);
+    const Index count = std::min(span, slot);
     return {slot - count, count};
   }
 
   /// Forgets everything, but keeps the room.
-  void clear() { begin = end = 0; }
+  void clear() { end = 0; }
 
   /// Renumbers the visible slots from 0 and forgets the others.
   void move_to_front() {
     const Window w = window();
     if (w.begin > 0)
       for (auto& s : slots) s.move_to_front(w);
-    begin = 0;
     end = w.count;
   }
 
@@ -122,13 +121,14 @@ struct Memory {
     // a distance of an odd number of cache lines between the keys' columns: at a power of two they would share few cache sets
     constexpr Index line = 64 / Index{sizeof(Scalar)};
     if (capacity > 4 * line) capacity = ((capacity + line - 1) / line | 1) * line;
-    for (auto& s : slots) {
-      Slots<Scalar> larger(s.head_size, s.heads, s.lanes, capacity);
+    std::vector<Slots<Scalar>> all;  // all or none are replaced
+    for (const auto& s : slots) {
+      Slots<Scalar>& larger = all.emplace_back(s.head_size, s.heads, s.lanes, capacity);
       larger.keys.topRows(end) = s.keys.topRows(end);
       for (Index b = 0; b < s.lanes; ++b)
         for (Index j = 0; j < s.heads; ++j) larger.value(b, j, {0, end}) = s.value(b, j, {0, end});
-      s = std::move(larger);
     }
+    slots = std::move(all);
   }
 
   /// What a checkpoint keeps, the slots that the next step sees: calls f(name, matrix).

@@ -84,11 +84,14 @@ struct Position {
     }
   }
 
-  /// queries (e, H*B), scores (rows, H*B).
+  /// queries (e, H*B), scores (rows, H*B). Throws std::invalid_argument at step 0 when a table is not the one that was packed.
   void forward(const In<Scalar>& queries, Trace& trace, Index t, Out<Scalar> scores) const {
     if (auto own = trace.input(t); own.data() != queries.data()) own = queries;
     if (tables() == 0) scores.setZero();
     for (Index k = 0; k < tables(); ++k) {
+      check(t > 0 || trace.forward[static_cast<std::size_t>(k)].matches(table(weight, k).bottomRows(trace.rows)),
+            "the position table ({}, {}) has changed since it was packed: call prepare() again, or a model's start()", window,
+            head_size);
       const Scalar* const newest = bias.size() > 0 ? bias.data() + (k + 1) * window - trace.rows : nullptr;
       multiply(trace.forward[static_cast<std::size_t>(k)], columns(queries, k), columns(scores, k), trace.team, newest);
     }

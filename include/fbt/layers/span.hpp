@@ -47,9 +47,10 @@ struct Span {
   /// From p to w for the count slots that head j looks at, the newest last.
   void forward(Index j, Scalar* weights, Index count) const {
     if (!adaptive()) return;
-    Scalar sum = 0;
-    for (Index i = 0; i < count; ++i) sum += weights[i] *= mask(j, count - i);
-    for (Index i = 0; i < count; ++i) weights[i] /= sum;
+    const double z = steps(j);
+    for (Index i = 0; i < count - within(z); ++i) weights[i] *= mask(z, count - i);
+    Eigen::Map<Vector<Scalar>> all(weights, count);
+    all *= 1 / all.sum();
   }
 
   /// Adds to the gradient of the span, given the gradient of the scores times `scale`. w is the softmax of s + log(m), so that
@@ -58,9 +59,9 @@ struct Span {
     if (!adaptive()) return;
     // d log(m_i) = ds_i / scale;  m_i = (ramp + S length - i) / ramp  =>  dlength += S / ramp * sum of d log(m_i) / m_i.
     // At 1 every slot has m = 1: from there only a penalty shortens a span.
+    const double z = steps(j);
     Scalar sum = 0;
-    for (Index i = 0; i < count; ++i)
-      if (const Scalar m = mask(j, count - i); m < 1) sum += ds[i] / m;
+    for (Index i = 0; i < count - within(z); ++i) sum += ds[i] / mask(z, count - i);
     trace.dlength(j) += sum * static_cast<Scalar>(window) / (static_cast<Scalar>(ramp) * scale);
   }
 
@@ -77,10 +78,15 @@ struct Span {
   }
 
  private:
-  double steps(Index j) const { return static_cast<double>(window) * std::clamp(static_cast<double>(length(j)), 0.0, 1.0); }
-  Scalar mask(Index j, Index age) const {
-    return std::min(Scalar(1),
-                    static_cast<Scalar>((static_cast<double>(ramp - age) + steps(j)) / static_cast<double>(ramp)));
+  double steps(Index j) const {
+    const auto share = static_cast<double>(length(j));
+    return static_cast<double>(window) * (share > 0 ? std::min(share, 1.0) : 0.0);  // 0 for what is not a number
+  }
+  /// Slots of ages up to this have a mask of 1.
+  static Index within(double z) { return static_cast<Index>(z); }
+  /// Of an older one.
+  Scalar mask(double z, Index age) const {
+    return static_cast<Scalar>((static_cast<double>(ramp - age) + z) / static_cast<double>(ramp));
   }
 };
 

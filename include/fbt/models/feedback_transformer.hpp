@@ -15,6 +15,7 @@
 #include "fbt/layers/layer_mix.hpp"
 #include "fbt/models/block.hpp"
 #include "fbt/models/config.hpp"
+#include "fbt/models/phase.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -49,7 +50,9 @@ class FeedbackTransformer {
     std::vector<typename Attention<Scalar>::Trace*> readers;  // of all blocks, made anew by each backward()
     Index first_slot = 0;                                     // the slot that step 0 writes
     bool fresh_zeros = false;                                 // the zero slots were written in this segment
-    bool reversible = false;  // a segment was read to be differentiated, and has not been yet
+    Phase phase = Phase::unprepared;
+    Index reach = 0;  // how many slots the heads look at, at most
+    Config config;  // of the model that start() was called of
   };
 
   /// The running state of B sequences: what they remember, and room for the segment at hand.
@@ -138,6 +141,8 @@ class FeedbackTransformer {
     State state{make_memory(lanes), {}, std::make_shared<Team>(threads)};
     state.memory.span = longest_span();  // what no head looks at is not kept
     prepare(state.trace, {1, lanes, false, 0, state.team.get()}, config_.window);
+    state.trace.config = config_;
+    state.trace.phase = Phase::stepping;
     return state;
   }
 
@@ -145,10 +150,10 @@ class FeedbackTransformer {
   /// which stay valid until the next call. Throws std::invalid_argument for a wrong number of tokens or a token outside the
   /// vocabulary.
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
-    check(state.trace.shape.steps == 1 && !state.trace.shape.train,
-          "step: the state was prepared for segments of {} steps{}, expected 1; use start()", state.trace.shape.steps,
-          state.trace.shape.train ? " of training" : "");
+    check_may_step("step", state.trace.phase);
+    check(state.trace.config == config_, "step: the state was made by a model of another config; use start()");
     check_input(tokens, state.trace.shape, state.memory);
+    state.memory.span = std::min(state.memory.span, state.trace.reach);
     run(tokens, state);
     return state.trace.logits;
   }
@@ -158,24 +163,25 @@ class FeedbackTransformer {
   /// layer that there is not, and for a state that is prepared for segments.
   Matrix<Scalar> attention(Index layer, const State& state) const {
     check(layer >= 0 && layer < config_.layers, "attention: expected a layer below {}, found {}", config_.layers, layer);
-    check(state.trace.shape.steps == 1 && !state.trace.shape.train,
-          "attention: the state was prepared for segments of {} steps{}, expected 1; use start()", state.trace.shape.steps,
-          state.trace.shape.train ? " of training" : "");
+    check_may_step("attention", state.trace.phase);
     const Index seen = state.memory.end > 0 ? state.memory.window_at(state.memory.end - 1).count : 0;
     return state.trace.blocks[static_cast<std::size_t>(layer)].attention.position.dy.bottomRows(seen);
   }
 
   /// Reads a segment of T steps, step after step: tokens (T*B), the B lanes of step 0 first. The memory is carried on from
   /// whatever it holds. Returns the logits (V, T*B); with shape.train the state can then go backward. Packs the weights
-  /// anew. Throws as step() does.
+  /// anew. Throws as step() does. To step on from there: auto next = start(B); next.memory = std::move(state.memory).
   const Matrix<Scalar>& forward(Tokens tokens, const Shape& shape, State& state) const {
     check(shape.steps >= 1 && shape.lanes >= 1, "forward: a segment has at least 1 step and 1 lane, found {} and {}",
           shape.steps, shape.lanes);
     check_input(tokens, shape, state.memory);
+    state.trace.phase = Phase::unprepared;
     state.memory.move_to_front();  // so that a segment's arithmetic does not depend on how the memory came about
+    state.memory.span = longest_span();  // what no head looks at costs nothing; a longer span begins to fill now
+    state.memory.move_to_front();
     prepare(state.trace, shape, starts_with_zeros(state.memory) ? config_.window : state.memory.end);
     run(tokens, state);
-    state.trace.reversible = shape.train;
+    state.trace.phase = shape.train ? Phase::trained : Phase::read;
     return state.trace.logits;
   }
 
@@ -185,11 +191,11 @@ class FeedbackTransformer {
     Trace& trace = state.trace;
     const Memory<Scalar>& memory = state.memory;
     const Index B = trace.shape.lanes;
-    check(trace.reversible, "backward: expected a segment that forward() has read with shape.train, once each, found none");
+    check_may_go_back(trace.phase);
     check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
-    trace.reversible = false;  // the way back overwrites the attention weights
+    trace.phase = Phase::unprepared;  // the way back overwrites the attention weights
     trace.dslots.resize(memory.slots.size());
     for (std::size_t i = 0; i < memory.slots.size(); ++i) trace.dslots[i].set_zero_like(memory.slots[i], memory.end);
     trace.readers.resize(blocks.size());
@@ -216,6 +222,7 @@ class FeedbackTransformer {
       back_by_steps(state);
     }
 
+    trace.phase = Phase::reversed;
     if (!trace.fresh_zeros) return;
     const Window zeros{trace.first_slot - config_.window, config_.window};
     for (std::size_t i = 0; i < key_values.size(); ++i) {  // all zero slots of all lanes are copies of one
@@ -238,6 +245,7 @@ class FeedbackTransformer {
   /// ADDS the parameter gradients of the segment to grad, a twin of the model.
   void accumulate(State& state, FeedbackTransformer& grad) const {
     Trace& trace = state.trace;
+    check_may_accumulate(trace.phase);
     embedding.accumulate(trace.embedding, grad.embedding);
     for (std::size_t l = 0; l < blocks.size(); ++l) {
       blocks[l].accumulate(trace.blocks[l], grad.blocks[l]);
@@ -284,7 +292,8 @@ class FeedbackTransformer {
 
   /// visible: how many slots the first step sees.
   void prepare(Trace& trace, const Shape& shape, Index visible) const {
-    const Index rows = std::min(config_.window, visible + shape.steps);
+    trace.reach = longest_span();
+    const Index rows = std::min(trace.reach, visible + shape.steps);
     const Index d = config_.width;
     Shape all = shape;  // the head and its norm see the whole segment as one step
     all.steps = 1;
@@ -330,7 +339,8 @@ class FeedbackTransformer {
   void check_input(Tokens tokens, const Shape& shape, const Memory<Scalar>& memory) const {
     check(memory.lanes() == shape.lanes, "the memory has {} lanes, expected {}", memory.lanes(), shape.lanes);
     const Slots<Scalar>& slots = memory.slots.front();
-    check(memory.span >= longest_span() && memory.span <= config_.window && memory.slots.size() == key_values.size() &&
+    const Index shortest = config_.span_ramp > 0 ? 1 : config_.window;
+    check(memory.span >= shortest && memory.span <= config_.window && memory.slots.size() == key_values.size() &&
               slots.heads == config_.heads && slots.head_size == config_.head_columns(),
           "the memory was made by a model of another config: expected {} sets of slots, window {}, {} heads of {}, found "
           "{}, {}, {} of {}",

@@ -13,6 +13,7 @@
 #include "fbt/layers/embedding.hpp"
 #include "fbt/layers/lstm.hpp"
 #include "fbt/models/config.hpp"
+#include "fbt/models/phase.hpp"
 
 #include <concepts>
 #include <memory>
@@ -122,6 +123,8 @@ class LstmModel {
   /// What one segment keeps for its backward pass.
   struct Trace {
     Shape shape{0, 0, false, 0};
+    Phase phase = Phase::unprepared;
+    LstmConfig config;  // of the model that start() was called of
     typename Embedding<Scalar>::Trace embedding;
     std::vector<typename Lstm<Scalar>::Trace> layers;
     std::vector<typename Dropout<Scalar>::Trace> dropouts;  // of h^0 .. h^L
@@ -184,6 +187,8 @@ class LstmModel {
   State start(Index lanes, Index threads = 1) const {
     State state{make_memory(lanes), {}, std::make_shared<Team>(threads)};
     prepare(state.trace, {1, lanes, false, 0, state.team.get()}, config_.window);
+    state.trace.config = config_;
+    state.trace.phase = Phase::stepping;
     return state;
   }
 
@@ -191,8 +196,9 @@ class LstmModel {
   /// which stay valid until the next call. Throws std::invalid_argument for a wrong number of tokens or a token outside the
   /// vocabulary.
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
-    check(state.trace.shape.steps == 1, "step: the state was prepared for segments of {} steps, expected 1; use start()",
-          state.trace.shape.steps);
+    check_may_step("step", state.trace.phase);
+    check(state.trace.config == config_, "step: the state was made by a model of another config; use start()");
+    check_input(tokens, state.trace.shape, state.memory);
     run(tokens, state);
     return state.trace.logits;
   }
@@ -201,10 +207,14 @@ class LstmModel {
   /// whatever it holds. Returns the logits (V, T*B); with shape.train the state can then go backward, once. Packs the weights
   /// anew. Throws as step() does.
   const Matrix<Scalar>& forward(Tokens tokens, const Shape& shape, State& state) const {
-    check(shape.steps >= 1, "forward: a segment has at least 1 step, found {}", shape.steps);
+    check(shape.steps >= 1 && shape.lanes >= 1, "forward: a segment has at least 1 step and 1 lane, found {} and {}",
+          shape.steps, shape.lanes);
+    check_input(tokens, shape, state.memory);
+    state.trace.phase = Phase::unprepared;
     state.memory.past.move_to_front();  // so that a segment's arithmetic does not depend on how the memory came about
     prepare(state.trace, shape, state.memory.past.end);
     run(tokens, state);
+    state.trace.phase = shape.train ? Phase::trained : Phase::read;
     return state.trace.logits;
   }
 
@@ -214,10 +224,11 @@ class LstmModel {
     Trace& trace = state.trace;
     const Memory<Scalar>& past = state.memory.past;
     const Index B = trace.shape.lanes;
-    check(trace.shape.train, "backward: forward() was not called with shape.train");
+    check_may_go_back(trace.phase);
     check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
+    trace.phase = Phase::unprepared;  // the way back overwrites the gates
     if (config_.attention) trace.dslots.set_zero_like(past.slots.front(), past.end);
 
     head.backward(dlogits, trace.head, 0, trace.dtop);
@@ -245,11 +256,13 @@ class LstmModel {
       dropout().backward(dh, trace.dropouts[0], t, dh);
       embedding.backward(dh, trace.embedding, t);
     }
+    trace.phase = Phase::reversed;
   }
 
   /// ADDS the parameter gradients of the segment to grad, a twin of the model.
   void accumulate(State& state, LstmModel& grad) const {
     Trace& trace = state.trace;
+    check_may_accumulate(trace.phase);
     embedding.accumulate(trace.embedding, grad.embedding);
     for (std::size_t l = 0; l < layers.size(); ++l) layers[l].accumulate(trace.layers[l], grad.layers[l]);
     if (config_.attention) {
@@ -299,12 +312,22 @@ class LstmModel {
     trace.dtop.resize(d, shape.train ? shape.columns() : 0);
   }
 
+  void check_input(Tokens tokens, const Shape& shape, const LstmMemory<Scalar>& memory) const {
+    check(memory.lanes() == shape.lanes, "the memory has {} lanes, expected {}", memory.lanes(), shape.lanes);
+    const Memory<Scalar>& past = memory.past;
+    check(memory.cells.size() == layers.size() && memory.cells.front().cell.rows() == config_.width &&
+              past.slots.size() == (config_.attention ? 1u : 0u) &&
+              (!config_.attention || (past.span == config_.window && past.slots.front().heads == config_.heads)),
+          "the memory was made by a model of another config: expected {} layers of {} cells{}, found {} of {}{}",
+          layers.size(), config_.width, config_.attention ? " and a past" : "", memory.cells.size(),
+          memory.cells.front().cell.rows(), past.slots.empty() ? "" : " and a past");
+    check_tokens(tokens, shape, config_.vocabulary);
+  }
+
   void run(Tokens tokens, State& state) const {
     Trace& trace = state.trace;
     LstmMemory<Scalar>& memory = state.memory;
     const Index T = trace.shape.steps, B = trace.shape.lanes;
-    check(memory.lanes() == B, "the memory has {} lanes, expected {}", memory.lanes(), B);
-    check_tokens(tokens, trace.shape, config_.vocabulary);
     if (config_.attention) memory.past.reserve(T);
     trace.first_slot = memory.past.end;
 

@@ -47,7 +47,12 @@ class Batches {
   Tokens labels() const { return after_ == 0 ? goals_ : Tokens{}; }  ///< empty when the targets are the tokens that follow
   Segments segments() const { return segments_; }
   Place place() const { return place_; }
-  void set_place(const Place& place) { place_ = place; }
+  /// Throws std::invalid_argument when there is no such place.
+  void set_place(const Place& place) {
+    check(place.passes >= 0 && place.position >= 0 && place.position <= length_,
+          "expected a place within the {} tokens of a lane, found {} in pass {}", length_, place.position, place.passes);
+    place_ = place;
+  }
 
   /// Whether the next segment begins with an empty memory: it begins a new pass, or is independent. From the second pass on
   /// carried segments are cut at another random place.
@@ -58,9 +63,10 @@ class Batches {
 
   /// Goes on to the next segment.
   void next() { next(segment_); }
-  /// A carried segment may be shorter: 1 to T steps.
+  /// A carried segment may be shorter: 1 to T steps. Throws std::invalid_argument for any other number.
   void next(Index steps) {
-    eigen_assert(steps >= 1 && steps <= segment_ && (steps == segment_ || segments_ == Segments::carried));
+    check(steps >= 1 && steps <= segment_ && (steps == segment_ || segments_ == Segments::carried),
+          "expected a segment of {}{} steps, found {}", segments_ == Segments::carried ? "1 to " : "", segment_, steps);
     steps_ = steps;
     if (place_.position + steps > length_) {
       ++place_.passes;

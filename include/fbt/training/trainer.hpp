@@ -3,7 +3,8 @@
 // A shard is a fixed group of lanes with its own state and gradient. Threads take whole shards; the shards' gradients are added
 // in shard order. Where there are more threads than shards, a team of them shares the work of every step of a shard. So the result
 // is the same to the last bit with any number of threads.
-// Works for any model with Scalar, State, make_memory, forward, backward, accumulate and visit.
+// Works for any model with Scalar, State (an aggregate of memory and trace), config(), make_memory (lanes, clear), forward,
+// backward, accumulate and visit; evaluate() also calls start and step.
 #pragma once
 
 #include "fbt/core/parallel.hpp"
@@ -80,7 +81,7 @@ class Trainer {
   };
 
   /// The model and the data are the caller's and must outlive the trainer. Throws std::invalid_argument when an option is out of
-  /// range or the data is too short.
+  /// range, the data is too short, or a token is outside the model's vocabulary.
   Trainer(Model& model, Tokens data, const TrainerOptions& options)
       : Trainer(model, (options.validate(), Batches(data, options.lanes, options.segment, options.seed)), options) {}
 
@@ -90,8 +91,58 @@ class Trainer {
                 options) {}
 
   /// Reads one segment and updates the model. progress in [0, 1] is the share of the whole training that is done.
-  /// Throws std::runtime_error when loss or gradient is not finite; the model is then as it was before.
+  /// Throws std::runtime_error when loss or gradient is not finite; the model is then as it was before, the segment is passed
+  /// over, and nothing is remembered of it. Throws std::invalid_argument for any other progress.
   Report update(double progress) {
+    check(progress >= 0 && progress <= 1, "update: progress must be from 0 to 1, found {}", progress);
+    try {
+      return read_and_update(progress);
+    } catch (...) {
+      for (Shard& shard : shards_) shard.state.memory.clear();
+      throw;
+    }
+  }
+
+  const TrainerOptions& options() const { return options_; }
+  Model& model() { return model_; }
+  const Model& model() const { return model_; }
+  /// What a checkpoint of the training keeps besides the model: moments and counter, place in the data, carried memories.
+  Adam<Model>& adam() { return adam_; }
+  const Adam<Model>& adam() const { return adam_; }
+  Batches& batches() { return batches_; }
+  const Batches& batches() const { return batches_; }
+  auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard)].state.memory; }
+  const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard)].state.memory; }
+
+ private:
+  Trainer(Model& model, Batches batches, const TrainerOptions& options)
+      : model_(model), options_(options), batches_(std::move(batches)), adam_(model, options.adam) {
+    check(options.first_segment == 0 || batches_.segments() == Segments::carried,
+          "a first segment of {} steps: independent segments all have their full length", options.first_segment);
+    const auto vocabulary = model.config().vocabulary;
+    for (const Token token : batches_.data())
+      check(token >= 0 && token < vocabulary, "the data has token {}: expected 0 to {}", token, vocabulary - 1);
+    for (const Token label : batches_.labels())
+      check(label < vocabulary, "the data has label {}: expected at most {}", label, vocabulary - 1);
+    const Model zeros = zeros_like(model);
+    for (Index s = 0; s < options.shards; ++s) {
+      const Index first = options.lanes * s / options.shards, end = options.lanes * (s + 1) / options.shards;
+      auto team = options.threads / options.shards > 1 ? std::make_unique<Team>(options.threads / options.shards) : nullptr;
+      shards_.push_back({first, end - first, {model.make_memory(end - first), {}}, zeros, {}, {}, {}, std::move(team)});
+    }
+  }
+
+  struct Shard {
+    Index first_lane, lanes;
+    typename Model::State state;
+    Model grad;
+    std::vector<Token> tokens, targets;
+    Matrix<Scalar> dlogits;
+    std::unique_ptr<Team> team;
+    CrossEntropy loss = {};
+  };
+
+  Report read_and_update(double progress) {
     const Index steps = options_.segment_at(progress);
     const bool fresh = batches_.starts_afresh(steps) || progress < options_.fresh;
     batches_.next(steps);
@@ -135,40 +186,6 @@ class Trainer {
     if constexpr (requires { model_.clamp_spans(); }) model_.clamp_spans();
     return report;
   }
-
-  const TrainerOptions& options() const { return options_; }
-  Model& model() { return model_; }
-  const Model& model() const { return model_; }
-  /// What a checkpoint of the training keeps besides the model: moments and counter, place in the data, carried memories.
-  Adam<Model>& adam() { return adam_; }
-  const Adam<Model>& adam() const { return adam_; }
-  Batches& batches() { return batches_; }
-  const Batches& batches() const { return batches_; }
-  auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard)].state.memory; }
-  const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard)].state.memory; }
-
- private:
-  Trainer(Model& model, Batches batches, const TrainerOptions& options)
-      : model_(model), options_(options), batches_(std::move(batches)), adam_(model, options.adam) {
-    check(options.first_segment == 0 || batches_.segments() == Segments::carried,
-          "a first segment of {} steps: independent segments all have their full length", options.first_segment);
-    const Model zeros = zeros_like(model);
-    for (Index s = 0; s < options.shards; ++s) {
-      const Index first = options.lanes * s / options.shards, end = options.lanes * (s + 1) / options.shards;
-      auto team = options.threads / options.shards > 1 ? std::make_unique<Team>(options.threads / options.shards) : nullptr;
-      shards_.push_back({first, end - first, {model.make_memory(end - first), {}}, zeros, {}, {}, {}, std::move(team)});
-    }
-  }
-
-  struct Shard {
-    Index first_lane, lanes;
-    typename Model::State state;
-    Model grad;
-    std::vector<Token> tokens, targets;
-    Matrix<Scalar> dlogits;
-    std::unique_ptr<Team> team;
-    CrossEntropy loss = {};
-  };
 
   /// Copies the shard's lanes of the segment.
   void take(Shard& shard, Index steps) const {

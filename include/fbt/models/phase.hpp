@@ -1,0 +1,31 @@
+// Phase: what the State of a model has been through, and so which call may come next.
+#pragma once
+
+#include "fbt/core/check.hpp"
+
+#include <string_view>
+
+namespace fbt {
+
+enum class Phase {
+  unprepared,  ///< a memory and nothing else
+  stepping,    ///< made by start(): step() may come
+  read,        ///< a segment that forward() has read without shape.train
+  trained,     ///< one that it has read with shape.train: backward() may come
+  reversed,    ///< one that backward() has gone through: accumulate() may come
+};
+
+// Each throws std::invalid_argument when its call may not come.
+
+inline void check_may_step(std::string_view call, Phase phase) {
+  check(phase == Phase::stepping, "{}: expected a state made by start(), found one {}", call,
+        phase == Phase::unprepared ? "with nothing but a memory" : "that forward() has read a segment with");
+}
+inline void check_may_go_back(Phase phase) {
+  check(phase == Phase::trained, "backward: expected a segment that forward() has read with shape.train, once each, found none");
+}
+inline void check_may_accumulate(Phase phase) {
+  check(phase == Phase::reversed, "accumulate: expected a segment that backward() has gone through, found none");
+}
+
+}  // namespace fbt
