@@ -22,7 +22,7 @@ GROUPS = ["tasks", "text", "depth", "window", "speed"]
 RULES = ["lstm", "lstm_attention", "transformer", "top_only", "recurrent", "average", "feedback"]
 NAMES = {"lstm": "LSTM", "lstm_attention": "LSTM + attention", "transformer": "Transformer", "top_only": "top-only",
          "recurrent": "recurrent", "average": "average", "feedback": "feedback"}
-TASKS = {"random_walk": 150, "algorithmic_3": 900, "algorithmic_5": 480, "copy": 80, "reverse": 80, "counting": 40}  # seconds
+TASKS = {"random_walk": 150, "algorithmic_3": 900, "algorithmic_5": 300, "copy": 80, "reverse": 80, "counting": 40}  # seconds
 LAYERS = {"copy": 4, "reverse": 4, "counting": 4, "random_walk": 2, "algorithmic_3": 2, "algorithmic_5": 2}
 STRINGS = ("copy", "reverse", "counting")
 PAPER = {"copy": ("59.1 / 6.2", "76.2 / 23.6"), "reverse": ("50.2 / 5.9", "74.8 / 29.2"), "counting": ("82.4", "95.3"),
@@ -66,7 +66,7 @@ def cells(seeds, scale):
             result += [text_cell("depth", f"{rule}/{layers}", rule, layers, 1, round(scale * UPDATES))
                        for layers in DEPTHS if layers != TEXT_LAYERS for rule in ("transformer", "feedback")]
             result += [task_cell("window", f"{task}/{rule}/{window}", task, rule, 1, scale * seconds, window)
-                       for task, seconds in (("random_walk", 60), ("algorithmic_3", 180)) for window in WINDOWS
+                       for task, seconds in (("random_walk", 60), ("algorithmic_3", 150)) for window in WINDOWS
                        for rule in ("transformer", "feedback")]
     return result
 

@@ -57,7 +57,7 @@ bool verify(const fbt::ImportedModel<Scalar>& imported, const Options& options) 
 
 template <class Scalar>
 bool run(const Options& options) {
-  const auto imported = fbt::import_model<Scalar>(fbt::TensorFile::read(options.weights), options.window);
+  const auto imported = fbt::import_model<Scalar>(options.weights, options.window);
   const auto vocabulary = choose_vocabulary(options, imported.model.config().vocabulary);
   fmt::print("{}: layout {}, {} parameters\n{}\n", options.weights, fbt::name_of(imported.layout),
              fbt::count_parameters(imported.model), fbt::write_config(imported.model.config()));

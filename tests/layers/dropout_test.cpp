@@ -78,3 +78,10 @@ TEST_CASE("Dropout: works in place") {
   layer.forward(y, trace, 0, y);
   CHECK(y == x.cwiseProduct(trace.mask));
 }
+
+TEST_CASE("Dropout: a rate out of range is refused") {
+  const double rate = GENERATE(-0.1, 1.0, std::numeric_limits<double>::quiet_NaN());
+  Dropout<double>::Trace trace;
+  CHECK_THROWS_WITH((Dropout<double>{4, rate}.prepare(trace, {1, 3, true, 1})),
+                    ContainsSubstring("the dropout rate must be at least 0 and below 1, found "));
+}

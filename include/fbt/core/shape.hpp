@@ -39,7 +39,8 @@ struct Shape {
   Index lanes = 1;
   bool train = false;
   std::uint64_t seed = 0;  ///< of the dropout masks; every layer of a model derives its own from it
-  Team* team = nullptr;    ///< shares the work of a step, where that pays; the result is the same to the last bit
+  /// Shares the work of a step, where that pays; the result is the same to the last bit. Has to live until accumulate().
+  Team* team = nullptr;
 
   Index columns() const { return steps * lanes; }
   /// The same segment with the seed of the given child.

@@ -26,7 +26,8 @@ struct GenerationOptions {
 
 /// Continues a prompt of at least one token. emit(token) is called for every token of the continuation as soon as it is known
 /// not to belong to a stop sequence; it returns false to end the text. Returns the number of tokens emitted.
-/// Throws std::invalid_argument for an option out of range, an empty prompt, or a token outside the vocabulary.
+/// Throws std::invalid_argument for an option out of range, an empty prompt, or a token outside the vocabulary, and
+/// std::runtime_error when the model's logits are not finite.
 template <class Model, class Emit>
 Index generate(const Model& model, Tokens prompt, const GenerationOptions& options, Emit&& emit) {
   options.validate();

@@ -436,6 +436,10 @@ ImportedModel<Scalar> import_model(const TensorFile& file, Index window = 0) {
         "bias, are not reproduced");
   return result;
 }
+template <class Scalar>
+ImportedModel<Scalar> import_model(const std::filesystem::path& path, Index window = 0) {
+  return import_model<Scalar>(TensorFile::read(path), window);
+}
 
 /// Throws std::invalid_argument when models of the config have no place in the layout.
 inline void check_layout(const Config& c, Layout layout) {

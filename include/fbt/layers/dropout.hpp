@@ -3,6 +3,7 @@
 // linear.hpp.
 #pragma once
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
@@ -23,7 +24,9 @@ struct Dropout {
     bool active() const { return mask.size() > 0; }
   };
 
+  /// Throws std::invalid_argument when the rate is out of range.
   void prepare(Trace& trace, const Shape& shape) const {
+    check(rate >= 0 && rate < 1, "the dropout rate must be at least 0 and below 1, found {}", rate);
     trace.lanes = shape.lanes;
     const auto threshold = static_cast<std::uint64_t>(std::lround(rate * 65536));
     if (!shape.train || threshold == 0) {

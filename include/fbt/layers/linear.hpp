@@ -31,7 +31,8 @@
 
 namespace fbt {
 
-/// What every layer has: a Trace, prepare, accumulate and visit.
+/// What every layer has: a Trace, prepare, accumulate and visit. Attention, its position term and a whole block are no layers by
+/// this: what they are prepared for includes how many slots there will be to look at.
 template <class L>
 concept Layer = std::copyable<L> && std::default_initializable<typename L::Trace> &&
     requires(const L layer, L grad, typename L::Trace trace, Shape shape) {

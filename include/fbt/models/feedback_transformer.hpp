@@ -146,8 +146,8 @@ class FeedbackTransformer {
     return state;
   }
 
-  /// Reads one token per lane (B), each in [0, V), and remembers the step. Returns the logits (V, B) of the next token,
-  /// which stay valid until the next call. Throws std::invalid_argument for a wrong number of tokens or a token outside the
+  /// Reads one token per lane (B), each in [0, V), and remembers the step. Returns the logits (V, B) of the next token (their
+  /// log-probabilities with Config::log_probabilities), which stay valid until the next call. Throws std::invalid_argument for a wrong number of tokens or a token outside the
   /// vocabulary.
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
     check_may_step("step", state.trace.phase);

@@ -15,9 +15,9 @@ namespace fbt {
 
 struct AdamOptions {
   double beta1 = 0.9;
-  double beta2 = 0.99;
+  double beta2 = 0.99;  ///< below the usual 0.999: a training of some thousand updates gains from the shorter memory
   double epsilon = 1e-8;
-  double weight_decay = 0;
+  double weight_decay = 0;  ///< decoupled (AdamW), not a part of the gradient
 
   void validate() const {
     check(beta1 >= 0 && beta1 < 1, "beta1 must be at least 0 and below 1, found {}", beta1);

@@ -12,6 +12,7 @@ struct CrossEntropy {
   double sum = 0;   ///< nats, over the scored columns
   Index count = 0;  ///< scored columns
 
+  /// Per scored column; not a number when none was.
   double mean() const { return sum / static_cast<double>(count); }
   CrossEntropy& operator+=(const CrossEntropy& other) {
     sum += other.sum;
