@@ -5,13 +5,15 @@
 #include "roofline.hpp"
 #include "speed.hpp"
 
-#include "fbt/io/safetensors.hpp"
+#include "fbt/core/check.hpp"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -69,6 +71,14 @@ void print_head(const std::vector<Column>& columns) {
   fmt::print("\n");
 }
 
+/// Not by way of another file, so that it may be a pipe.
+void write_file(const std::string& path, const std::string& text) {
+  std::FILE* const file = std::fopen(path.c_str(), "w");
+  fbt::ensure(file != nullptr, "{}: cannot be opened for writing: {}", path, std::strerror(errno));
+  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  fbt::ensure((std::fclose(file) == 0) && written, "{}: cannot be written: {}", path, std::strerror(errno));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -107,14 +117,14 @@ int main(int argc, char** argv) {
     };
     if (growth) {
       bench::measure_growth(effort, report);
-      if (!svg_file.empty()) fbt::write_atomically(svg_file, {bench::growth_plot(rows).svg()});
+      if (!svg_file.empty()) write_file(svg_file, bench::growth_plot(rows).svg());
     } else {
       for (const auto& configuration : bench::configurations) {
         if (std::find(chosen.begin(), chosen.end(), configuration.name) == chosen.end()) continue;
         for (const fbt::Index count : threads) report(bench::measure_speed(configuration, count, effort));
       }
     }
-    if (!json_file.empty()) fbt::write_atomically(json_file, {rows.dump(2) + '\n'});
+    if (!json_file.empty()) write_file(json_file, rows.dump(2) + '\n');
     return 0;
   } catch (const CLI::Success& help) {
     return app.exit(help);
