@@ -279,8 +279,8 @@ def report(known):
 Accuracy in percent on the test set. The Transformer has twice the layers of the others, as in the paper, whose own figures stand beside ours: its
 data rules of copy, reverse, counting and random walk are not published, so that of these only our own figures can be compared. Of strings
 (copy, reverse, counting) the figures are those of characters / of whole strings; the paper gives one for counting, of strings of 1000. Our
-test strings are longer than any that was trained on, up to twice as long. Of those no longer every model gets at least {seen:.0f}% of
-the characters right: what the table shows of strings is how a model carries on beyond what it was trained on, where even the relative positions
+test strings are longer than any that was trained on, up to twice as long. On new strings of trained lengths every model gets at least
+{seen:.0f}% of the characters right: what the table shows of strings is how a model carries on beyond what it was trained on, where even the relative positions
 are new to it.
 
 Each cell had one thread for so long, while other cells ran on the other cores: {seconds}. A faster machine gets further in that time. An

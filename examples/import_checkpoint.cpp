@@ -105,7 +105,6 @@ int main(int argc, char** argv) {
   app.add_option("--max-logit-error", options.logit_error, "absolute");
   app.add_option("--max-loss-error", options.loss_error, "absolute");
   app.add_option("--max-gradient-error", options.gradient_error, "relative to the largest gradient of the tensor");
-  return example::run(app, argc, argv, [&] {
-    return (options.use_double ? run<double>(options) : run<float>(options)) ? 0 : 1;
-  });
+  return example::run(app, argc, argv,
+                      [&] { return (options.use_double ? run<double>(options) : run<float>(options)) ? 0 : 1; });
 }

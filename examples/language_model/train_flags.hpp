@@ -66,7 +66,8 @@ void visit_flags(F&& f, Flags& flags) {
   f("memory-rule", config.memory_rule, keep, "what a step leaves to later ones; transformer: the ordinary one");
   f("memory-layer", config.memory_layer, keep, "with the rule layer: which one is remembered, 0: the embedding");
   f("dropout", config.dropout, keep, "rate, at least 0 and below 1");
-  f("mimetic", flags.mimetic, keep, "strength of the initialization by which attention begins with tokens like the present one; 0: none");
+  f("mimetic", flags.mimetic, keep,
+    "strength of the initialization by which attention begins with tokens like the present one; 0: none");
   f("segment", trainer.segment, keep, "tokens of a lane between two updates");
   f("lanes", trainer.lanes, keep, "places of the text that are read side by side");
   f("shards", trainer.shards, keep, "groups of lanes; at most one thread per group; part of the result, unlike threads");
@@ -95,7 +96,8 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
            "another: a transformer goes on as feedback")
       ->excludes(resume);
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
-  add_flag(command, "seconds", flags.seconds, "end after so many seconds, evaluations included; with --resume so many more; 0: no limit")
+  add_flag(command, "seconds", flags.seconds,
+           "end after so many seconds, evaluations included; with --resume so many more; 0: no limit")
       ->default_str("60, without --updates");
   add_flag(command, "threads", flags.trainer.threads, "most threads to work on");
   visit_flags([&](const char* name, auto& value, OnResume, const char* help) { add_flag(command, name, value, help); },

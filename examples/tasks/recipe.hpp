@@ -43,7 +43,8 @@ void visit_recipe(F&& f, Same&... recipes) {
     "all but the LSTMs see so many tokens at first, and learn to see up to the window; 0, or not below the window: always "
     "the window",
     recipes.span_ramp...);
-  f("mimetic", "strength of the initialization by which attention begins with tokens like the present one; 0: none", recipes.mimetic...);
+  f("mimetic", "strength of the initialization by which attention begins with tokens like the present one; 0: none",
+    recipes.mimetic...);
   f("dropout", "rate, at least 0 and below 1", recipes.dropout...);
   f("segment", "tokens of a lane between two updates, for programs; else those of the longest example", recipes.segment...);
   f("lanes", "examples, or streams of programs, that are read side by side", recipes.lanes...);

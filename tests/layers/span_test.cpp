@@ -57,7 +57,8 @@ TEST_CASE("Span: gradients of an attention with learned spans") {
   layer.span = Span<double>(heads, window, 2);
   layer.span.length << 0.13, 0.47, 0.9;  // 2, 4 and 5 slots are seen
   const Slots<double> memory = random_slots(head_size, heads, lanes, 9, random);
-  const GradientReport report = check_memory_layer<AttentionRun>(layer, position, memory, width, 2, {5, lanes, true, 9}, random);
+  const GradientReport report =
+      check_memory_layer<AttentionRun>(layer, position, memory, width, 2, {5, lanes, true, 9}, random);
   INFO(report.where);
   const Index parameters = 2 * width * heads * head_size + width + heads;
   CHECK(report.compared == width * 5 * lanes + 2 * memory.keys.size() + parameters + count_parameters(position));

@@ -463,7 +463,8 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
                     "backward: expected the gradient of the logits (5, 4), found (5, 3)");
   CHECK_THROWS_AS(model.backward(Matrix<double>::Zero(4, 4), state), std::invalid_argument);
   Model grad = zeros_like(model);
-  CHECK_THROWS_WITH(model.accumulate(state, grad), "accumulate: expected a segment that backward() has gone through, found none");
+  CHECK_THROWS_WITH(model.accumulate(state, grad),
+                    "accumulate: expected a segment that backward() has gone through, found none");
   CHECK_NOTHROW(model.backward(Matrix<double>::Zero(5, 4), state));
   CHECK_NOTHROW(model.accumulate(state, grad));
   CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state), ContainsSubstring("once each, found none"));

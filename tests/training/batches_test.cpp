@@ -199,8 +199,9 @@ TEST_CASE("Batches: too little text, and sizes out of range") {
 TEST_CASE("Batches: a place or a segment that there is not") {
   const auto data = counting(20);
   Batches batches(data, 3, 4, 1);
-  CHECK(message_of<std::invalid_argument>([&] { batches.set_place({7, 0}); }) ==
-        "expected a place within the 6 tokens of a lane, found 7 in pass 0");
+  CHECK(message_of<std::invalid_argument>([&] {
+          batches.set_place({7, 0});
+        }) == "expected a place within the 6 tokens of a lane, found 7 in pass 0");
   CHECK_THROWS_AS(batches.set_place({-1, 0}), std::invalid_argument);
   CHECK_THROWS_AS(batches.set_place({0, -1}), std::invalid_argument);
   CHECK_NOTHROW(batches.set_place({6, 0}));

@@ -65,10 +65,14 @@ template <int R, int C, class Scalar>
     V w[R];
     unroll<R>([&](auto r) { w[r] = load(panel + (k * R + r) * width); });
     for (int i = 0; i < lines; ++i, fetch += width) __builtin_prefetch(fetch);
-    const Scalar* const xk = x.data + k * x.row_stride;
+    const Scalar* xk = x.data + k * x.row_stride;
     unroll<C>([&](auto c) {
       const V value = broadcast(xk[c * x.column_stride]);
       unroll<R>([&](auto r) { sum[c][r] += w[r] * value; });
+#if defined(__clang__) && defined(__AVX__) && !defined(__AVX512F__)
+      // one factor at a time: two are a register too many, and clang would keep a sum in memory
+      asm("" : "+r"(xk), "+x"(sum[c][0]));
+#endif
     });
   }
   const auto write = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) {
@@ -93,10 +97,11 @@ template <int R, int C, class Scalar>
   });
 }
 
-/// y (rows, columns) = finish of panel(R vectors, depth) x(depth, columns).
+/// y (rows, columns) = finish of panel(R vectors, depth) x(depth, columns). Not inlined: within some callers g++ 12 keeps the sums
+/// of a tile in memory, and is three times slower.
 template <int R, class Scalar>
-void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y, Index y_stride, Index rows,
-                   const Finish<Scalar>& finish, Index block = block_depth) {
+[[gnu::noinline]] void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y,
+                                     Index y_stride, Index rows, const Finish<Scalar>& finish, Index block = block_depth) {
   const int tiles = static_cast<int>((columns + tile_columns - 1) / tile_columns);
   for (Index k0 = 0; k0 == 0 || k0 < depth; k0 += block) {
     const Index deep = std::min(block, depth - k0);

@@ -327,7 +327,8 @@ Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
   read_parameters(file, "adam.v.", adam.v);
   visit(
       [&](std::string_view name, const auto& v) {
-        ensure((v.array() >= 0).all(), "{}: adam.v.{}: expected means of squares, found a number below 0", file.name(), name);
+        ensure((v.array() >= 0).all(), "{}: adam.v.{}: expected means of squares, found a number below 0", file.name(),
+               name);
       },
       adam.v);
 

@@ -128,7 +128,7 @@ struct Memory {
       for (Index b = 0; b < s.lanes; ++b)
         for (Index j = 0; j < s.heads; ++j) larger.value(b, j, {0, end}) = s.value(b, j, {0, end});
     }
-    slots = std::move(all);
+    std::move(all.begin(), all.end(), slots.begin());
   }
 
   /// What a checkpoint keeps, the slots that the next step sees: calls f(name, matrix).

@@ -90,8 +90,8 @@ struct Position {
     if (tables() == 0) scores.setZero();
     for (Index k = 0; k < tables(); ++k) {
       check(t > 0 || trace.forward[static_cast<std::size_t>(k)].matches(table(weight, k).bottomRows(trace.rows)),
-            "the position table ({}, {}) has changed since it was packed: call prepare() again, or a model's start()", window,
-            head_size);
+            "the position table ({}, {}) has changed since it was packed: call prepare() again, or a model's start()",
+            window, head_size);
       const Scalar* const newest = bias.size() > 0 ? bias.data() + (k + 1) * window - trace.rows : nullptr;
       multiply(trace.forward[static_cast<std::size_t>(k)], columns(queries, k), columns(scores, k), trace.team, newest);
     }

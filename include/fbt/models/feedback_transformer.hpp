@@ -52,7 +52,7 @@ class FeedbackTransformer {
     bool fresh_zeros = false;                                 // the zero slots were written in this segment
     Phase phase = Phase::unprepared;
     Index reach = 0;  // how many slots the heads look at, at most
-    Config config;  // of the model that start() was called of
+    Config config;    // of the model that start() was called of
   };
 
   /// The running state of B sequences: what they remember, and room for the segment at hand.
@@ -176,7 +176,7 @@ class FeedbackTransformer {
           shape.steps, shape.lanes);
     check_input(tokens, shape, state.memory);
     state.trace.phase = Phase::unprepared;
-    state.memory.move_to_front();  // so that a segment's arithmetic does not depend on how the memory came about
+    state.memory.move_to_front();        // so that a segment's arithmetic does not depend on how the memory came about
     state.memory.span = longest_span();  // what no head looks at costs nothing; a longer span begins to fill now
     state.memory.move_to_front();
     prepare(state.trace, shape, starts_with_zeros(state.memory) ? config_.window : state.memory.end);

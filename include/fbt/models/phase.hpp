@@ -22,7 +22,8 @@ inline void check_may_step(std::string_view call, Phase phase) {
         phase == Phase::unprepared ? "with nothing but a memory" : "that forward() has read a segment with");
 }
 inline void check_may_go_back(Phase phase) {
-  check(phase == Phase::trained, "backward: expected a segment that forward() has read with shape.train, once each, found none");
+  check(phase == Phase::trained,
+        "backward: expected a segment that forward() has read with shape.train, once each, found none");
 }
 inline void check_may_accumulate(Phase phase) {
   check(phase == Phase::reversed, "accumulate: expected a segment that backward() has gone through, found none");
