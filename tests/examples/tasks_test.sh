@@ -68,6 +68,16 @@ test_mimetic() {
   ! cmp -s programs/model.safetensors none/model.safetensors || fail "--mimetic has no effect"
 }
 
+test_span_ramp() {
+  train --task algorithmic_3 --window 20 --out programs
+  train --task algorithmic_3 --window 20 --out twelve --span-ramp 12
+  train --task algorithmic_3 --window 20 --out none --span-ramp 0
+  train --task algorithmic_3 --window 20 --out beyond --span-ramp 20
+  same programs/model.safetensors twelve/model.safetensors
+  same none/model.safetensors beyond/model.safetensors
+  ! cmp -s programs/model.safetensors none/model.safetensors || fail "--span-ramp has no effect"
+}
+
 test_seconds_bound_the_whole_run() {
   SECONDS=0
   succeed train "${tiny[@]}" --task random_walk --seconds 3
