@@ -112,7 +112,7 @@ def commit():
     try:
         return run(["git", "-C", str(HERE), "describe", "--always", "--dirty"]).strip()
     except (OSError, subprocess.CalledProcessError):
-        return "of an unknown commit"
+        return "(unknown commit)"
 
 
 def find_versions(compilers):

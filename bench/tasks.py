@@ -12,6 +12,8 @@ import subprocess
 import threading
 import time
 
+from compare import commit
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 PROGRAMS = "build/release/examples"
@@ -71,14 +73,6 @@ def cells(seeds, scale):
     return result
 
 
-def commit():
-    """Of the sources, "-dirty" with changes that are not committed."""
-    try:
-        return subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
 def run(one, folder):
     command = [str(part) for part in one["command"]] + ["--out", folder]
     start = time.time()
@@ -87,8 +81,7 @@ def run(one, folder):
         raise RuntimeError(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
     lines = [json.loads(line) for line in (ROOT / folder / "metrics.jsonl").read_text().splitlines()]
     row = {key: value for key, value in one.items() if key not in ("command", "expected")}
-    row |= {"command": shlex.join(command), "wall_seconds": round(time.time() - start, 1), "date": datetime.date.today().isoformat(),
-            "fbt": commit()}
+    row |= {"command": shlex.join(command), "wall_seconds": round(time.time() - start, 1), "date": datetime.date.today().isoformat()}
     if one["group"] in ("text", "depth"):
         best = min(lines, key=lambda line: line["validation_loss"] or 99)
         row |= {"updates": lines[-1]["update"], "validation_loss": best["validation_loss"],
@@ -130,11 +123,12 @@ def speed_rows():
 def measure(args, path):
     known = load(path)
     lock = threading.Lock()
+    built_from = commit()  # now: it may have changed when a cell ends
     end = time.time() + 60 * args.minutes
 
     def keep(row):
         with lock:
-            known[row["id"]] = row
+            known[row["id"]] = row | {"fbt": built_from}
             new = path.with_suffix(".new")
             new.write_text("".join(json.dumps(one) + "\n" for one in known.values()))
             new.replace(path)

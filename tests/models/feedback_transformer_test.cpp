@@ -409,7 +409,7 @@ TEST_CASE("FeedbackTransformer: a state of before a change of the parameters is 
   model.step(two, state);
 }
 
-TEST_CASE("FeedbackTransformer: of one lane, too, once there is a past to look at") {
+TEST_CASE("FeedbackTransformer: a state of before a change is refused with one lane, too, once there is a past") {
   Random random(1);
   Model model(small_config(), random);
   Model::State state = model.start(1);
@@ -535,6 +535,33 @@ TEST_CASE("FeedbackTransformer: decoding keeps no more slots than the longest le
   Model::State state = model.start(1);
   CHECK(state.memory.span == 5);
   for (Index t = 0; t < 30; ++t) CHECK(difference(model.step(block(Tokens(tokens), t, 1), state), logits.col(t)) < 1e-12);
+}
+
+TEST_CASE("FeedbackTransformer: segments keep what the longest span sees, and a span that has grown begins to fill") {
+  Config c = small_config();
+  c.window = 6;
+  c.span_ramp = 2;
+  Random random(1);
+  Model model = scattered_model<double>(c, random);
+  const auto set_spans = [&](double share) {
+    for (auto& block : model.blocks) block.attention.span.length.setConstant(share);
+  };
+  const std::vector<Token> tokens{0, 1, 2, 3, 4, 0, 1, 2};
+  const auto read = [&](std::size_t first, Model::State& state) {
+    return Matrix<double>(model.forward(Tokens(tokens).subspan(first, 4), {4, 1, false, 0}, state));
+  };
+  set_spans(0);
+  Model::State on{model.make_memory(1), {}};
+  read(0, on);
+  CHECK(on.memory.span == model.longest_span());
+  CHECK(model.longest_span() < 4);
+  Model::State saved{on.memory, {}};
+  saved.memory.move_to_front();  // what a checkpoint keeps
+  CHECK(saved.memory.end < on.memory.end);
+  set_spans(0.9);
+  CHECK(model.longest_span() == 6);
+  CHECK(read(4, on) == read(4, saved));
+  CHECK(on.memory.span == 6);
 }
 
 TEST_CASE("FeedbackTransformer: the gradient of the span penalty") {

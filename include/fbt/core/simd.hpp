@@ -194,7 +194,7 @@ inline constexpr int simd_width = 1;
 template <class Scalar>
 using SimdOf = Scalar;
 template <class Scalar, class F>
-void for_each_vector(Index n, F&& f);  // named where there are vectors only
+void for_each_vector(Index n, F&& f);  // never called, but has to be declared where kernels name it
 #endif
 
 }  // namespace fbt::detail
