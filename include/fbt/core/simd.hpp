@@ -7,10 +7,11 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -85,6 +86,14 @@ template <class Scalar>
   } else {
     return _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), from);
   }
+#elif defined(__AVX2__)
+  // the last n of the ones, in front of zeros
+  alignas(64) static constexpr std::int32_t ones_and_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return _mm256_maskload_ps(from, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ones_and_zeros + 8 - n)));
+  } else {
+    return _mm256_maskload_pd(from, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ones_and_zeros + 8 - 2 * n)));
+  }
 #else
   std::array<Scalar, simd_width<Scalar>> buffer{};
   for (Index i = 0; i < n; ++i) buffer[static_cast<std::size_t>(i)] = from[i];
@@ -101,7 +110,18 @@ template <class Scalar>
     _mm512_mask_storeu_pd(to, static_cast<__mmask8>(mask), v);
   }
 #else
-  for (Index i = 0; i < n; ++i) to[i] = v[i];
+  // a half, a quarter, ... of a vector: few stores
+  std::array<Scalar, simd_width<Scalar>> buffer;
+  store(buffer.data(), v);
+  const Scalar* from = buffer.data();
+  unroll<4>([&](auto k) __attribute__((always_inline)) {
+    constexpr int part = simd_width<Scalar> / (2 << k);
+    if (part > 0 && (n & part) != 0) {
+      std::memcpy(to, from, part * sizeof(Scalar));
+      to += part;
+      from += part;
+    }
+  });
 #endif
 }
 
