@@ -23,7 +23,10 @@ for name in "$@"; do
     hour) flags="--width 256 --layers 4 --heads 4 --window 128 --lanes 32 --dropout 0.1 --fresh 0.5 --updates 11000 --evaluate-every 1000 --threads 2" ;;
   esac
   rm -rf "runs/learning/$name"
-  build/release/examples/language_model train --data "$text" --out "runs/learning/$name" $flags
+  log=runs/learning.$name.log
+  mkdir -p runs
+  build/release/examples/language_model train --data "$text" --out "runs/learning/$name" $flags | tee "$log"
+  ! grep -q '^interrupted' "$log" || exit 130
   cp "runs/learning/$name/metrics.jsonl" "bench/learning/$name.jsonl"
   cp "runs/learning/$name/loss.svg" "bench/learning/$name.svg"
 done

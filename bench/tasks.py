@@ -80,6 +80,8 @@ def run(one, folder):
     if done.returncode != 0:
         raise RuntimeError(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
     lines = [json.loads(line) for line in (ROOT / folder / "metrics.jsonl").read_text().splitlines()]
+    if "\ninterrupted" in done.stdout:
+        raise RuntimeError(f"interrupted: {shlex.join(command)}")
     row = {key: value for key, value in one.items() if key not in ("command", "expected")}
     row |= {"command": shlex.join(command), "wall_seconds": round(time.time() - start, 1), "date": datetime.date.today().isoformat()}
     if one["group"] in ("text", "depth"):
@@ -148,9 +150,9 @@ def measure(args, path):
         try:
             for done in concurrent.futures.as_completed([pool.submit(work, one) for one in chosen]):
                 done.result()
-        except RuntimeError as error:
+        except (RuntimeError, KeyboardInterrupt) as error:
             pool.shutdown(cancel_futures=True)
-            raise SystemExit(error) from None
+            raise SystemExit(str(error) or "interrupted") from None
     if (not args.only or "speed" in args.only) and not any(row["group"] == "speed" for row in known.values()):
         for row in speed_rows():
             keep(row)
@@ -172,10 +174,14 @@ def summary(row):
 
 def spread(values, form):
     """The mean over seeds, with the range of more than one."""
+    def one(value):
+        text = format(value, form)
+        return f"{value:.2f}" if text == "100.0" and value < 100 else text  # what is not perfect does not look so
+
     if not values:
         return ""
-    text = format(statistics.mean(values), form)
-    return text if len(values) == 1 else f"{text} ({format(min(values), form)} to {format(max(values), form)})"
+    text = one(statistics.mean(values))
+    return text if len(values) == 1 else f"{text} ({one(min(values))} to {one(max(values))})"
 
 
 def table(head, rows):

@@ -8,14 +8,22 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 data= out=
 flags=()
+set_path() {
+  local path
+  path=$(realpath -m -- "$2")
+  case $1 in
+    --data) data=$path ;;
+    --out) out=$path ;;
+    *) flags+=("$1" "$path") ;;
+  esac
+}
 while [ $# -gt 0 ]; do
   case $1 in
-    --data | --out)
+    --data | --out | --start-from)
       [ $# -gt 1 ] || { echo "error: $1 needs a value" >&2; exit 1; }
-      declare "${1#--}=$(realpath -m -- "$2")"; shift ;;
-    --data=* | --out=*)
-      name=${1%%=*}
-      declare "${name#--}=$(realpath -m -- "${1#*=}")" ;;
+      set_path "$1" "$2"; shift ;;
+    --data=* | --out=* | --start-from=*)
+      set_path "${1%%=*}" "${1#*=}" ;;
     -h | --help)
       sed -n '2,3s/^# //p' "$0"; exit ;;
     *) flags+=("$1") ;;
@@ -36,7 +44,11 @@ if [ -z "$data" ]; then
 fi
 if [ -z "$out" ]; then
   out=runs/quickstart
-  [[ " ${flags[*]-} " == *" --resume "* ]] || rm -rf "$out"
+  if [[ " ${flags[*]-} " != *" --resume "* && -e $out ]]; then
+    rm -rf "$out.old"
+    mv "$out" "$out.old"
+    echo "the run before is in $out.old now"
+  fi
 fi
 
 program=build/release/examples/language_model

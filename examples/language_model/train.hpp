@@ -92,9 +92,9 @@ class Training {
     fmt::print("{} parameters, {} tokens to learn from, {} held out, a vocabulary of {}\n", fbt::count_parameters(model_),
                trainer_.batches().data().size(), validation_.size(), vocabulary_.size());
     std::filesystem::create_directories(flags_.out);
+    double progress = standing_.progress = budget_.progress(updates());
     save_training();  // an unwritable folder or a full disk shows now rather than at the end
     reported_at_ = budget_.elapsed();
-    double progress = budget_.progress(updates());
     while (progress < 1 && !interrupt.requested()) {
       update(progress);
       progress = standing_.progress = std::max(progress, budget_.progress(updates()));
@@ -261,6 +261,8 @@ inline TextModel read_start(TrainFlags& flags, const CLI::App& command) {
   TextModel start = load_text_model(flags.start_from);
   fbt::check(start.vocabulary.kind() != TokenKind::number,
              "--start-from {}: expected a model of text, found one without a vocabulary", flags.start_from);
+  if (const auto rule = start.model.config().memory_rule; rule != flags.config.memory_rule)
+    fmt::print("the memory rule changes from {} to {}\n", fbt::name_of(rule), fbt::name_of(flags.config.memory_rule));
   start.model = start.model.with_memory_rule(flags.config.memory_rule, flags.config.memory_layer);
   TrainFlags begun = flags;
   begun.vocabulary = start.vocabulary.kind();
@@ -297,14 +299,21 @@ inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) 
 /// Throws std::invalid_argument when the machine cannot hold what a training needs.
 inline void check_memory(const fbt::Config& config, const fbt::TrainerOptions& trainer) {
   const auto lanes = static_cast<double>(trainer.lanes), shards = static_cast<double>(trainer.shards);
-  // the model, its moments, a gradient per shard; keys and values of twice the window and their gradients
-  const double slot = 2 * lanes * static_cast<double>(config.heads * config.head_columns() * config.key_values());
-  const double needed = sizeof(float) * ((3 + shards) * config.parameters() + 4 * static_cast<double>(config.window) * slot);
+  // the model, its moments, a gradient per shard; keys and values of twice the window and their gradients; inputs, outputs and
+  // attention weights of a segment
+  const auto number = [](auto... factors) { return (static_cast<double>(factors) * ...); };
+  const double slot = 2 * lanes * number(config.heads, config.head_columns(), config.key_values());
+  const double token =
+      number(config.layers + 1, config.width) +
+      number(config.layers, 2 * config.hidden_units() + config.heads * std::min(config.window, trainer.segment));
+  const double needed = sizeof(float) * ((3 + shards) * config.parameters() + 4 * static_cast<double>(config.window) * slot +
+                                         number(trainer.lanes, trainer.segment) * token);
   const double present = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  fbt::check(needed < present,
-             "too large for this machine: {:.3g} parameters, {} lanes and a window of {} tokens need more than {:.0f} GB of "
-             "memory, found {:.0f} GB",
-             config.parameters(), trainer.lanes, config.window, needed / 1e9, present / 1e9);
+  fbt::check(
+      needed < present,
+      "too large for this machine: {:.3g} parameters, {} lanes, segments of {} and a window of {} tokens need more than "
+      "{:.0f} GB of memory, found {:.0f} GB",
+      config.parameters(), trainer.lanes, trainer.segment, config.window, needed / 1e9, present / 1e9);
 }
 
 }  // namespace detail

@@ -70,7 +70,7 @@ void visit_flags(F&& f, Flags& flags) {
     "strength of the initialization by which attention begins with tokens like the present one; 0: none");
   f("segment", trainer.segment, keep, "tokens of a lane between two updates");
   f("lanes", trainer.lanes, keep, "places of the text that are read side by side");
-  f("shards", trainer.shards, keep, "groups of lanes; at most one thread per group; part of the result, unlike threads");
+  f("shards", trainer.shards, keep, "groups of lanes, which threads take first; part of the result, unlike threads");
   f("seed", trainer.seed, keep, "for the initial parameters, dropout and the cuts of the text");
   f("validation-fraction", flags.validation_fraction, keep, "share of the text, at its end, that is held out; 0: none");
   f("learning-rate", trainer.schedule.peak, may_change, "peak of the schedule; 0: 0.003 * sqrt(128 / width)");

@@ -93,6 +93,9 @@ inline void show(const TaskShowFlags& flags) {
       fbt::ensure(task != metadata.end() && task->second == fbt::name_of(flags.task),
                   "{}: expected a model of the task {}, found one of {}", flags.model, fbt::name_of(flags.task),
                   task == metadata.end() ? "no task" : task->second);
+      const auto vocabulary = static_cast<fbt::Index>(words(flags.task).size());
+      fbt::ensure(model.config().vocabulary == vocabulary, "{}: expected a vocabulary of {}, found {}", flags.model,
+                  vocabulary, model.config().vocabulary);
       answers = predict(model, examples, 1);
       if (!flags.attention.empty()) detail::draw_attention(flags.attention, flags.task, examples[0], model);
     });

@@ -43,8 +43,7 @@ inline void add_task_train_flags(CLI::App& command, TaskTrainFlags& flags) {
   add_flag(command, "rule", flags.rule, "which model learns it");
   add_flag(command, "out", flags.out, "folder to write to; none: write nothing");
   add_flag(command, "updates", flags.updates, "end after so many updates; 0: no limit");
-  add_flag(command, "shards", flags.shards,
-           "groups of lanes; at most one thread per group; part of the result, unlike threads");
+  add_flag(command, "shards", flags.shards, "groups of lanes, which threads take first; part of the result, unlike threads");
   add_flag(command, "threads", flags.threads, "most threads to work on");
   add_flag(command, "seed", flags.seed, "for the examples, the initial parameters and dropout");
   add_recipe_flags(command, flags.recipe);
@@ -126,15 +125,23 @@ class TaskTraining {
         last["layer_weights"] = std::vector<float>(shares.begin(), shares.end());
       }
     }
+    if (interrupt_.requested()) {
+      last["interrupted"] = true;
+      fmt::print("interrupted\n");
+    }
     write(last);
-    if (!flags_.out.empty())
-      fbt::save_model(path("model.safetensors"), model_, {{"task", std::string(fbt::name_of(flags_.task))}},
-                      fbt::Probe::store);
+    save();
     fmt::print("{} by {}: {}\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule), percentages(results_));
   }
 
  private:
   std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
+
+  void save() const {
+    if (!flags_.out.empty())
+      fbt::save_model(path("model.safetensors"), model_, {{"task", std::string(fbt::name_of(flags_.task))}},
+                      fbt::Probe::store);
+  }
 
   fbt::TrainerOptions trainer_options(fbt::Index segment) const {
     fbt::TrainerOptions options;
@@ -192,8 +199,9 @@ class TaskTraining {
     if (with_test) {
       const Stopwatch watch;
       results_ = test(flags_.task, model_, tests_, flags_.threads);
-      budget_.spent_on_evaluation(watch.seconds());
       line.update(results_);
+      save();
+      budget_.spent_on_evaluation(watch.seconds());
     }
     write(line);
     fmt::print("update {:6}  length {:3}  loss {:.4f}  norm {:5.2f}  rate {:.2e}  {:6.0f} tokens/s  {:4.0f} s  {}\n",

@@ -1,10 +1,22 @@
 #include "fbt/core/math.hpp"
 
 #include "catch.hpp"
+#include "core/framed.hpp"
 
 #include <limits>
 
 using namespace fbt;
+
+TEMPLATE_TEST_CASE("relu_backward: only where y is above 0, at every length", "", float, double) {
+  Random random(1);
+  for (Index n = 0; n <= 40; ++n) {
+    const Vector<TestType> y = kernels::random_matrix<TestType>(n, 1, random).cwiseMax(TestType(0));
+    const Vector<TestType> before = kernels::random_matrix<TestType>(n + 5, 1, random);
+    Vector<TestType> dy = before;
+    relu_backward(y.data(), dy.data(), n);
+    for (Index i = 0; i < n + 5; ++i) CHECK(dy(i) == (i >= n || y(i) > 0 ? before(i) : 0));
+  }
+}
 
 TEST_CASE("softmax: by hand") {
   Vector<double> v{{std::log(1), std::log(2), std::log(5)}};

@@ -33,6 +33,8 @@ long double worst_error(Index m, Index n, Random& random) {
   multiply_vector<Scalar>(matrix.view(), x_framed.view().data(), product.view().data(), {});
   multiply_vector<Scalar>(matrix.view(), x_framed.view().data(), finished.view().data(),
                           {more_y_framed.view().data(), finished.view().data(), 0, true});
+  Framed<Scalar> added(y);
+  add_parts<Scalar>(matrix.view(), added.view().data(), {more_y_framed.view().data(), added.view().data(), 0, true});
 
   long double worst = 0;
   const auto see = [&](Framed<Scalar>& result, const Exact& start, const Exact& left, const Exact& right) {
@@ -49,6 +51,10 @@ long double worst_error(Index m, Index n, Random& random) {
   const long double error =
       error_of(exact(finished.view()), before.cwiseMax(0.0L), exact_a, exact_x, std::numeric_limits<Scalar>::epsilon());
   worst = std::max(worst, finished.intact() ? error : infinity);
+  const Exact parts = exact_a.rowwise().sum() + exact(more_y.col(0)) + exact_y;
+  const long double parts_error = error_of(exact(added.view()), parts.cwiseMax(0.0L), exact_a, Exact::Ones(n, 1),
+                                           std::numeric_limits<Scalar>::epsilon());
+  worst = std::max(worst, added.intact() ? parts_error : infinity);
   return worst;
 }
 

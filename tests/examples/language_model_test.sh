@@ -230,6 +230,7 @@ test_bad_flags() {
   error "--activation: expected one of relu, gelu, geglu, found \"tanh\"" train "${tiny[@]}" --out run --activation tanh
   error "too large for this machine" train "${tiny[@]}" --out run --width 1000000
   error "too large for this machine" train "${tiny[@]}" --out run --window 16000000 --head-size 4096
+  error "too large for this machine" train "${tiny[@]}" --out run --segment 1000000000000
   error "--updates must be at least 0, found -1" train "${tiny[@]}" --out run --updates -1
   error "--seconds must be from 0 to 1e9, found nan" train "${tiny[@]}" --out run --seconds nan
   error "--validation-fraction must be at least 0 and below 1, found 1" train "${tiny[@]}" --out run --validation-fraction 1

@@ -84,6 +84,20 @@ test_seconds_bound_the_whole_run() {
   [ $SECONDS -le 4 ] || fail "took $SECONDS s"
 }
 
+test_interrupt() {
+  local line pid code=0
+  mkfifo pipe
+  "$program" train "${tiny[@]}" --task copy --out run --updates 1000000 --seconds 0 >pipe & pid=$!
+  exec 3<pipe
+  while read -r line <&3; do [[ $line != "update "* ]] || { kill -INT $pid; break; }; done
+  line=$(cat <&3)
+  wait $pid || code=$?
+  [ $code -eq 0 ] || fail "expected exit code 0, found $code"
+  contains "$line" "interrupted"
+  contains "$(tail -n 1 run/metrics.jsonl)" '"interrupted":true'
+  succeed show --task copy --model run/model.safetensors
+}
+
 test_errors() {
   error "--task: expected one of copy, reverse, counting, random_walk, algorithmic_3, algorithmic_5, found \"sorting\"" show --task sorting
   error "--rule: expected one of feedback, average, top_only, recurrent, transformer, lstm, lstm_attention, found \"rnn\"" train --task copy --rule rnn
@@ -101,6 +115,9 @@ test_errors() {
   train --task copy --out run
   error "run: the folder already holds model.safetensors" train --task copy --out run
   error "run/model.safetensors: expected a model of the task reverse, found one of copy" show --task reverse --model run/model.safetensors
+  train --task algorithmic_3 --out three
+  sed 's/algorithmic_3/algorithmic_5/' three/model.safetensors >five
+  error "five: expected a vocabulary of " show --task algorithmic_5 --model five
 }
 
 run_case

@@ -8,6 +8,8 @@
 #include "scratch.hpp"
 
 #include <chrono>
+#include <cmath>
+#include <cstring>
 #include <limits>
 
 using namespace fbt;
@@ -354,6 +356,15 @@ TEST_CASE("checkpoint: a probe notices damaged weights, and is checked itself") 
              }),
              ContainsSubstring(shape + "(8) and (5, 8)"));
   CHECK_THAT(message([](Metadata&, Views& t) { t.at("fbt.probe.tokens").dtype = Dtype::f32; }), ContainsSubstring(shape));
+  for (const float number : {INFINITY, NAN}) {
+    std::string logits;
+    CHECK_THAT(message([&](Metadata&, Views& t) {
+                 logits = t.at("fbt.probe.logits").bytes;
+                 std::memcpy(logits.data(), &number, sizeof number);
+                 t.at("fbt.probe.logits").bytes = logits;
+               }),
+               ContainsSubstring("changed: the probe: expected finite logits, found "));
+  }
   CHECK_THAT(message([](Metadata&, Views& t) { t.erase("fbt.probe.logits"); }),
              ContainsSubstring("expected a tensor named fbt.probe.logits, found none"));
   const std::string tokens(8 * sizeof(Token), 5);
@@ -504,7 +515,20 @@ TEST_CASE("checkpoint: a training that does not fit leaves trainer and model as 
     Config config = tiny_config();
     config.window = 4;
     CHECK_THAT(message(folder / "a", tiny_options(), text, config),
-               ContainsSubstring(": the training belongs to another config: expected {"));
+               ContainsSubstring(": the training belongs to another config: expected window 4, found 3"));
+    config = tiny_config();
+    config.memory_rule = MemoryRule::average;
+    CHECK_THAT(message(folder / "a", tiny_options(), text, config),
+               ContainsSubstring(": the training belongs to another config: expected memory_rule average, found feedback"));
+  }
+  SECTION("a config from before a field was added") {
+    const auto older = changed_file(folder, folder / "a", [](Metadata& metadata, Views&) {
+      std::string& config = metadata.at("fbt.training.config");
+      const std::string field = R"("span_ramp":0,)";
+      config.erase(config.find(field), field.size());
+    });
+    load_training(older, trainer);
+    CHECK(trainer.adam().updates == 3);
   }
   SECTION("another scalar type") {
     Random random(1);

@@ -293,6 +293,17 @@ TEST_CASE("import: all that is wrong is listed in one error") {
                                        "  unexpected layers.0.attn.scale of shape (16)");
 }
 
+TEST_CASE("import: weights that are whole numbers are refused") {
+  const Layout layout = any_layout();
+  const ScratchFolder folder;
+  export_model(folder / "a", model_of(config_of(layout, 2, 4)), layout);
+  const auto path = changed_file(folder, folder / "a", [&](Metadata&, Views& tensors) {
+    for (auto& [name, tensor] : tensors) tensor.dtype = Dtype::i64;
+  });
+  CHECK_THAT(message_of_import(path, layout == Layout::lucidrains ? 4 : 0),
+             ContainsSubstring(": expected floating-point numbers, found dtype I64"));
+}
+
 TEST_CASE("import: weights of other dtypes") {
   const Layout layout = any_layout();
   const ScratchFolder folder;

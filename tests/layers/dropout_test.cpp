@@ -85,3 +85,11 @@ TEST_CASE("Dropout: a rate out of range is refused") {
   CHECK_THROWS_WITH((Dropout<double>{4, rate}.prepare(trace, {1, 3, true, 1})),
                     ContainsSubstring("the dropout rate must be at least 0 and below 1, found "));
 }
+
+TEST_CASE("Dropout: some are kept at any rate below 1, and there have to be rows") {
+  const Matrix<double> mask = mask_of({100, 0.999999}, {5000, 4, true, 3});
+  CHECK(mask.allFinite());
+  CHECK(mask.maxCoeff() == 65536);
+  CHECK_THROWS_WITH(mask_of({0, 0.5}, {1, 1, true, 3}), "a dropout rate of 0.5: expected at least 1 row, found 0");
+  CHECK_NOTHROW(mask_of({0, 0}, {1, 1, true, 3}));
+}

@@ -23,6 +23,18 @@ TEST_CASE("Linear: gradients") {
   CHECK(report.worst < 1e-9);
 }
 
+TEST_CASE("Linear: backward needs a Trace that was prepared to train") {
+  Random random(1);
+  const Index lanes = GENERATE(1, 2);
+  const Linear<double> layer(2, 3, random);
+  Linear<double>::Trace trace;
+  Matrix<double> x = Matrix<double>::Ones(2, lanes), y(3, lanes), dx(2, lanes);
+  layer.prepare(trace, {1, lanes, true, 0});  // what the Trace held before does not count
+  layer.prepare(trace, {1, lanes, false, 0});
+  layer.forward(x, trace, 0, y);
+  CHECK_THROWS_WITH(layer.backward(y, trace, 0, dx), "backward() of weights (3, 2) needs a Trace prepared with shape.train");
+}
+
 TEST_CASE("Linear: the product by hand") {
   Random random(1);
   Linear<double> layer(2, 3, random);

@@ -129,6 +129,21 @@ TEST_CASE("Memory: nothing moves while there is room") {
   CHECK(memory.slots[1].capacity == capacity);
 }
 
+TEST_CASE("Memory: a long window is moved seldom, however its size is rounded") {
+  const Index span = GENERATE(600, 1039, 2095);
+  Memory<double> memory = make_memory(span);
+  const Index steps = 4 * span;
+  Index moves = 0;
+  for (Index step = 0; step < steps; ++step) {
+    const Index end = memory.end;
+    memory.reserve(1);
+    moves += memory.end < end;
+    write_steps(memory, step, 1);
+  }
+  CHECK(holds_last(memory, steps, span));
+  CHECK(moves <= 4);  // as many steps as are visible lie between two of them
+}
+
 TEST_CASE("Memory: move_to_front renumbers the visible slots from 0") {
   Memory<double> memory = make_memory(3);
   memory.reserve(5);

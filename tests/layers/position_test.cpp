@@ -7,6 +7,17 @@ using namespace fbt;
 
 static_assert(ColumnLayer<Position<float>, float> && ColumnLayer<Position<double>, double>);
 
+TEST_CASE("Position: backward needs a Trace that was prepared to train") {
+  Random random(1);
+  const Position<double> layer(PositionTerm::relative_key, 3, 2, 4, random);
+  Position<double>::Trace trace;
+  layer.prepare(trace, {1, 2, false, 0});
+  Matrix<double> queries = Matrix<double>::Ones(3, 2), scores(4, 2);
+  layer.forward(queries, trace, 0, scores);
+  CHECK_THROWS_WITH(layer.backward(scores, trace, 0, queries),
+                    "backward() of a position term needs a Trace prepared with shape.train");
+}
+
 TEST_CASE("Position: gradients") {
   Random random(1);
   const PositionTerm term =

@@ -468,6 +468,18 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   CHECK_NOTHROW(model.backward(Matrix<double>::Zero(5, 4), state));
   CHECK_NOTHROW(model.accumulate(state, grad));
   CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state), ContainsSubstring("once each, found none"));
+  model.forward(four, {2, 2, true, 0}, state);
+  Model::State cleared = state, moved = state;
+  cleared.memory.clear();
+  moved.memory.slots.clear();
+  for (Model::State* const changed : {&cleared, &moved})
+    CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), *changed),
+                      "backward: the memory has changed since forward(): expected " + std::to_string(state.memory.end) +
+                          " slots in use, found 0");
+  model.backward(Matrix<double>::Zero(5, 4), state);
+  Model none;
+  CHECK_THROWS_WITH(model.accumulate(state, none),
+                    "accumulate: expected a gradient made by zeros_like(model), found one of another config");
   for (const bool train : {false, true}) {  // a segment of one step has room for fewer slots than steps may see
     model.forward(Tokens(four).first(2), {1, 2, train, 0}, state);
     CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state), ContainsSubstring("expected a state made by start()"));
@@ -478,6 +490,11 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   Model::State shallow = model.start(2);
   CHECK_THROWS_WITH(Model(deep, random).step(Tokens(four).first(2), shallow),
                     "step: the state was made by a model of another config; use start()");
+
+  CHECK_THROWS_WITH(Model(deep, random).attention(2, shallow), ContainsSubstring("made by a model of another config"));
+  model.forward(four, {2, 2, true, 0}, state);
+  CHECK_THROWS_WITH(Model(deep, random).backward(Matrix<double>::Zero(5, 4), state),
+                    ContainsSubstring("made by a model of another config"));
 
   Config wide = c;
   wide.window += 1;
@@ -562,6 +579,47 @@ TEST_CASE("FeedbackTransformer: segments keep what the longest span sees, and a 
   CHECK(model.longest_span() == 6);
   CHECK(read(4, on) == read(4, saved));
   CHECK(on.memory.span == 6);
+}
+
+TEST_CASE("FeedbackTransformer: steps after segments see what a span that has grown sees") {
+  Config c = small_config();
+  c.window = 6;
+  c.span_ramp = 2;
+  Random random(1);
+  Model model = scattered_model<double>(c, random);
+  const auto tokens = random_tokens(10, c.vocabulary, random);
+  Model::State segments{model.make_memory(1), {}};
+  model.forward(Tokens(tokens).first(4), {4, 1, false, 0}, segments);
+  for (auto& block : model.blocks) block.attention.span.length.setConstant(0.9);
+  Model::State steps = model.start(1);
+  steps.memory = segments.memory;
+  CHECK(model.attention(0, steps).rows() == 0);  // nothing has been looked at yet
+  const Matrix<double> expected = model.forward(Tokens(tokens).subspan(4), {6, 1, false, 0}, segments);
+  Matrix<double> found(expected.rows(), 6);
+  for (Index t = 0; t < 6; ++t) found.col(t) = model.step(Tokens(tokens).subspan(static_cast<std::size_t>(4 + t), 1), steps);
+  CHECK(difference(found, expected) < 1e-12);
+  CHECK(steps.memory.span == 6);
+}
+
+TEST_CASE("FeedbackTransformer: what a layer looks at") {
+  Random random(1);
+  const Model model = scattered_model<double>(small_config(), random);
+  Model::State state = model.start(2);
+  const auto tokens = random_tokens(2 * 6, model.config().vocabulary, random);
+  for (Index t = 0; t < 6; ++t) {
+    model.step(Tokens(tokens).subspan(static_cast<std::size_t>(2 * t), 2), state);
+    for (Index layer = 0; layer < model.config().layers; ++layer) {
+      const Matrix<double> weights = model.attention(layer, state);
+      CHECK(weights.rows() == std::min(t, model.config().window));
+      CHECK(weights.cols() == 2 * model.config().heads);
+      if (t > 0) CHECK((weights.colwise().sum().array() - 1).abs().maxCoeff() < 1e-12);
+      CHECK((weights.array() >= 0).all());
+    }
+  }
+  // column b*H + j: lane 1 alone gives the second half
+  Model::State alone = model.start(1);
+  for (std::size_t t = 0; t < 6; ++t) model.step(Tokens(tokens).subspan(2 * t + 1, 1), alone);
+  CHECK(difference(model.attention(1, state).rightCols(model.config().heads), model.attention(1, alone)) < 1e-12);
 }
 
 TEST_CASE("FeedbackTransformer: the gradient of the span penalty") {

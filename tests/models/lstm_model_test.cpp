@@ -258,8 +258,20 @@ TEST_CASE("LstmModel: errors") {
     LstmConfig other = small_config(true);
     other.layers = 3;
     CHECK_THROWS_WITH(Model(other, random).forward(two, {1, 2, false, 0}, state),
-                      "the memory was made by a model of another config: expected 3 layers of 4 cells and a past, found 2 "
-                      "of 4 and a past");
+                      "the memory was made by a model of another config: expected 3 layers of 4 cells and a past of 3 steps "
+                      "for 2 heads, found 2 of 4 and a past of 3 steps for 2 heads");
+    other = small_config(true);
+    other.heads = 4;
+    CHECK_THROWS_WITH(Model(other, random).forward(two, {1, 2, false, 0}, state),
+                      ContainsSubstring("a past of 3 steps for 4 heads, found 2 of 4 and a past of 3 steps for 2 heads"));
+    model.forward(two, {1, 2, true, 0}, state);
+    Model::State taken = state;
+    taken.memory.past.clear();
+    CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 2), taken),
+                      ContainsSubstring("the memory has changed since forward()"));
+    model.backward(Matrix<double>::Zero(5, 2), state);
+    Model none;
+    CHECK_THROWS_WITH(model.accumulate(state, none), ContainsSubstring("expected a gradient made by zeros_like(model)"));
     state = model.start(2);
     CHECK_THROWS_WITH(Model(other, random).step(two, state), ContainsSubstring("made by a model of another config"));
   }

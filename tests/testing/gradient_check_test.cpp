@@ -6,7 +6,7 @@ using namespace fbt;
 
 namespace {
 
-enum class Fault { none, value, sign_of_last, adds, left_out, overwrites_gradient, nan };
+enum class Fault { none, value, sign_of_last, adds, left_out, first_left_out, overwrites_gradient, nan, first_nan };
 
 /// y = w * x (elementwise) with w a vector, and one fault in its backward pass.
 struct Scale {
@@ -34,6 +34,10 @@ struct Scale {
       dx += weight.asDiagonal() * dy;
       return;
     }
+    if (fault == Fault::first_left_out && t == 0) {
+      dx.bottomRightCorner(1, 1) = weight.tail(1) * dy.bottomRightCorner(1, 1);
+      return;
+    }
     dx = weight.asDiagonal() * dy;
     if (fault == Fault::value) dx *= 1.001;
     if (fault == Fault::sign_of_last) dx(1, trace.lanes - 1) *= -1;
@@ -41,6 +45,7 @@ struct Scale {
   void accumulate(Trace& trace, Scale& grad) const {
     if (fault == Fault::overwrites_gradient) grad.weight.setZero();
     grad.weight += trace.x.cwiseProduct(trace.dy).rowwise().sum();
+    if (fault == Fault::first_nan) grad.weight(0) = std::numeric_limits<double>::quiet_NaN();
     if (fault == Fault::nan) grad.weight(1) = std::numeric_limits<double>::quiet_NaN();
   }
   template <class F, class... Same>
@@ -72,6 +77,10 @@ TEST_CASE("check_layer: every fault shows, in the right place") {
   CHECK(report_of(Fault::sign_of_last).where == "input");
   CHECK(std::isinf(report_of(Fault::adds).worst));
   CHECK(std::isinf(report_of(Fault::left_out).worst));
+  CHECK(std::isinf(report_of(Fault::first_left_out).worst));
+  CHECK(report_of(Fault::first_left_out).where == "input");
+  CHECK(std::isinf(report_of(Fault::first_nan).worst));
+  CHECK(report_of(Fault::first_nan).where == "weight");
   CHECK(report_of(Fault::overwrites_gradient).worst > 0.1);
   CHECK(report_of(Fault::overwrites_gradient).where == "weight");
   CHECK(std::isinf(report_of(Fault::nan).worst));

@@ -177,7 +177,7 @@ TEST_CASE("Batches: labels that do not fit") {
   };
   CHECK(message(20, 19, 4) == "expected as many labels as tokens, found 19 for 20");
   CHECK(message(19, 20, 4) == "expected as many labels as tokens, found 20 for 19");
-  CHECK(message(7, 7, 4) == "the text is too short: 2 lanes of segments of 4 tokens need 8 tokens, found 7");
+  CHECK(message(7, 7, 4) == "the data is too short: 2 lanes of segments of 4 tokens need 8 tokens, found 7");
   CHECK_NOTHROW(Batches(Tokens(data).first(8), Tokens(data).first(8), 2, 4, 1, Segments::independent));
 }
 
@@ -188,12 +188,12 @@ TEST_CASE("Batches: too little text, and sizes out of range") {
         [&] { Batches(Tokens(data).first(static_cast<std::size_t>(size)), lanes, segment, 1); });
   };
   CHECK_NOTHROW(Batches(Tokens(data).first(13), 3, 4, 1));
-  CHECK(message(12, 3, 4) == "the text is too short: 3 lanes of segments of 4 tokens need 13 tokens, found 12");
-  CHECK(message(0, 1, 1) == "the text is too short: 1 lanes of segments of 1 tokens need 2 tokens, found 0");
-  CHECK(message(1, 1, 1) == "the text is too short: 1 lanes of segments of 1 tokens need 2 tokens, found 1");
+  CHECK(message(12, 3, 4) == "the data is too short: 3 lanes of segments of 4 tokens need 13 tokens, found 12");
+  CHECK(message(0, 1, 1) == "the data is too short: 1 lanes of segments of 1 tokens need 2 tokens, found 0");
+  CHECK(message(1, 1, 1) == "the data is too short: 1 lanes of segments of 1 tokens need 2 tokens, found 1");
   CHECK(message(20, 0, 4) == "lanes must be at least 1, found 0");
   CHECK(message(20, 3, 0) == "the segment must be at least 1 token, found 0");
-  CHECK_THAT(message(20, Index(1) << 40, Index(1) << 40), ContainsSubstring("the text is too short"));
+  CHECK_THAT(message(20, Index(1) << 40, Index(1) << 40), ContainsSubstring("the data is too short"));
 }
 
 TEST_CASE("Batches: a place or a segment that there is not") {

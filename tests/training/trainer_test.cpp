@@ -8,6 +8,8 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <type_traits>
+#include <vector>
 
 using namespace fbt;
 
@@ -83,6 +85,13 @@ struct Unigram {
 };
 
 }  // namespace
+
+// A trainer keeps a view of its data: what dies at the end of the call does not compile.
+static_assert(std::is_constructible_v<Trainer<FeedbackTransformer<float>>, FeedbackTransformer<float>&,
+                                      const std::vector<Token>&, const TrainerOptions&>);
+static_assert(!std::is_constructible_v<Trainer<FeedbackTransformer<float>>, FeedbackTransformer<float>&, std::vector<Token>,
+                                       const TrainerOptions&>);
+static_assert(!std::is_constructible_v<Batches, std::vector<Token>, Index, Index, std::uint64_t>);
 
 TEST_CASE("Trainer: the loss falls on a tiny text") {
   std::vector<Token> text(121);
@@ -451,7 +460,7 @@ TEST_CASE("Trainer: validation") {
   CHECK(message([](O& o) { o.schedule.peak = 0; }) == "the learning rate must be above 0, found 0");
   CHECK(message([](O& o) { o.adam.beta2 = 1; }) == "beta2 must be at least 0 and below 1, found 1");
   CHECK(message([](O& o) { o.segment = 34; }) ==
-        "the text is too short: 3 lanes of segments of 34 tokens need 103 tokens, found 100");
+        "the data is too short: 3 lanes of segments of 34 tokens need 103 tokens, found 100");
 }
 
 TEST_CASE("evaluate: one lane is one long run, to the last bit") {

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+static_assert(FMT_VERSION >= 90000, "fbt needs fmt 9 or newer");
+
 namespace fbt {
 
 /// Throws std::invalid_argument with the formatted message unless the condition holds: the caller passed something wrong.

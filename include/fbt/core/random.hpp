@@ -1,5 +1,5 @@
 // A seeded generator that gives the same numbers with every compiler: xoshiro256++ (Blackman and Vigna, 2019), seeded
-// through splitmix64. The distributions of <random> are left to the implementation, so they are not used.
+// by repeated steps of splitmix64. The distributions of <random> are left to the implementation, so they are not used.
 #pragma once
 
 #include "fbt/core/types.hpp"

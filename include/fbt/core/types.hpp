@@ -2,7 +2,7 @@
 //
 // Activations are column-major matrices with one column per (step, lane). A lane is one of B independent sequences
 // stepped side by side; a segment of T steps has T * B columns, and step t owns columns [t * B, (t + 1) * B). block()
-// below is the only place that knows this.
+// below gives them.
 #pragma once
 
 #include <Eigen/Core>

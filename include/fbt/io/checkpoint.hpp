@@ -176,7 +176,9 @@ void check_probe(const TensorFile& file, const Model& model) {
   const auto logits = probe_logits(model, tokens);
   double largest = 0, difference = 0;
   for (std::uint64_t i = 0; i < expected.size(); ++i) {
-    const double wanted = expected.number(i), found = logits(static_cast<Index>(i) % V, static_cast<Index>(i) / V);
+    const double wanted = expected.number(i);
+    ensure(std::isfinite(wanted), "{}: the probe: expected finite logits, found {}", file.name(), wanted);
+    const double found = logits(static_cast<Index>(i) % V, static_cast<Index>(i) / V);
     largest = std::max(largest, std::abs(wanted));
     difference = std::isnan(found) ? INFINITY : std::max(difference, std::abs(found - wanted));
   }
@@ -265,6 +267,25 @@ Metadata training_identity(const Trainer<Model>& trainer) {
           {"scalar", std::string(dtype_info(dtype_of<typename Model::Scalar>()).name)}};
 }
 
+/// Throws std::runtime_error that names the first field in which the config of a file is not the expected one.
+template <class AnyConfig>
+void expect_config(std::string_view stored, const AnyConfig& expected, std::string_view name) {
+  const auto text = []<class T>(const T& value) {
+    if constexpr (std::is_enum_v<T>) {
+      return name_of(value);
+    } else {
+      return fmt::to_string(value);
+    }
+  };
+  const AnyConfig config = read_config<AnyConfig>(stored, name);
+  visit_config(
+      [&](const char* field, const auto& want, const auto& found) {
+        ensure(want == found, "{}: the training belongs to another config: expected {} {}, found {}", name, field,
+               text(want), text(found));
+      },
+      expected, config);
+}
+
 /// The matrices of a memory in a training file (Memory::load).
 template <class Scalar>
 struct MemorySource {
@@ -308,8 +329,10 @@ void save_training(const std::filesystem::path& path, const Trainer<Model>& trai
   writer.write(path);
 }
 
-/// Brings a trainer, and its model, to where save_training() left them. Returns the file's metadata. Throws std::runtime_error
-/// when the file is damaged or belongs to another model, text or set of options; trainer and model are then untouched.
+/// Brings a trainer, and its model, to where save_training() left them, so that it carries on bit for bit. Returns the file's
+/// metadata. Throws std::runtime_error when the file is damaged or belongs to another model, text, scalar, seed, or number of
+/// lanes, shards or steps of a segment; trainer and model are then untouched. The other options may have been changed on
+/// purpose: they are the trainer's, not the file's.
 template <class Model>
 Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
   using Scalar = typename Model::Scalar;
@@ -317,6 +340,10 @@ Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
     const auto found = file.metadata().find("fbt.training." + key);
     ensure(found != file.metadata().end(),
            "{}: expected a training written by fbt, found no fbt.training.{} in its __metadata__", file.name(), key);
+    if (key == "config") {
+      detail::expect_config(found->second, trainer.model().config(), file.name());
+      continue;
+    }
     ensure(found->second == expected, "{}: the training belongs to another {}: expected {}, found {}", file.name(),
            key == "data" ? "text" : key, expected, found->second);
   }

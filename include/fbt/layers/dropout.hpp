@@ -8,6 +8,7 @@
 #include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace fbt {
@@ -15,7 +16,7 @@ namespace fbt {
 template <class Scalar>
 struct Dropout {
   Index rows = 0;
-  double rate = 0;  ///< in [0, 1); kept to a multiple of 2^-16
+  double rate = 0;  ///< in [0, 1); rounded to a multiple of 2^-16 below 1
 
   struct Trace {
     Matrix<Scalar> mask;  // (rows, T*B), or empty when nothing is dropped
@@ -24,11 +25,12 @@ struct Dropout {
     bool active() const { return mask.size() > 0; }
   };
 
-  /// Throws std::invalid_argument when the rate is out of range.
+  /// Throws std::invalid_argument when the rate is out of range, or there are no rows to drop anything of.
   void prepare(Trace& trace, const Shape& shape) const {
     check(rate >= 0 && rate < 1, "the dropout rate must be at least 0 and below 1, found {}", rate);
+    check(rows > 0 || rate == 0, "a dropout rate of {}: expected at least 1 row, found {}", rate, rows);
     trace.lanes = shape.lanes;
-    const auto threshold = static_cast<std::uint64_t>(std::lround(rate * 65536));
+    const auto threshold = static_cast<std::uint64_t>(std::min(std::lround(rate * 65536), 65535L));
     if (!shape.train || threshold == 0) {
       trace.mask.resize(0, 0);
       return;

@@ -48,6 +48,7 @@ struct Embedding {
 
   /// tokens (B), each in [0, V); y (d, B).
   void forward(Tokens tokens, Trace& trace, Index t, Out<Scalar> y) const {
+    eigen_assert(static_cast<Index>(tokens.size()) == trace.lanes);
     std::copy(tokens.begin(), tokens.end(), trace.tokens.begin() + t * trace.lanes);
     for (Index b = 0; b < trace.lanes; ++b) y.col(b) = weight.row(tokens[static_cast<std::size_t>(b)]).transpose();
   }

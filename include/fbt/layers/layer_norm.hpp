@@ -36,6 +36,7 @@ struct LayerNorm {
 
   /// x, y (n, B).
   void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const {
+    eigen_assert(x.rows() == weight.size() && y.rows() == x.rows() && x.cols() == trace.lanes && y.cols() == trace.lanes);
     for (Index b = 0; b < trace.lanes; ++b) {
       const Index column = t * trace.lanes + b;
       trace.inverse(column) = normalize(x.col(b).data(), weight.size(), static_cast<Scalar>(epsilon), weight.data(),
@@ -44,6 +45,8 @@ struct LayerNorm {
   }
 
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
+    eigen_assert(dy.rows() == weight.size() && dx.rows() == dy.rows() && dy.cols() == trace.lanes &&
+                 dx.cols() == trace.lanes);
     for (Index b = 0; b < trace.lanes; ++b) {
       const Index column = t * trace.lanes + b;
       normalize_backward(dy.col(b).data(), weight.size(), trace.inverse(column), weight.data(),

@@ -7,7 +7,8 @@
 //   - prepare(trace, shape)      sizes the Trace for a segment of T steps and B lanes and packs the weights: once per segment,
 //                                since parameters may have changed. It does not allocate again for the same shape.
 //   - forward(x, trace, t, y)    step t, from the segment's first to its last. Overwrites y (rows, B).
-//   - backward(dy, trace, t, dx) step t, from the last to the first. Overwrites dx, keeps dy.
+//   - backward(dy, trace, t, dx) step t, from the last to the first, of a segment prepared with shape.train. Overwrites dx,
+//                                keeps dy. Once for each forward(): a second walk back needs prepare() and forward() again.
 //   - accumulate(trace, grad)    ADDS the parameter gradients of the whole segment: one deep product per matrix
 //                                instead of T thin ones.
 //   - visit(f, layers...)        names the parameters.
@@ -31,8 +32,8 @@
 
 namespace fbt {
 
-/// What every layer has: a Trace, prepare, accumulate and visit. Attention, its position term and a whole block are no layers by
-/// this: what they are prepared for includes how many slots there will be to look at.
+/// What every layer has: a Trace, prepare, accumulate and visit. Attention and a whole block are no layers by this: what they
+/// are prepared for includes how many slots there will be to look at.
 template <class L>
 concept Layer = std::copyable<L> && std::default_initializable<typename L::Trace> &&
     requires(const L layer, L grad, typename L::Trace trace, Shape shape) {
@@ -60,6 +61,7 @@ struct Linear {
     std::vector<OuterScratch<Scalar>> scratch;  // one per thread
     Matrix<Scalar> parts;                       // (out, pieces()), for a single lane
     Index lanes = 0;
+    bool train = false;
     Team* team = nullptr;
 
     auto input(Index t) { return block(x, t, lanes); }
@@ -78,6 +80,7 @@ struct Linear {
 
   void prepare(Trace& trace, const Shape& shape) const {
     trace.lanes = shape.lanes;
+    trace.train = shape.train;
     trace.team = shape.team;
     trace.x.resize(inputs(), shape.columns());
     trace.dy.resize(outputs(), shape.columns());
@@ -93,7 +96,7 @@ struct Linear {
   /// x (in, B), y (out, B). The finish, without its bias, is what a composite wants done to y on the way out. Throws
   /// std::invalid_argument at step 0 when the weights are not those that were packed.
   void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y, Finish<Scalar> finish = {}) const {
-    eigen_assert(x.cols() == trace.lanes && y.cols() == trace.lanes);
+    eigen_assert(x.rows() == inputs() && y.rows() == outputs() && x.cols() == trace.lanes && y.cols() == trace.lanes);
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     // y = W x + b
     if (bias.size() > 0) finish.bias = bias.data();
@@ -105,7 +108,10 @@ struct Linear {
           [&](Index first, Index count) { trace.forward.multiply_rows(first, count, x, y, finish); });
   }
 
+  /// Throws std::invalid_argument when the Trace was not prepared with shape.train.
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
+    eigen_assert(dy.rows() == outputs() && dx.rows() == inputs() && dy.cols() == trace.lanes && dx.cols() == trace.lanes);
+    check(trace.train, "backward() of weights ({}, {}) needs a Trace prepared with shape.train", outputs(), inputs());
     if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
     // y = W x + b  =>  dx = W^T dy
     if (trace.lanes > 1) {

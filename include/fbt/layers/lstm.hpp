@@ -42,7 +42,7 @@ struct Lstm {
   Index outputs() const { return gates.outputs() / 4; }
   Index inputs() const { return gates.inputs() - outputs(); }
 
-  /// To be called before every walk back, too: the segment's last step is followed by none.
+  /// Also forgets what the step after wants: the segment's last step is followed by none.
   void prepare(Trace& trace, const Shape& shape) const {
     gates.prepare(trace.gates, shape);
     trace.before.resize(outputs(), shape.columns());

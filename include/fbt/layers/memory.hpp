@@ -111,11 +111,18 @@ struct Memory {
     end = w.count;
   }
 
+  /// Lets the next steps see at most so many slots: the newest of those that are visible now; more gather from now on.
+  void set_span(Index most) {
+    move_to_front();
+    span = most;
+    move_to_front();
+  }
+
   /// Makes room for the given number of steps. What is visible stays visible; slot numbers may change.
   void reserve(Index steps) {
     if (end + steps <= slots.front().capacity) return;
     move_to_front();
-    if (end + steps <= slots.front().capacity) return;
+    if (end + std::max(steps, end) <= slots.front().capacity) return;  // else the next move would come soon
     // room for as many steps again as are visible, so that moving is rare; a long window's room grows as it fills
     Index capacity = std::max(end + steps, std::min(2 * span, std::max<Index>(1024, 2 * slots.front().capacity)));
     // a distance of an odd number of cache lines between the keys' columns: at a power of two they would share few cache sets

@@ -48,6 +48,7 @@ struct Position {
     Team* team = nullptr;
     Vector<Scalar> dquery_bias;  // (e*H), which attention adds to
     Index lanes = 0, rows = 0;
+    bool train = false;
 
     auto input(Index t) { return block(x, t, lanes); }
     auto delta(Index t) { return block(dy, t, lanes); }
@@ -70,6 +71,7 @@ struct Position {
   /// shape.lanes is H*B: every head of every lane is a column. rows: how many of the newest slots there will be scores for; 0: S.
   void prepare(Trace& trace, const Shape& shape, Index rows = 0) const {
     trace.lanes = shape.lanes;
+    trace.train = shape.train;
     trace.team = shape.team;
     trace.rows = rows > 0 ? rows : window;
     trace.x.resize(head_size, shape.columns());
@@ -101,7 +103,9 @@ struct Position {
     }
   }
 
+  /// Throws std::invalid_argument when the Trace was not prepared with shape.train.
   void backward(const In<Scalar>& dscores, Trace& trace, Index t, Out<Scalar> dqueries) const {
+    check(trace.train, "backward() of a position term needs a Trace prepared with shape.train");
     if (auto own = trace.delta(t); own.data() != dscores.data()) own = dscores;
     // score = table q + bias  =>  dq = table^T dscore
     if (tables() == 0) dqueries.setZero();

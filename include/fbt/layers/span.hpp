@@ -5,6 +5,7 @@
 // nothing from a long memory. A part of Attention, which calls forward and backward head by head.
 #pragma once
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/shape.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
@@ -26,8 +27,13 @@ struct Span {
   };
 
   Span() = default;
-  /// Heads begin with a span of 0, so that they see their ramp.
-  Span(Index heads, Index window_, Index ramp_) : length(Vector<Scalar>::Zero(heads)), window(window_), ramp(ramp_) {}
+  /// Heads begin with a span of 0, so that they see their ramp. Throws std::invalid_argument when a size is too small.
+  Span(Index heads, Index window_, Index ramp_) : length(Vector<Scalar>::Zero(heads)), window(window_), ramp(ramp_) {
+    check(heads >= 1 && window >= 1 && ramp >= 2,
+          "span: expected at least 1 head, a window of 1 and a ramp of 2, so that the newest slot is seen, found {}, {} and "
+          "{}",
+          heads, window, ramp);
+  }
 
   bool adaptive() const { return length.size() > 0; }
 

@@ -52,7 +52,8 @@ class FeedbackTransformer {
     bool fresh_zeros = false;                                 // the zero slots were written in this segment
     Phase phase = Phase::unprepared;
     Index reach = 0;  // how many slots the heads look at, at most
-    Config config;    // of the model that start() was called of
+    Index seen = 0;   // how many slots step 0 saw
+    Config config;    // of the model that start() or forward() was called of
   };
 
   /// The running state of B sequences: what they remember, and room for the segment at hand.
@@ -125,7 +126,7 @@ class FeedbackTransformer {
     return other;
   }
 
-  /// The empty memory of the given number of lanes.
+  /// The empty memory of the given number of lanes. Throws std::invalid_argument unless there is at least 1.
   Memory<Scalar> make_memory(Index lanes) const {
     check(lanes >= 1, "memory: lanes must be at least 1, found {}", lanes);
     Memory<Scalar> memory;
@@ -137,23 +138,23 @@ class FeedbackTransformer {
   /// A fresh state for stepping the given number of lanes. It holds keys, values and packed weights made from the present
   /// parameters: start anew after changing them. step() refuses a state whose weights it finds changed.
   /// Up to so many threads share the work of a step, where it is large enough; the logits are the same to the last bit.
+  /// Throws std::invalid_argument unless there is at least 1 lane, and 1 to 1024 threads.
   State start(Index lanes, Index threads = 1) const {
     State state{make_memory(lanes), {}, std::make_shared<Team>(threads)};
     state.memory.span = longest_span();  // what no head looks at is not kept
     prepare(state.trace, {1, lanes, false, 0, state.team.get()}, config_.window);
-    state.trace.config = config_;
     state.trace.phase = Phase::stepping;
     return state;
   }
 
   /// Reads one token per lane (B), each in [0, V), and remembers the step. Returns the logits (V, B) of the next token (their
-  /// log-probabilities with Config::log_probabilities), which stay valid until the next call. Throws std::invalid_argument for a wrong number of tokens or a token outside the
-  /// vocabulary.
+  /// log-probabilities with Config::log_probabilities), which stay valid until the next call. Throws std::invalid_argument for a
+  /// wrong number of tokens, a token outside the vocabulary, and a state or memory that is not made for it.
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
     check_may_step("step", state.trace.phase);
-    check(state.trace.config == config_, "step: the state was made by a model of another config; use start()");
+    check_own("step", state.trace);
     check_input(tokens, state.trace.shape, state.memory);
-    state.memory.span = std::min(state.memory.span, state.trace.reach);
+    if (state.memory.span != state.trace.reach) state.memory.set_span(state.trace.reach);
     run(tokens, state);
     return state.trace.logits;
   }
@@ -164,21 +165,22 @@ class FeedbackTransformer {
   Matrix<Scalar> attention(Index layer, const State& state) const {
     check(layer >= 0 && layer < config_.layers, "attention: expected a layer below {}, found {}", config_.layers, layer);
     check_may_step("attention", state.trace.phase);
-    const Index seen = state.memory.end > 0 ? state.memory.window_at(state.memory.end - 1).count : 0;
-    return state.trace.blocks[static_cast<std::size_t>(layer)].attention.position.dy.bottomRows(seen);
+    check_own("attention", state.trace);
+    return state.trace.blocks[static_cast<std::size_t>(layer)].attention.position.dy.bottomRows(state.trace.seen);
   }
 
   /// Reads a segment of T steps, step after step: tokens (T*B), the B lanes of step 0 first. The memory is carried on from
   /// whatever it holds. Returns the logits (V, T*B); with shape.train the state can then go backward. Packs the weights
-  /// anew. Throws as step() does. To step on from there: auto next = start(B); next.memory = std::move(state.memory).
+  /// anew. Throws std::invalid_argument for a wrong number of tokens, a token outside the vocabulary, and a memory of other lanes
+  /// or of a model of another config. Threads: those of shape.team.
+  /// To step on from there: auto next = start(B); next.memory = std::move(state.memory).
   const Matrix<Scalar>& forward(Tokens tokens, const Shape& shape, State& state) const {
     check(shape.steps >= 1 && shape.lanes >= 1, "forward: a segment has at least 1 step and 1 lane, found {} and {}",
           shape.steps, shape.lanes);
     check_input(tokens, shape, state.memory);
     state.trace.phase = Phase::unprepared;
-    state.memory.move_to_front();        // so that a segment's arithmetic does not depend on how the memory came about
-    state.memory.span = longest_span();  // what no head looks at costs nothing; a longer span begins to fill now
-    state.memory.move_to_front();
+    // from slot 0 on, so that a segment's arithmetic does not depend on how the memory came about; what no head sees is dropped
+    state.memory.set_span(longest_span());
     prepare(state.trace, shape, starts_with_zeros(state.memory) ? config_.window : state.memory.end);
     run(tokens, state);
     state.trace.phase = shape.train ? Phase::trained : Phase::read;
@@ -186,7 +188,8 @@ class FeedbackTransformer {
   }
 
   /// Goes back through the segment that forward() has just read, given the gradient with respect to its logits (V, T*B).
-  /// Slots carried from before the segment are constants. Parameter gradients are left for accumulate().
+  /// Slots carried from before the segment are constants. Parameter gradients are left for accumulate(). Throws
+  /// std::invalid_argument when there is no such segment, or the state's memory has changed since, and for a wrong shape.
   void backward(const In<Scalar>& dlogits, State& state) const {
     Trace& trace = state.trace;
     const Memory<Scalar>& memory = state.memory;
@@ -195,6 +198,10 @@ class FeedbackTransformer {
     check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
+    check_own("backward", trace);
+    check(memory.slots.size() == key_values.size() && memory.end == trace.first_slot + trace.shape.steps,
+          "backward: the memory has changed since forward(): expected {} slots in use, found {}",
+          trace.first_slot + trace.shape.steps, memory.slots.empty() ? 0 : memory.end);
     trace.phase = Phase::unprepared;  // the way back overwrites the attention weights
     trace.dslots.resize(memory.slots.size());
     for (std::size_t i = 0; i < memory.slots.size(); ++i) trace.dslots[i].set_zero_like(memory.slots[i], memory.end);
@@ -242,10 +249,13 @@ class FeedbackTransformer {
     }
   }
 
-  /// ADDS the parameter gradients of the segment to grad, a twin of the model.
+  /// ADDS the parameter gradients of the segment to grad, a twin of the model (zeros_like). Throws std::invalid_argument when
+  /// backward() has not been called, and for the gradient of another config.
   void accumulate(State& state, FeedbackTransformer& grad) const {
     Trace& trace = state.trace;
     check_may_accumulate(trace.phase);
+    check_own("accumulate", trace);
+    check(grad.config_ == config_, "accumulate: expected a gradient made by zeros_like(model), found one of another config");
     embedding.accumulate(trace.embedding, grad.embedding);
     for (std::size_t l = 0; l < blocks.size(); ++l) {
       blocks[l].accumulate(trace.blocks[l], grad.blocks[l]);
@@ -290,8 +300,14 @@ class FeedbackTransformer {
   }
   Dropout<Scalar> dropout() const { return {config_.width, config_.dropout}; }
 
+  void check_own(std::string_view call, const Trace& trace) const {
+    check(trace.config == config_, "{}: the state was made by a model of another config; use start()", call);
+  }
+
   /// visible: how many slots the first step sees.
   void prepare(Trace& trace, const Shape& shape, Index visible) const {
+    trace.config = config_;
+    trace.seen = 0;
     trace.reach = longest_span();
     const Index rows = std::min(trace.reach, visible + shape.steps);
     const Index d = config_.width;
@@ -358,6 +374,7 @@ class FeedbackTransformer {
     if (zeros) write_zero_slots(state);
     trace.fresh_zeros = zeros;
     trace.first_slot = memory.end;
+    trace.seen = memory.window().count;
 
     if (config_.memory_rule == MemoryRule::transformer) {
       run_by_layers(tokens, state);

@@ -124,7 +124,7 @@ class LstmModel {
   struct Trace {
     Shape shape{0, 0, false, 0};
     Phase phase = Phase::unprepared;
-    LstmConfig config;  // of the model that start() was called of
+    LstmConfig config;  // of the model that start() or forward() was called of
     typename Embedding<Scalar>::Trace embedding;
     std::vector<typename Lstm<Scalar>::Trace> layers;
     std::vector<typename Dropout<Scalar>::Trace> dropouts;  // of h^0 .. h^L
@@ -187,7 +187,6 @@ class LstmModel {
   State start(Index lanes, Index threads = 1) const {
     State state{make_memory(lanes), {}, std::make_shared<Team>(threads)};
     prepare(state.trace, {1, lanes, false, 0, state.team.get()}, config_.window);
-    state.trace.config = config_;
     state.trace.phase = Phase::stepping;
     return state;
   }
@@ -197,7 +196,7 @@ class LstmModel {
   /// vocabulary.
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
     check_may_step("step", state.trace.phase);
-    check(state.trace.config == config_, "step: the state was made by a model of another config; use start()");
+    check_own("step", state.trace);
     check_input(tokens, state.trace.shape, state.memory);
     run(tokens, state);
     return state.trace.logits;
@@ -219,7 +218,8 @@ class LstmModel {
   }
 
   /// Goes back through the segment that forward() has just read, given the gradient with respect to its logits (V, T*B).
-  /// What was carried from before the segment is constant. Parameter gradients are left for accumulate().
+  /// What was carried from before the segment is constant. Parameter gradients are left for accumulate(). Throws as that of
+  /// FeedbackTransformer.
   void backward(const In<Scalar>& dlogits, State& state) const {
     Trace& trace = state.trace;
     const Memory<Scalar>& past = state.memory.past;
@@ -228,6 +228,10 @@ class LstmModel {
     check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
+    check_own("backward", trace);
+    check(!config_.attention || (past.slots.size() == 1 && past.end == trace.first_slot + trace.shape.steps),
+          "backward: the memory has changed since forward(): expected {} slots in use, found {}",
+          trace.first_slot + trace.shape.steps, past.slots.empty() ? 0 : past.end);
     trace.phase = Phase::unprepared;  // the way back overwrites the gates
     if (config_.attention) trace.dslots.set_zero_like(past.slots.front(), past.end);
 
@@ -259,10 +263,12 @@ class LstmModel {
     trace.phase = Phase::reversed;
   }
 
-  /// ADDS the parameter gradients of the segment to grad, a twin of the model.
+  /// ADDS the parameter gradients of the segment to grad, a twin of the model (zeros_like). Throws as that of FeedbackTransformer.
   void accumulate(State& state, LstmModel& grad) const {
     Trace& trace = state.trace;
     check_may_accumulate(trace.phase);
+    check_own("accumulate", trace);
+    check(grad.config_ == config_, "accumulate: expected a gradient made by zeros_like(model), found one of another config");
     embedding.accumulate(trace.embedding, grad.embedding);
     for (std::size_t l = 0; l < layers.size(); ++l) layers[l].accumulate(trace.layers[l], grad.layers[l]);
     if (config_.attention) {
@@ -288,9 +294,14 @@ class LstmModel {
  private:
   Dropout<Scalar> dropout() const { return {config_.width, config_.dropout}; }
 
+  void check_own(std::string_view call, const Trace& trace) const {
+    check(trace.config == config_, "{}: the state was made by a model of another config; use start()", call);
+  }
+
   /// visible: how many slots the first step sees.
   void prepare(Trace& trace, const Shape& shape, Index visible) const {
     const Index d = config_.width;
+    trace.config = config_;
     Shape all = shape;  // the head sees the whole segment as one step
     all.steps = 1;
     all.lanes = shape.columns();
@@ -315,12 +326,18 @@ class LstmModel {
   void check_input(Tokens tokens, const Shape& shape, const LstmMemory<Scalar>& memory) const {
     check(memory.lanes() == shape.lanes, "the memory has {} lanes, expected {}", memory.lanes(), shape.lanes);
     const Memory<Scalar>& past = memory.past;
-    check(memory.cells.size() == layers.size() && memory.cells.front().cell.rows() == config_.width &&
-              past.slots.size() == (config_.attention ? 1u : 0u) &&
-              (!config_.attention || (past.span == config_.window && past.slots.front().heads == config_.heads)),
-          "the memory was made by a model of another config: expected {} layers of {} cells{}, found {} of {}{}",
-          layers.size(), config_.width, config_.attention ? " and a past" : "", memory.cells.size(),
-          memory.cells.front().cell.rows(), past.slots.empty() ? "" : " and a past");
+    const bool fits = memory.cells.size() == layers.size() && memory.cells.front().cell.rows() == config_.width &&
+                      past.slots.size() == (config_.attention ? 1u : 0u) &&
+                      (!config_.attention || (past.span == config_.window && past.slots.front().heads == config_.heads));
+    if (!fits) {
+      const auto past_text = [](bool present, Index window, Index heads) {
+        return present ? fmt::format(" and a past of {} steps for {} heads", window, heads) : "";
+      };
+      check(false, "the memory was made by a model of another config: expected {} layers of {} cells{}, found {} of {}{}",
+            layers.size(), config_.width, past_text(config_.attention, config_.window, config_.heads), memory.cells.size(),
+            memory.cells.front().cell.rows(),
+            past_text(!past.slots.empty(), past.span, past.slots.empty() ? 0 : past.slots.front().heads));
+    }
     check_tokens(tokens, shape, config_.vocabulary);
   }
 

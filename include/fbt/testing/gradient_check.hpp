@@ -49,7 +49,7 @@ void compare(GradientReport& report, std::string_view name, Loss&& loss, Values&
       const double numeric = (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step);
       value = kept;
       const double error = std::abs(numeric - analytic(i, j));
-      difference = error <= difference ? difference : error;  // keeps a NaN
+      difference = std::isfinite(error) ? std::max(difference, error) : std::numeric_limits<double>::infinity();
       largest = std::max({largest, std::abs(numeric), std::abs(static_cast<double>(analytic(i, j)))});
       ++report.compared;
     }

@@ -32,6 +32,9 @@ class Batches {
   Batches(Tokens data, Index lanes, Index segment, std::uint64_t seed)
       : Batches(data, data.empty() ? data : data.subspan(1), 1, lanes, segment, seed, Segments::carried) {}
 
+  // What dies at the end of the call is no data.
+  Batches(std::vector<Token>&&, Index, Index, std::uint64_t) = delete;
+
   /// Labelled data: labels holds the target of every token, negative where none is scored (not copied either). Independent
   /// segments begin where the data begins, in every pass. Throws std::invalid_argument when there are not as many labels as
   /// tokens, or a part is shorter than one segment.
@@ -100,7 +103,7 @@ class Batches {
     check(segment >= 1, "the segment must be at least 1 token, found {}", segment);
     length_ = (static_cast<Index>(data.size()) - after) / lanes;
     if (segments == Segments::independent) length_ = length_ / segment * segment;
-    check(length_ >= segment, "the text is too short: {} lanes of segments of {} tokens need {:.0f} tokens, found {}", lanes,
+    check(length_ >= segment, "the data is too short: {} lanes of segments of {} tokens need {:.0f} tokens, found {}", lanes,
           segment, static_cast<double>(lanes) * static_cast<double>(segment) + static_cast<double>(after),
           data.size());  // the product may overflow
     tokens_.resize(static_cast<std::size_t>(lanes * segment));
