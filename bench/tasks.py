@@ -32,6 +32,7 @@ PAPER = {"copy": ("59.1 / 6.2", "76.2 / 23.6"), "reverse": ("50.2 / 5.9", "74.8 
 TEXT_RULES = ["transformer", "recurrent", "top_only", "average", "feedback"]
 WIDTH, TEXT_LAYERS, UPDATES = 128, 4, 1000
 WINDOWS = [4, 8, 16, 32, 64]
+WINDOW_SECONDS = {"random_walk": 60, "algorithmic_3": 150}
 DEPTHS = [1, 2, 4, 8]
 
 
@@ -68,7 +69,7 @@ def cells(seeds, scale):
             result += [text_cell("depth", f"{rule}/{layers}", rule, layers, 1, round(scale * UPDATES))
                        for layers in DEPTHS if layers != TEXT_LAYERS for rule in ("transformer", "feedback")]
             result += [task_cell("window", f"{task}/{rule}/{window}", task, rule, 1, scale * seconds, window)
-                       for task, seconds in (("random_walk", 60), ("algorithmic_3", 150)) for window in WINDOWS
+                       for task, seconds in WINDOW_SECONDS.items() for window in WINDOWS
                        for rule in ("transformer", "feedback")]
     return result
 
@@ -283,23 +284,25 @@ test strings are longer than any that was trained on, up to twice as long. On ne
 {seen:.0f}% of the characters right: what the table shows of strings is how a model carries on beyond what it was trained on, where even the relative positions
 are new to it.
 
-Each cell had one thread for so long, while other cells ran on the other cores: {seconds}. A faster machine gets further in that time. An
+Each cell had one thread for so long, while other cells ran on the other cores: {seconds}. A faster machine gets further in that time: how
+many updates each made stands beside its command. An
 empty cell has not been run. {"With more than one seed: the mean, and the range." if several else "One seed each."}
 
 {table(["task", *[NAMES[rule] for rule in RULES], "paper: Transformer", "paper: feedback"], rows)}
 {picture("tasks", chart("Accuracy by task and model", [task.replace("_", " ") for task in TASKS], bars, "accuracy, %", True, 0))}""")
 
     rows = [[task.replace("_", " "), NAMES[rule], *[percent("accuracy", group="window", task=task, rule=rule, window=window) for window in WINDOWS]]
-            for task in ("random_walk", "algorithmic_3") for rule in ("transformer", "feedback")]
+            for task in WINDOW_SECONDS for rule in ("transformer", "feedback")]
     lines = [(f"{task.replace('_', ' ')}, {NAMES[rule]}", [results.mean("accuracy", 100, group="window", task=task, rule=rule, window=window)
                                                            for window in WINDOWS])
-             for task in ("random_walk", "algorithmic_3") for rule in ("transformer", "feedback")]
+             for task in WINDOW_SECONDS for rule in ("transformer", "feedback")]
     rows = [row for row in rows if any(row[2:])]
     lines = [(name, line) for name, line in lines if any(line)]
     if rows:
         parts.append(f"""## How much memory it takes
 
-Accuracy in percent by the length of the window, the paper's memory size. Shorter trainings than above.
+Accuracy in percent by the length of the window, the paper's memory size. The trainings are shorter than above:
+{" and ".join(f"{seconds} s for {task.replace('_', ' ')}" for task, seconds in WINDOW_SECONDS.items())}.
 
 {table(["task", "model", *[str(window) for window in WINDOWS]], rows)}
 {picture("window", chart("Accuracy by window", WINDOWS, lines, "accuracy, %", False, 0))}""")
@@ -347,7 +350,7 @@ The same text and updates by the number of layers.{" Speeds are of one thread, o
         parts.append("## What the memory holds\n\nThe layer weights that the feedback models have learned.\n"
                      + picture("layer_weights", chart("Learned layer weights", places, weights, "share", True, 0, ".2f")))
 
-    commands = "\n".join(f"- `{row['id']}`: `{row['command']}`" + (f", fbt {row['fbt']}" if "fbt" in row else "") for row in sorted(results.rows, key=lambda row: row["id"]))
+    commands = "\n".join(f"- `{row['id']}`: `{row['command']}`" + (f", {row['updates']} updates" if "updates" in row else "") + (f", fbt {row['fbt']}" if "fbt" in row else "") for row in sorted(results.rows, key=lambda row: row["id"]))
     text = f"""# The family, side by side
 
 Written by `bash bench/tasks.sh` on {datetime.date.today().isoformat()} from [tasks.jsonl](tasks.jsonl); models and tasks are those of `tasks --help` and
