@@ -108,9 +108,11 @@ def machine():
 
 
 def commit():
-    """Of the sources, "-dirty" with changes that are not committed."""
+    """Of the sources, "-dirty" where those of programs have changes that are not committed."""
+    git = ["git", "-C", str(HERE)]
     try:
-        return run(["git", "-C", str(HERE), "describe", "--always", "--dirty"]).strip()
+        changed = run([*git, "status", "--porcelain", "--", "../include", "../examples", "../CMakeLists.txt", "*.hpp", "*.cpp"])
+        return run([*git, "describe", "--always"]).strip() + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "(unknown commit)"
 
