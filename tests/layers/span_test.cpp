@@ -84,10 +84,9 @@ TEST_CASE("Span: a span that covers the window changes nothing") {
 }
 
 TEST_CASE("Span: sizes that see nothing are refused") {
-  CHECK_THROWS_WITH(
-      Span<double>(2, 5, 1),
-      "span: expected at least 1 head, a window of 1 and a ramp of 2, so that the newest slot is seen, found 2, 5 "
-      "and 1");
+  CHECK_THROWS_WITH(Span<double>(2, 5, 1),
+                    "span: expected at least 1 head, a window of 1 and a ramp of 2, so that the newest slot is seen, "
+                    "found 2, 5 and 1");
   CHECK_THROWS_AS(Span<double>(0, 5, 2), std::invalid_argument);
   CHECK_THROWS_AS(Span<double>(2, 0, 2), std::invalid_argument);
 }

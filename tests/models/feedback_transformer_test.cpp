@@ -554,20 +554,30 @@ TEST_CASE("FeedbackTransformer: decoding keeps no more slots than the longest le
   for (Index t = 0; t < 30; ++t) CHECK(difference(model.step(block(Tokens(tokens), t, 1), state), logits.col(t)) < 1e-12);
 }
 
-TEST_CASE("FeedbackTransformer: segments keep what the longest span sees, and a span that has grown begins to fill") {
+namespace {
+
+/// All heads look that far back, as a share of the window.
+void set_spans(Model& model, double share) {
+  for (auto& block : model.blocks) block.attention.span.length.setConstant(share);
+}
+Model short_sighted_model(Random& random) {
   Config c = small_config();
   c.window = 6;
   c.span_ramp = 2;
-  Random random(1);
   Model model = scattered_model<double>(c, random);
-  const auto set_spans = [&](double share) {
-    for (auto& block : model.blocks) block.attention.span.length.setConstant(share);
-  };
+  set_spans(model, 0);
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("FeedbackTransformer: segments keep what the longest span sees, and a span that has grown begins to fill") {
+  Random random(1);
+  Model model = short_sighted_model(random);
   const std::vector<Token> tokens{0, 1, 2, 3, 4, 0, 1, 2};
   const auto read = [&](std::size_t first, Model::State& state) {
     return Matrix<double>(model.forward(Tokens(tokens).subspan(first, 4), {4, 1, false, 0}, state));
   };
-  set_spans(0);
   Model::State on{model.make_memory(1), {}};
   read(0, on);
   CHECK(on.memory.span == model.longest_span());
@@ -575,22 +585,20 @@ TEST_CASE("FeedbackTransformer: segments keep what the longest span sees, and a 
   Model::State saved{on.memory, {}};
   saved.memory.move_to_front();  // what a checkpoint keeps
   CHECK(saved.memory.end < on.memory.end);
-  set_spans(0.9);
+  set_spans(model, 0.9);
   CHECK(model.longest_span() == 6);
   CHECK(read(4, on) == read(4, saved));
   CHECK(on.memory.span == 6);
 }
 
 TEST_CASE("FeedbackTransformer: steps after segments see what a span that has grown sees") {
-  Config c = small_config();
-  c.window = 6;
-  c.span_ramp = 2;
   Random random(1);
-  Model model = scattered_model<double>(c, random);
-  const auto tokens = random_tokens(10, c.vocabulary, random);
+  Model model = short_sighted_model(random);
+  const auto tokens = random_tokens(10, model.config().vocabulary, random);
   Model::State segments{model.make_memory(1), {}};
   model.forward(Tokens(tokens).first(4), {4, 1, false, 0}, segments);
-  for (auto& block : model.blocks) block.attention.span.length.setConstant(0.9);
+  CHECK(segments.memory.span < 4);
+  set_spans(model, 0.9);
   Model::State steps = model.start(1);
   steps.memory = segments.memory;
   CHECK(model.attention(0, steps).rows() == 0);  // nothing has been looked at yet

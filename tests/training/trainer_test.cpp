@@ -91,7 +91,11 @@ static_assert(std::is_constructible_v<Trainer<FeedbackTransformer<float>>, Feedb
                                       const std::vector<Token>&, const TrainerOptions&>);
 static_assert(!std::is_constructible_v<Trainer<FeedbackTransformer<float>>, FeedbackTransformer<float>&, std::vector<Token>,
                                        const TrainerOptions&>);
+static_assert(!std::is_constructible_v<Trainer<FeedbackTransformer<float>>, FeedbackTransformer<float>&, std::vector<Token>,
+                                       const std::vector<Token>&, Segments, const TrainerOptions&>);
 static_assert(!std::is_constructible_v<Batches, std::vector<Token>, Index, Index, std::uint64_t>);
+static_assert(
+    !std::is_constructible_v<Batches, std::vector<Token>, const std::vector<Token>&, Index, Index, std::uint64_t, Segments>);
 
 TEST_CASE("Trainer: the loss falls on a tiny text") {
   std::vector<Token> text(121);

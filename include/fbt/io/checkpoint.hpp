@@ -252,13 +252,12 @@ inline std::string fingerprint(Tokens tokens) {
 
 namespace detail {
 
-/// What a training file and the trainer that reads it have to agree on.
+/// What a training file and the trainer that reads it have to agree on, beside the config, in the same words.
 template <class Model>
 Metadata training_identity(const Trainer<Model>& trainer) {
   const TrainerOptions& o = trainer.options();
   const Batches& batches = trainer.batches();
-  return {{"config", write_config(trainer.model().config())},
-          {"data", fingerprint(batches.data()) +
+  return {{"data", fingerprint(batches.data()) +
                        (batches.labels().empty() ? "" : " with the labels " + fingerprint(batches.labels()))},
           {"lanes", std::to_string(o.lanes)},
           {"segment", std::to_string(o.segment) + (batches.segments() == Segments::independent ? ", independent" : "")},
@@ -317,6 +316,7 @@ template <class Model>
 void save_training(const std::filesystem::path& path, const Trainer<Model>& trainer, const Metadata& extra = {}) {
   TensorWriter writer;
   writer.metadata = extra;
+  writer.metadata["fbt.training.config"] = write_config(trainer.model().config());
   for (const auto& [key, value] : detail::training_identity(trainer)) writer.metadata["fbt.training." + key] = value;
   add_parameters(writer, "model.", trainer.model());
   add_parameters(writer, "adam.m.", trainer.adam().m);
@@ -336,17 +336,16 @@ void save_training(const std::filesystem::path& path, const Trainer<Model>& trai
 template <class Model>
 Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
   using Scalar = typename Model::Scalar;
-  for (const auto& [key, expected] : detail::training_identity(trainer)) {
+  const auto stored = [&](const std::string& key) -> const std::string& {
     const auto found = file.metadata().find("fbt.training." + key);
     ensure(found != file.metadata().end(),
            "{}: expected a training written by fbt, found no fbt.training.{} in its __metadata__", file.name(), key);
-    if (key == "config") {
-      detail::expect_config(found->second, trainer.model().config(), file.name());
-      continue;
-    }
-    ensure(found->second == expected, "{}: the training belongs to another {}: expected {}, found {}", file.name(),
-           key == "data" ? "text" : key, expected, found->second);
-  }
+    return found->second;
+  };
+  detail::expect_config(stored("config"), trainer.model().config(), file.name());
+  for (const auto& [key, expected] : detail::training_identity(trainer))
+    ensure(stored(key) == expected, "{}: the training belongs to another {}: expected {}, found {}", file.name(),
+           key == "data" ? "text" : key, expected, stored(key));
   Model model = trainer.model();
   read_parameters(file, "model.", model);
   Adam<Model> adam = trainer.adam();

@@ -152,7 +152,7 @@ class FeedbackTransformer {
   /// wrong number of tokens, a token outside the vocabulary, and a state or memory that is not made for it.
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
     check_may_step("step", state.trace.phase);
-    check_own("step", state.trace);
+    check_own_state("step", config_, state.trace.config);
     check_input(tokens, state.trace.shape, state.memory);
     if (state.memory.span != state.trace.reach) state.memory.set_span(state.trace.reach);
     run(tokens, state);
@@ -165,7 +165,7 @@ class FeedbackTransformer {
   Matrix<Scalar> attention(Index layer, const State& state) const {
     check(layer >= 0 && layer < config_.layers, "attention: expected a layer below {}, found {}", config_.layers, layer);
     check_may_step("attention", state.trace.phase);
-    check_own("attention", state.trace);
+    check_own_state("attention", config_, state.trace.config);
     return state.trace.blocks[static_cast<std::size_t>(layer)].attention.position.dy.bottomRows(state.trace.seen);
   }
 
@@ -198,7 +198,7 @@ class FeedbackTransformer {
     check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
-    check_own("backward", trace);
+    check_own_state("backward", config_, trace.config);
     check(memory.slots.size() == key_values.size() && memory.end == trace.first_slot + trace.shape.steps,
           "backward: the memory has changed since forward(): expected {} slots in use, found {}",
           trace.first_slot + trace.shape.steps, memory.slots.empty() ? 0 : memory.end);
@@ -254,8 +254,8 @@ class FeedbackTransformer {
   void accumulate(State& state, FeedbackTransformer& grad) const {
     Trace& trace = state.trace;
     check_may_accumulate(trace.phase);
-    check_own("accumulate", trace);
-    check(grad.config_ == config_, "accumulate: expected a gradient made by zeros_like(model), found one of another config");
+    check_own_state("accumulate", config_, trace.config);
+    check_own_gradient(config_, grad.config_);
     embedding.accumulate(trace.embedding, grad.embedding);
     for (std::size_t l = 0; l < blocks.size(); ++l) {
       blocks[l].accumulate(trace.blocks[l], grad.blocks[l]);
@@ -299,10 +299,6 @@ class FeedbackTransformer {
     return {norm1(i), positions[position_of(i)], memory.slots[reader(i)], window};
   }
   Dropout<Scalar> dropout() const { return {config_.width, config_.dropout}; }
-
-  void check_own(std::string_view call, const Trace& trace) const {
-    check(trace.config == config_, "{}: the state was made by a model of another config; use start()", call);
-  }
 
   /// visible: how many slots the first step sees.
   void prepare(Trace& trace, const Shape& shape, Index visible) const {

@@ -196,7 +196,7 @@ class LstmModel {
   /// vocabulary.
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
     check_may_step("step", state.trace.phase);
-    check_own("step", state.trace);
+    check_own_state("step", config_, state.trace.config);
     check_input(tokens, state.trace.shape, state.memory);
     run(tokens, state);
     return state.trace.logits;
@@ -228,7 +228,7 @@ class LstmModel {
     check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
           trace.shape.columns(), dlogits.rows(), dlogits.cols());
-    check_own("backward", trace);
+    check_own_state("backward", config_, trace.config);
     check(!config_.attention || (past.slots.size() == 1 && past.end == trace.first_slot + trace.shape.steps),
           "backward: the memory has changed since forward(): expected {} slots in use, found {}",
           trace.first_slot + trace.shape.steps, past.slots.empty() ? 0 : past.end);
@@ -267,8 +267,8 @@ class LstmModel {
   void accumulate(State& state, LstmModel& grad) const {
     Trace& trace = state.trace;
     check_may_accumulate(trace.phase);
-    check_own("accumulate", trace);
-    check(grad.config_ == config_, "accumulate: expected a gradient made by zeros_like(model), found one of another config");
+    check_own_state("accumulate", config_, trace.config);
+    check_own_gradient(config_, grad.config_);
     embedding.accumulate(trace.embedding, grad.embedding);
     for (std::size_t l = 0; l < layers.size(); ++l) layers[l].accumulate(trace.layers[l], grad.layers[l]);
     if (config_.attention) {
@@ -293,10 +293,6 @@ class LstmModel {
 
  private:
   Dropout<Scalar> dropout() const { return {config_.width, config_.dropout}; }
-
-  void check_own(std::string_view call, const Trace& trace) const {
-    check(trace.config == config_, "{}: the state was made by a model of another config; use start()", call);
-  }
 
   /// visible: how many slots the first step sees.
   void prepare(Trace& trace, const Shape& shape, Index visible) const {

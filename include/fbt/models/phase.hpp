@@ -1,4 +1,4 @@
-// Phase: what the State of a model has been through, and so which call may come next.
+// Phase: what the State of a model has been through, and so which call may come next; and whose State it is.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -27,6 +27,17 @@ inline void check_may_go_back(Phase phase) {
 }
 inline void check_may_accumulate(Phase phase) {
   check(phase == Phase::reversed, "accumulate: expected a segment that backward() has gone through, found none");
+}
+
+// Each throws std::invalid_argument when the configs differ.
+
+template <class AnyConfig>
+void check_own_state(std::string_view call, const AnyConfig& own, const AnyConfig& of_state) {
+  check(of_state == own, "{}: the state was made by a model of another config; use start()", call);
+}
+template <class AnyConfig>
+void check_own_gradient(const AnyConfig& own, const AnyConfig& of_gradient) {
+  check(of_gradient == own, "accumulate: expected a gradient made by zeros_like(model), found one of another config");
 }
 
 }  // namespace fbt

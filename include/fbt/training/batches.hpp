@@ -32,9 +32,6 @@ class Batches {
   Batches(Tokens data, Index lanes, Index segment, std::uint64_t seed)
       : Batches(data, data.empty() ? data : data.subspan(1), 1, lanes, segment, seed, Segments::carried) {}
 
-  // What dies at the end of the call is no data.
-  Batches(std::vector<Token>&&, Index, Index, std::uint64_t) = delete;
-
   /// Labelled data: labels holds the target of every token, negative where none is scored (not copied either). Independent
   /// segments begin where the data begins, in every pass. Throws std::invalid_argument when there are not as many labels as
   /// tokens, or a part is shorter than one segment.
@@ -42,6 +39,10 @@ class Batches {
       : Batches(data, labels, 0, lanes, segment, seed, segments) {
     check(labels.size() == data.size(), "expected as many labels as tokens, found {} for {}", labels.size(), data.size());
   }
+
+  /// Data that dies at the end of the call, labelled or not.
+  template <class... Rest>
+  Batches(std::vector<Token>&&, Rest&&...) = delete;
 
   Index lanes() const { return lanes_; }
   Index segment() const { return segment_; }

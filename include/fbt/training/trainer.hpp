@@ -90,8 +90,9 @@ class Trainer {
       : Trainer(model, (options.validate(), Batches(data, labels, options.lanes, options.segment, options.seed, segments)),
                 options) {}
 
-  // What dies at the end of the call is no data.
-  Trainer(Model&, std::vector<Token>&&, const TrainerOptions&) = delete;
+  /// Data that dies at the end of the call, labelled or not.
+  template <class... Rest>
+  Trainer(Model&, std::vector<Token>&&, Rest&&...) = delete;
 
   /// Reads one segment and updates the model. progress in [0, 1] is the share of the whole training that is done.
   /// Throws std::runtime_error when loss or gradient is not finite; the model is then as it was before, the segment is passed
