@@ -1,4 +1,4 @@
-# cmake -DWAY=find_package|add_subdirectory -DFBT_SOURCE_DIR=... -DFBT_BINARY_DIR=... -DFBT_VERSION=... -DGENERATOR=...
+# cmake -DWAY=find_package|add_subdirectory|FetchContent -DFBT_SOURCE_DIR=... -DFBT_BINARY_DIR=... -DFBT_VERSION=... -DGENERATOR=...
 #   -DCXX=... -DBUILD=... -P test.cmake
 # Builds and runs the consumer, from nothing, in the folder BUILD.
 cmake_minimum_required(VERSION 3.24)
@@ -13,7 +13,7 @@ if(WAY STREQUAL find_package)
   run(${CMAKE_COMMAND} --install ${FBT_BINARY_DIR} --prefix ${BUILD}/installed)
   list(APPEND options -DCMAKE_PREFIX_PATH=${BUILD}/installed -DFBT_VERSION=${FBT_VERSION})
 else()
-  list(APPEND options -DFBT_SOURCE_DIR=${FBT_SOURCE_DIR})
+  list(APPEND options -DFBT_SOURCE_DIR=${FBT_SOURCE_DIR} -DWAY=${WAY})
 endif()
 run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR} -B ${BUILD}/build ${options})
 run(${CMAKE_COMMAND} --build ${BUILD}/build)
