@@ -64,6 +64,11 @@ void check_reductions() {
 template <class Scalar>
 void check_parts() {
   if constexpr (detail::has_simd<Scalar>) {
+    for (int n = 0; n < detail::simd_width<Scalar>; ++n) {
+      const std::vector<Scalar> whole(detail::simd_width<Scalar>, Scalar(7));
+      const auto v = detail::load_part(whole.data(), n);
+      for (int i = 0; i < detail::simd_width<Scalar>; ++i) CHECK(v[i] == (i < n ? 7 : 0));
+    }
     for (Index n = 0; n <= 3 * detail::simd_width<Scalar>; ++n) {
       std::vector<Scalar> from(static_cast<std::size_t>(n));  // exactly n: a sanitizer sees what is read beyond
       std::iota(from.begin(), from.end(), Scalar(1));
