@@ -307,7 +307,8 @@ cmake --preset bench && cmake --build --preset bench && build/bench/bench/layers
   checked against fbt's before every run. It keeps keys and values in preallocated memory, which autograd alone does not allow;
   decoding runs as a frozen TorchScript module. {PARALLEL} is a causal Transformer of the same size, which reads all steps of a segment
   at once. Neither clips gradients, fbt does.
-- Two threads of fbt train two shards of lanes. The result does not depend on the number of threads, but on that of the shards.
+- Two threads of fbt train two shards of lanes for A and B; for C, of 16 lanes, one shard whose steps they share. The result does not
+  depend on the number of threads, but on that of the shards.
 - Matrix arithmetic is that of the Linear layers and of attention over the slots that are really seen (scores, values, position term),
   three times that of the forward pass. Norms, softmax, activations, the optimiser and all copies count as time but not as work.
 - The read bandwidth is that of a loop over as many bytes as a decoding step reads, again and again, on as many threads. Every layer

@@ -29,13 +29,15 @@ namespace detail {
 using Json = nlohmann::ordered_json;
 
 /// Forward, backward and update through a Trainer. carried: with the memory of the segment before, else each segment starts empty.
+/// A shard has at least 16 lanes, so that each reading of the weights serves many; the threads of a single shard share its steps.
 inline double train_rate(const Configuration& configuration, fbt::Index threads, bool carried, const Effort& effort) {
   const fbt::Config config = configuration.config();
   Model model = make_model(config);
   fbt::TrainerOptions options;
   options.lanes = configuration.lanes;
   options.segment = config.window;
-  options.shards = options.threads = threads;
+  options.threads = threads;
+  options.shards = std::clamp<fbt::Index>(options.lanes / 16, 1, threads);
   options.fresh = carried ? 0 : 1;
   constexpr fbt::Index segments = 64;
   const auto data = random_tokens(options.lanes * options.segment * segments + 1, config.vocabulary);

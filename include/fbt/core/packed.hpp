@@ -34,23 +34,55 @@ struct Finish {
 
 namespace detail {
 
+/// How many columns a tile of so many vectors has: what 32 registers, or 16, hold, but at least 8 sums that go on side by side.
 #if defined(__AVX512F__) || defined(__aarch64__)
-inline constexpr int tile_columns = 8;  // 3 * 8 sums, 3 panel vectors and a factor fit 32 registers
+constexpr int tile_columns(int) { return 8; }
 #else
-inline constexpr int tile_columns = 4;  // 3 * 4 sums, 3 panel vectors and a factor fill 16 registers
+constexpr int tile_columns(int vectors) { return vectors == 1 ? 8 : 4; }
 #endif
 inline constexpr int panel_vectors = 3;
+inline constexpr int unrolled = 4;         // columns of a panel for each turn of a tile's loop
 inline constexpr Index block_depth = 128;  // of a panel: 24 KiB of 64-byte vectors
 
-/// The right-hand side of a product by its strides: entry (k, c) is data[k * row_stride + c * column_stride] within the columns of
-/// a tile, and the tile whose first column is c begins at data[c * tile_stride].
+/// The right-hand side of a product by its strides: entry (k, c) is data[k * row_stride + c * column_stride].
 template <class Scalar>
 struct Strided {
   const Scalar* data;
-  Index row_stride, column_stride, tile_stride;
+  Index row_stride, column_stride;
+
+  Strided at(Index row, Index column) const {
+    return {data + row * row_stride + column * column_stride, row_stride, column_stride};
+  }
 };
 
-/// y(rows, C) = finish of panel(R vectors, depth) x(depth, C). Meanwhile fetches depth * lines vectors from the given place.
+/// sum[r] += w[r] * *x for R vectors.
+template <int R, class Scalar>
+[[gnu::always_inline]] inline void add_multiple(SimdOf<Scalar>* sum, const SimdOf<Scalar>* w, const Scalar* x) {
+  using V = SimdOf<Scalar>;
+#if defined(__FMA__) && !defined(__AVX512F__)
+  // 3 * 4 sums, 3 vectors and a factor fill the 16 registers. Left to themselves, compilers load the next factor early or move sums
+  // between registers, and keep some in memory.
+  if constexpr (R == 3) {
+    V factor, s0 = sum[0], s1 = sum[1], s2 = sum[2];
+    if constexpr (std::is_same_v<Scalar, float>) {
+      asm("vbroadcastss %4, %3\n\tvfmadd231ps %3, %5, %0\n\tvfmadd231ps %3, %6, %1\n\tvfmadd231ps %3, %7, %2"
+          : "+x"(s0), "+x"(s1), "+x"(s2), "=&x"(factor)
+          : "m"(*x), "x"(w[0]), "x"(w[1]), "x"(w[2]));
+    } else {
+      asm("vbroadcastsd %4, %3\n\tvfmadd231pd %3, %5, %0\n\tvfmadd231pd %3, %6, %1\n\tvfmadd231pd %3, %7, %2"
+          : "+x"(s0), "+x"(s1), "+x"(s2), "=&x"(factor)
+          : "m"(*x), "x"(w[0]), "x"(w[1]), "x"(w[2]));
+    }
+    sum[0] = s0, sum[1] = s1, sum[2] = s2;
+    return;
+  }
+#endif
+  const V factor = broadcast(*x);
+  unroll<R>([&](auto r) { sum[r] += w[r] * factor; });
+}
+
+/// y(rows, C) = finish of panel(R vectors, depth) x(depth, C). Meanwhile fetches so many lines from the given place for every
+/// `unrolled` columns of the panel.
 template <int R, int C, class Scalar>
 [[gnu::always_inline]] inline void tile(const Scalar* panel, Index depth, Strided<Scalar> x, Scalar* y, Index y_stride,
                                         Index rows, const Finish<Scalar>& finish, const Scalar* fetch, int lines) {
@@ -61,20 +93,20 @@ template <int R, int C, class Scalar>
   if (finish.add)
     unroll<C>(
         [&](auto c) { unroll<R>([&](auto r) { __builtin_prefetch(finish.add + c * finish.add_stride + r * width); }); });
-  for (Index k = 0; k < depth; ++k) {
+  const Scalar* xk = x.data;
+  const auto advance = [&](auto) __attribute__((always_inline)) {
     V w[R];
-    unroll<R>([&](auto r) { w[r] = load(panel + (k * R + r) * width); });
-    for (int i = 0; i < lines; ++i, fetch += width) __builtin_prefetch(fetch);
-    const Scalar* xk = x.data + k * x.row_stride;
-    unroll<C>([&](auto c) {
-      const V value = broadcast(xk[c * x.column_stride]);
-      unroll<R>([&](auto r) { sum[c][r] += w[r] * value; });
-#if defined(__clang__) && defined(__AVX__) && !defined(__AVX512F__)
-      // one factor at a time: two are a register too many, and clang would keep a sum in memory
-      asm("" : "+r"(xk), "+x"(sum[c][0]));
-#endif
-    });
+    unroll<R>([&](auto r) { w[r] = load(panel + r * width); });
+    panel += R * width;
+    unroll<C>([&](auto c) { add_multiple<R>(sum[c], w, xk + c * x.column_stride); });
+    xk += x.row_stride;
+  };
+  Index k = 0;
+  for (; k + unrolled <= depth; k += unrolled) {
+    for (int i = 0; i < lines; ++i, fetch += line_entries<Scalar>) __builtin_prefetch(fetch);
+    unroll<unrolled>(advance);
   }
+  for (; k < depth; ++k) advance(0);
   const auto write = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) {
     V v = sum[c][r];
     if (finish.bias) v += load_rows(finish.bias + r * width);
@@ -97,33 +129,39 @@ template <int R, int C, class Scalar>
   });
 }
 
-/// y (rows, columns) = finish of panel(R vectors, depth) x(depth, columns). Not inlined: within some callers g++ 12 keeps the sums
-/// of a tile in memory, and is three times slower.
+/// y (rows, columns) = finish of panel(R vectors, depth) x(depth, columns). Meanwhile fetches as much from the given place as
+/// the panel holds, if there is one. Not inlined: within some callers g++ 12 keeps the sums of a tile in memory.
 template <int R, class Scalar>
-[[gnu::noinline]] void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y,
-                                     Index y_stride, Index rows, const Finish<Scalar>& finish, Index block = block_depth) {
-  const int tiles = static_cast<int>((columns + tile_columns - 1) / tile_columns);
-  for (Index k0 = 0; k0 == 0 || k0 < depth; k0 += block) {
-    const Index deep = std::min(block, depth - k0);
-    const Scalar* fetch = panel + deep * R * simd_width<Scalar>;  // the next block, or the next panel
+[[gnu::noinline]] void block_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y,
+                                     Index y_stride, Index rows, const Finish<Scalar>& finish, const Scalar* fetch) {
+  constexpr int most = tile_columns(R), all_lines = R * unrolled * simd_width<Scalar> / line_entries<Scalar>;
+  const int tiles = fetch ? static_cast<int>((columns + most - 1) / most) : 0;
+  Index c = 0;
+  int number = 0;
+  const auto run_tiles = [&]<int C>(std::integral_constant<int, C>) {
+    for (; c + C <= columns; c += C, ++number) {
+      const int lines = number < tiles ? all_lines * (number + 1) / tiles - all_lines * number / tiles : 0;
+      tile<R, C>(panel, depth, x.at(0, c), y + c * y_stride, y_stride, rows, finish.at(0, c), fetch, lines);
+      fetch += depth / unrolled * lines * line_entries<Scalar>;
+    }
+  };
+  run_tiles(std::integral_constant<int, most>{});
+  if constexpr (most > 4) run_tiles(std::integral_constant<int, 4>{});
+  run_tiles(std::integral_constant<int, 2>{});
+  run_tiles(std::integral_constant<int, 1>{});
+}
+
+/// The same block by block, each of which fetches the next one, or the next panel.
+template <int R, class Scalar>
+void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y, Index y_stride, Index rows,
+                   const Finish<Scalar>& finish) {
+  for (Index k0 = 0; k0 == 0 || k0 < depth; k0 += block_depth) {
+    const Index deep = std::min(block_depth, depth - k0);
+    const Scalar* const next = panel + deep * R * simd_width<Scalar>;
     Finish<Scalar> part = k0 == 0 ? finish : Finish<Scalar>{nullptr, y, y_stride};
     part.relu = finish.relu && k0 + deep == depth;
-    Index c = 0;
-    int number = 0;
-    const auto run_tiles = [&]<int C>(std::integral_constant<int, C>) {
-      for (; c + C <= columns; c += C, ++number) {
-        const int lines = number < tiles ? R * (number + 1) / tiles - R * number / tiles : 0;
-        tile<R, C>(panel, deep,
-                   {x.data + k0 * x.row_stride + c * x.tile_stride, x.row_stride, x.column_stride, x.tile_stride},
-                   y + c * y_stride, y_stride, rows, part.at(0, c), fetch, lines);
-        fetch += deep * lines * simd_width<Scalar>;
-      }
-    };
-    run_tiles(std::integral_constant<int, tile_columns>{});
-    if constexpr (tile_columns > 4) run_tiles(std::integral_constant<int, 4>{});
-    run_tiles(std::integral_constant<int, 2>{});
-    run_tiles(std::integral_constant<int, 1>{});
-    panel += deep * R * simd_width<Scalar>;
+    block_product<R>(panel, deep, x.at(k0, 0), columns, y, y_stride, rows, part, next);
+    panel = next;
   }
 }
 
@@ -207,8 +245,8 @@ class Packed {
         const Index used = std::min(detail::panel_rows<Scalar>, end - first);
         const Index vectors = detail::vectors_of<Scalar>(used);
         detail::with_vectors(vectors, [&]<int R>(std::integral_constant<int, R>) {
-          detail::panel_product<R>(panel, depth_, detail::Strided<Scalar>{x.data(), 1, x.outerStride(), x.outerStride()},
-                                   x.cols(), y.data() + first, y.outerStride(), used, finish.at(first, 0));
+          detail::panel_product<R>(panel, depth_, detail::Strided<Scalar>{x.data(), 1, x.outerStride()}, x.cols(),
+                                   y.data() + first, y.outerStride(), used, finish.at(first, 0));
         });
         panel += vectors * detail::simd_width<Scalar> * depth_;
       }
@@ -269,12 +307,12 @@ struct OuterScratch {
 };
 
 /// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix. Both are rearranged piece by piece, for pieces
-/// that fit the cache: a panel of a's rows, and b's rows in strips of a tile's columns.
+/// that fit the cache: a panel of a's rows, and b's rows in strips of 8.
 template <class Scalar>
 void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterScratch<Scalar>& scratch) {
   eigen_assert(a.cols() == b.cols() && sum.rows() == a.rows() && sum.cols() == b.rows());
   if constexpr (detail::has_simd<Scalar>) {
-    constexpr Index deepest = 512, widest = 256, strip = detail::tile_columns;
+    constexpr Index deepest = 512, widest = 256, strip = 8;
     const Index depths = std::min(deepest, a.cols()), widths = std::min(widest, (b.rows() + strip - 1) / strip * strip);
     scratch.panel.resize(detail::panel_rows<Scalar> * depths);
     scratch.strips.resize(widths * depths);
@@ -290,6 +328,7 @@ void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterS
             const Index used = std::min(strip, columns - c);
             for (Index n = n1; n < std::min(depth, n1 + 16); ++n) {
               const Scalar* const column = from + n * b.outerStride() + c;
+              __builtin_prefetch(column + 16 * b.outerStride());
               used == strip ? std::copy_n(column, strip, to + n * strip) : std::copy_n(column, used, to + n * strip);
             }
           }
@@ -299,16 +338,13 @@ void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterS
           detail::arrange_panel(a.data() + first + n0 * a.outerStride(), used, depth, 1, a.outerStride(),
                                 scratch.panel.data());
           detail::with_vectors(detail::vectors_of<Scalar>(used), [&]<int R>(std::integral_constant<int, R>) {
-            const auto multiply = [&](Index c, Index count, Index tile_stride) {
+            for (Index c = 0; c < columns; c += strip) {
               Scalar* const y = sum.data() + first + (k0 + c) * sum.outerStride();
-              detail::panel_product<R>(scratch.panel.data(), depth,
-                                       detail::Strided<Scalar>{scratch.strips.data() + c * depth, strip, 1, tile_stride},
-                                       count, y, sum.outerStride(), used, Finish<Scalar>{nullptr, y, sum.outerStride()},
-                                       depth);
-            };
-            const Index whole = columns / strip * strip;
-            if (whole > 0) multiply(0, whole, depth);
-            if (whole < columns) multiply(whole, columns - whole, 1);
+              detail::block_product<R>(scratch.panel.data(), depth,
+                                       detail::Strided<Scalar>{scratch.strips.data() + c * depth, strip, 1},
+                                       std::min(strip, columns - c), y, sum.outerStride(), used,
+                                       Finish<Scalar>{nullptr, y, sum.outerStride()}, static_cast<const Scalar*>(nullptr));
+            }
           });
         }
       }

@@ -51,6 +51,9 @@ template <class Scalar>
 inline constexpr int simd_width = vector_bytes / int{sizeof(Scalar)};
 template <class Scalar>
 using SimdOf = typename Simd<Scalar>::type;
+/// Entries in a line of the cache, which is what a prefetch fetches.
+template <class Scalar>
+inline constexpr int line_entries = 64 / int{sizeof(Scalar)};
 
 /// Calls f with the constants 0 .. N - 1, so that arrays indexed by them can live in registers.
 template <int N, class F>

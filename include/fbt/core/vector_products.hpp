@@ -24,19 +24,24 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
     using namespace detail;
     using V = SimdOf<Scalar>;
     constexpr Index width = simd_width<Scalar>;
-    // R vectors of rows at a time, their columns summed in U interleaved chains to hide the latency of the multiply-adds
+    // R vectors of rows at a time, their columns summed in U interleaved chains to hide the latency of the multiply-adds. Meanwhile
+    // fetches what lies some columns ahead, which may be the next matrix.
     const auto rows = [&]<int R, int U>(std::integral_constant<int, R>, std::integral_constant<int, U>, Index i) {
+      constexpr int ahead = 8, line = line_entries<Scalar>, lines = (R * simd_width<Scalar> + line - 1) / line;
       V sum[R * U];
       unroll<R * U>([&](auto k) { sum[k] = k < R ? load(y + i + k % R * width) : V{}; });
       Index j = 0;
-      for (; j + U <= n; j += U)
+      for (; j + U <= n; j += U) {
+        unroll<U * lines>([&](auto k) { __builtin_prefetch(a + i + k / U * line + (j + k % U + ahead) * stride); });
         unroll<R * U>([&](auto k) { sum[k] += load(a + i + k % R * width + (j + k / R) * stride) * x[j + k / R]; });
+      }
       for (; j < n; ++j) unroll<R>([&](auto r) { sum[r] += load(a + i + r * width + j * stride) * x[j]; });
       unroll<R*(U - 1)>([&](auto k) { sum[k % R] += sum[R + k]; });
       unroll<R>([&](auto r) { store(y + i + r * width, sum[r]); });
     };
     using std::integral_constant;
     Index i = 0;
+    for (; i + 8 * width <= m; i += 8 * width) rows(integral_constant<int, 8>{}, integral_constant<int, 1>{}, i);
     for (; i + 4 * width <= m; i += 4 * width) rows(integral_constant<int, 4>{}, integral_constant<int, 2>{}, i);
     for (; i + 2 * width <= m; i += 2 * width) rows(integral_constant<int, 2>{}, integral_constant<int, 4>{}, i);
     for (; i + width <= m; i += width) rows(integral_constant<int, 1>{}, integral_constant<int, 4>{}, i);
