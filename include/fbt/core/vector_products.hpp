@@ -57,31 +57,43 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
   }
 }
 
-/// y (m) = finish of A x, A (m, n) contiguous, x (n): for a matrix that is read from memory once, column after column.
+/// y (m) = finish of A x, A (m, n) contiguous, x (n): for a matrix that is read from memory once, from end to end.
 template <class Scalar>
 void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Finish<Scalar>& finish) {
   const Index m = A.rows(), n = A.cols(), stride = A.outerStride();
   if constexpr (detail::has_simd<Scalar>) {
     using namespace detail;
     using V = SimdOf<Scalar>;
+    constexpr Index width = simd_width<Scalar>;
     for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
       V start = finish.add ? load_rows(finish.add + i) : V{};
       if (finish.bias) start += load_rows(finish.bias + i);
       store_rows(y + i, start);
     });
-    const auto columns = [&]<int C>(std::integral_constant<int, C>, Index j) {
+    // C columns at a time that are far apart: so many streams are read from memory faster than one
+    const auto columns = [&]<int C>(std::integral_constant<int, C>, Index j, Index apart) {
       const Scalar* const a = A.data() + j * stride;
       V xj[C];
-      unroll<C>([&](auto c) { xj[c] = broadcast(x[j + c]); });
-      for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
+      unroll<C>([&](auto c) { xj[c] = broadcast(x[j + c * apart]); });
+      const auto add = [&](Index i, auto&& load_rows, auto&& store_rows) __attribute__((always_inline)) {
         V sum[2] = {load_rows(y + i), V{}};
-        unroll<C>([&](auto c) { sum[c % 2] += load_rows(a + i + c * stride) * xj[c]; });
+        unroll<C>([&](auto c) { sum[c % 2] += load_rows(a + i + c * apart * stride) * xj[c]; });
         store_rows(y + i, sum[0] + sum[1]);
-      });
+      };
+      Index i = 0;
+      for (; i + 2 * width <= m; i += 2 * width) {
+        unroll<2>([&](auto r) {
+          add(
+              i + r * width, [](const Scalar* p) { return load(p); }, [](Scalar* p, V v) { store(p, v); });
+        });
+      }
+      for_each_vector<Scalar>(m - i,
+                              [&](Index k, auto&& load_rows, auto&& store_rows) { add(i + k, load_rows, store_rows); });
     };
-    Index j = 0;
-    for (; j + 8 <= n; j += 8) columns(std::integral_constant<int, 8>{}, j);
-    for (; j < n; ++j) columns(std::integral_constant<int, 1>{}, j);
+    constexpr Index streams = 4;
+    const Index apart = n / streams;
+    for (Index j = 0; j < apart; ++j) columns(std::integral_constant<int, streams>{}, j, apart);
+    for (Index j = apart * streams; j < n; ++j) columns(std::integral_constant<int, 1>{}, j, 0);
     if (finish.relu) {
       for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
         const V v = load_rows(y + i);
