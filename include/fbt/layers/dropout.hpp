@@ -39,11 +39,13 @@ struct Dropout {
     const auto keep = static_cast<Scalar>(65536.0 / (65536.0 - static_cast<double>(threshold)));
     Random random(shape.seed);
     Scalar* const mask = trace.mask.data();
-    for (Index i = 0; i < trace.mask.size(); i += 4) {
+    const auto draw = [&](Index i, Index count) {
       std::uint64_t bits = random.bits();
-      for (Index j = i; j < std::min(i + 4, trace.mask.size()); ++j, bits >>= 16)
-        mask[j] = (bits & 0xffff) < threshold ? Scalar(0) : keep;
-    }
+      for (Index j = i; j < i + count; ++j, bits >>= 16) mask[j] = (bits & 0xffff) < threshold ? Scalar(0) : keep;
+    };
+    const Index size = trace.mask.size(), whole = size / 4 * 4;
+    for (Index i = 0; i < whole; i += 4) draw(i, 4);
+    if (whole < size) draw(whole, size - whole);
   }
 
   /// x, y (rows, B); y may be x.
