@@ -4,7 +4,7 @@
 // then multiplied with T thin right-hand sides. A Packed matrix is cut into panels of up to 3 vectors of rows; within a
 // panel all rows of one column are adjacent. A tile of one panel times up to 8 columns lives in registers. The weights of all
 // but small models come from beyond the cache at every step: all columns use a block of the panel, small enough for the
-// innermost cache, while the next block is fetched, evenly over the time that this takes.
+// inner caches, while the next block is fetched, evenly over the time that this takes.
 //
 // Without the vectors of core/simd.hpp the products are Eigen's.
 #pragma once
@@ -35,14 +35,19 @@ struct Finish {
 namespace detail {
 
 /// How many columns a tile of so many vectors has: what 32 registers, or 16, hold, but at least 8 sums that go on side by side.
-#if defined(__AVX512F__) || defined(__aarch64__)
+/// A panel's blocks are as deep as measured best: 24 KiB of 64-byte vectors, 48 KiB of 32-byte ones.
+#if defined(__AVX512F__)
 constexpr int tile_columns(int) { return 8; }
+inline constexpr Index block_depth = 128;
+#elif defined(__aarch64__)
+constexpr int tile_columns(int) { return 8; }
+inline constexpr Index block_depth = 512;
 #else
 constexpr int tile_columns(int vectors) { return vectors == 1 ? 8 : 4; }
+inline constexpr Index block_depth = 512;
 #endif
 inline constexpr int panel_vectors = 3;
-inline constexpr int unrolled = 4;         // columns of a panel for each turn of a tile's loop
-inline constexpr Index block_depth = 128;  // of a panel: 24 KiB of 64-byte vectors
+inline constexpr int unrolled = 4;  // columns of a panel for each turn of a tile's loop
 
 /// The right-hand side of a product by its strides: entry (k, c) is data[k * row_stride + c * column_stride].
 template <class Scalar>
