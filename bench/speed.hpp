@@ -29,7 +29,8 @@ namespace detail {
 using Json = nlohmann::ordered_json;
 
 /// Forward, backward and update through a Trainer. carried: with the memory of the segment before, else each segment starts empty.
-/// A shard has at least 16 lanes, so that each reading of the weights serves many; the threads of a single shard share its steps.
+/// Every thread has a shard of its own if that leaves it 16 lanes, so that a reading of the weights serves many; else all share the steps
+/// of one.
 inline double train_rate(const Configuration& configuration, fbt::Index threads, bool carried, const Effort& effort) {
   const fbt::Config config = configuration.config();
   Model model = make_model(config);
@@ -37,7 +38,7 @@ inline double train_rate(const Configuration& configuration, fbt::Index threads,
   options.lanes = configuration.lanes;
   options.segment = config.window;
   options.threads = threads;
-  options.shards = std::clamp<fbt::Index>(options.lanes / 16, 1, threads);
+  options.shards = options.lanes / threads >= 16 ? threads : 1;
   options.fresh = carried ? 0 : 1;
   constexpr fbt::Index segments = 64;
   const auto data = random_tokens(options.lanes * options.segment * segments + 1, config.vocabulary);

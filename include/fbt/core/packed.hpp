@@ -34,16 +34,17 @@ struct Finish {
 
 namespace detail {
 
-/// How many columns a tile of so many vectors has: what 32 registers, or 16, hold, but at least 8 sums that go on side by side.
-/// A panel's blocks are as deep as measured best: 24 KiB of 64-byte vectors, 48 KiB of 32-byte ones.
-#if defined(__AVX512F__)
-constexpr int tile_columns(int) { return 8; }
-inline constexpr Index block_depth = 128;
-#elif defined(__aarch64__)
-constexpr int tile_columns(int) { return 8; }
-inline constexpr Index block_depth = 512;
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr bool many_registers = true;  // 32, else 16
 #else
-constexpr int tile_columns(int vectors) { return vectors == 1 ? 8 : 4; }
+inline constexpr bool many_registers = false;
+#endif
+/// How many columns a tile of so many vectors has: with 3 vectors as many as the registers hold, else enough for 8 sums.
+constexpr int tile_columns(int vectors) { return many_registers || vectors == 1 ? 8 : 4; }
+/// The deepest block of a panel. A longer one has fewer ends of tiles, but leaves the innermost cache.
+#if defined(__AVX512F__)
+inline constexpr Index block_depth = 128;
+#else
 inline constexpr Index block_depth = 512;
 #endif
 inline constexpr int panel_vectors = 3;
@@ -65,17 +66,17 @@ template <int R, class Scalar>
 [[gnu::always_inline]] inline void add_multiple(SimdOf<Scalar>* sum, const SimdOf<Scalar>* w, const Scalar* x) {
   using V = SimdOf<Scalar>;
 #if defined(__FMA__) && !defined(__AVX512F__)
-  // 3 * 4 sums, 3 vectors and a factor fill the 16 registers. Left to themselves, compilers load the next factor early or move sums
-  // between registers, and keep some in memory.
+  // 3 * 4 sums, 3 vectors and a factor fill the 16 registers. Left to themselves, g++ 12 and clang 14 load the next factor early or move
+  // sums between registers, and keep some in memory. (A broadcast from memory needs AVX alone.)
   if constexpr (R == 3) {
     V factor, s0 = sum[0], s1 = sum[1], s2 = sum[2];
     if constexpr (std::is_same_v<Scalar, float>) {
       asm("vbroadcastss %4, %3\n\tvfmadd231ps %3, %5, %0\n\tvfmadd231ps %3, %6, %1\n\tvfmadd231ps %3, %7, %2"
-          : "+x"(s0), "+x"(s1), "+x"(s2), "=&x"(factor)
+          : "+&x"(s0), "+&x"(s1), "+&x"(s2), "=&x"(factor)
           : "m"(*x), "x"(w[0]), "x"(w[1]), "x"(w[2]));
     } else {
       asm("vbroadcastsd %4, %3\n\tvfmadd231pd %3, %5, %0\n\tvfmadd231pd %3, %6, %1\n\tvfmadd231pd %3, %7, %2"
-          : "+x"(s0), "+x"(s1), "+x"(s2), "=&x"(factor)
+          : "+&x"(s0), "+&x"(s1), "+&x"(s2), "=&x"(factor)
           : "m"(*x), "x"(w[0]), "x"(w[1]), "x"(w[2]));
     }
     sum[0] = s0, sum[1] = s1, sum[2] = s2;
@@ -134,7 +135,7 @@ template <int R, int C, class Scalar>
   });
 }
 
-/// y (rows, columns) = finish of panel(R vectors, depth) x(depth, columns). Meanwhile fetches as much from the given place as
+/// y (rows, columns) = finish of panel(R vectors, depth) x(depth, columns). Meanwhile fetches about as much from the given place as
 /// the panel holds, if there is one. Not inlined: within some callers g++ 12 keeps the sums of a tile in memory.
 template <int R, class Scalar>
 [[gnu::noinline]] void block_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y,
@@ -156,12 +157,14 @@ template <int R, class Scalar>
   run_tiles(std::integral_constant<int, 1>{});
 }
 
-/// The same block by block, each of which fetches the next one, or the next panel.
+/// The same in blocks of about equal depth, each of which fetches the next one, or the first of the next panel.
 template <int R, class Scalar>
 void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y, Index y_stride, Index rows,
                    const Finish<Scalar>& finish) {
-  for (Index k0 = 0; k0 == 0 || k0 < depth; k0 += block_depth) {
-    const Index deep = std::min(block_depth, depth - k0);
+  const Index blocks = std::max<Index>(1, (depth + block_depth - 1) / block_depth);
+  for (Index i = 0, k0 = 0, deep = 0; i < blocks; ++i, k0 += deep) {
+    deep = (depth - k0) / (blocks - i);
+    if (i + 1 < blocks) deep = (deep + unrolled - 1) / unrolled * unrolled;
     const Scalar* const next = panel + deep * R * simd_width<Scalar>;
     Finish<Scalar> part = k0 == 0 ? finish : Finish<Scalar>{nullptr, y, y_stride};
     part.relu = finish.relu && k0 + deep == depth;

@@ -17,6 +17,10 @@
 
 namespace fbt::detail {
 
+/// Entries in a line of the cache, which is what a prefetch fetches. A prefetch may name any place, also beyond an array.
+template <class Scalar>
+inline constexpr Index line_entries = 64 / Index{sizeof(Scalar)};
+
 #if defined(__GNUC__) && __has_builtin(__builtin_shufflevector)
 #if defined(__AVX512F__)
 inline constexpr int vector_bytes = 64;
@@ -51,9 +55,6 @@ template <class Scalar>
 inline constexpr int simd_width = vector_bytes / int{sizeof(Scalar)};
 template <class Scalar>
 using SimdOf = typename Simd<Scalar>::type;
-/// Entries in a line of the cache, which is what a prefetch fetches.
-template <class Scalar>
-inline constexpr int line_entries = 64 / int{sizeof(Scalar)};
 
 /// Calls f with the constants 0 .. N - 1, so that arrays indexed by them can live in registers.
 template <int N, class F>

@@ -25,9 +25,10 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
     using V = SimdOf<Scalar>;
     constexpr Index width = simd_width<Scalar>;
     // R vectors of rows at a time, their columns summed in U interleaved chains to hide the latency of the multiply-adds. Meanwhile
-    // fetches what lies some columns ahead, which may be the next matrix.
+    // fetches what lies some columns ahead: after the last ones that is often the matrix of the next call.
     const auto rows = [&]<int R, int U>(std::integral_constant<int, R>, std::integral_constant<int, U>, Index i) {
-      constexpr int ahead = 8, line = line_entries<Scalar>, lines = (R * simd_width<Scalar> + line - 1) / line;
+      constexpr Index ahead = 8, line = line_entries<Scalar>;
+      constexpr int lines = static_cast<int>((R * width + line - 1) / line);
       V sum[R * U];
       unroll<R * U>([&](auto k) { sum[k] = k < R ? load(y + i + k % R * width) : V{}; });
       Index j = 0;
@@ -57,7 +58,7 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
   }
 }
 
-/// y (m) = finish of A x, A (m, n) contiguous, x (n): for a matrix that is read from memory once, from end to end.
+/// y (m) = finish of A x, A (m, n) contiguous, x (n): for a matrix that is read from memory once.
 template <class Scalar>
 void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Finish<Scalar>& finish) {
   const Index m = A.rows(), n = A.cols(), stride = A.outerStride();
@@ -70,7 +71,7 @@ void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Fini
       if (finish.bias) start += load_rows(finish.bias + i);
       store_rows(y + i, start);
     });
-    // C columns at a time that are far apart: so many streams are read from memory faster than one
+    // C columns at a time that are far apart: C streams, which memory gives faster than one
     const auto columns = [&]<int C>(std::integral_constant<int, C>, Index j, Index apart) {
       const Scalar* const a = A.data() + j * stride;
       V xj[C];
@@ -81,7 +82,7 @@ void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Fini
         store_rows(y + i, sum[0] + sum[1]);
       };
       Index i = 0;
-      for (; i + 2 * width <= m; i += 2 * width) {
+      for (; i + 2 * width <= m; i += 2 * width) {  // two vectors in flight
         unroll<2>([&](auto r) {
           add(
               i + r * width, [](const Scalar* p) { return load(p); }, [](Scalar* p, V v) { store(p, v); });

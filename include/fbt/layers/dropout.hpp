@@ -39,7 +39,7 @@ struct Dropout {
     const auto keep = static_cast<Scalar>(65536.0 / (65536.0 - static_cast<double>(threshold)));
     Random random(shape.seed);
     Scalar* const mask = trace.mask.data();
-    const auto draw = [&](Index i, Index count) {
+    const auto draw = [&](Index i, Index count) {  // a constant count makes this a few instructions
       std::uint64_t bits = random.bits();
       for (Index j = i; j < i + count; ++j, bits >>= 16) mask[j] = (bits & 0xffff) < threshold ? Scalar(0) : keep;
     };

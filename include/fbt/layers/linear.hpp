@@ -141,7 +141,7 @@ struct Linear {
 
  private:
   /// The product with a single column is the sum over pieces of neighbouring columns of W: so many, whatever the number of threads,
-  /// each large enough for a thread of its own, and read from memory from end to end.
+  /// each large enough for a thread of its own, and all of it together in memory.
   Index pieces() const {
     constexpr Index least = 1 << 16, most = 8;
     return std::clamp<Index>(weight.size() / least, 1, most);
