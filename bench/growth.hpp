@@ -3,7 +3,7 @@
 
 #include "configurations.hpp"
 #include "measure.hpp"
-#include "plot.hpp"
+#include "support/plot.hpp"
 
 #include "fbt/training/cross_entropy.hpp"
 
@@ -21,14 +21,14 @@ namespace detail {
 /// Seconds of a step of all lanes, forward, backward and accumulation, with a full window throughout.
 inline double train_step_seconds(const Model& model, fbt::Index lanes, const Effort& effort) {
   const fbt::Index steps = 64;
-  const fbt::Shape shape{steps, lanes, true, 0};
-  const auto tokens = random_tokens(shape.columns(), model.config().vocabulary);
+  const fbt::Segment segment{steps, lanes, true, 0};
+  const auto tokens = random_tokens(segment.columns(), model.config().vocabulary);
   Model grad = fbt::zeros_like(model);
   Model::State state{model.make_memory(lanes), {}};
   fill_memory(state.memory);
-  fbt::Matrix<float> dlogits(model.config().vocabulary, shape.columns());
+  fbt::Matrix<float> dlogits(model.config().vocabulary, segment.columns());
   return 1 / best_rate(effort, static_cast<double>(steps), [&] {
-           fbt::cross_entropy<float>(model.forward(tokens, shape, state), tokens, 1e-3f, dlogits);
+           fbt::cross_entropy<float>(model.forward(tokens, segment, state), tokens, 1e-3f, dlogits);
            model.backward(dlogits, state);
            model.accumulate(state, grad);
          });

@@ -49,8 +49,8 @@ void add_products() {
   for (const auto& [rows, depth] : {std::pair<Index, Index>{128, 128}, {512, 128}, {512, 512}, {2048, 512}, {512, 2048}}) {
     for (const Index lanes : {1, 2, 4, 8, 16, 32, 64}) {
       const Work work{"FLOP", 2.0 * static_cast<double>(rows * depth * lanes)};
-      const std::string shape = fmt::format("{}x{}/lanes:{}", rows, depth, lanes);
-      add_benchmark("product/packed/" + shape, work, [=, rows = rows, depth = depth](benchmark::State& state) {
+      const std::string segment = fmt::format("{}x{}/lanes:{}", rows, depth, lanes);
+      add_benchmark("product/packed/" + segment, work, [=, rows = rows, depth = depth](benchmark::State& state) {
         fbt::Packed<float> w;
         w.pack(random_matrix(rows, depth));
         const Matrix<float> x = random_matrix(depth, lanes);
@@ -61,7 +61,7 @@ void add_products() {
           benchmark::ClobberMemory();
         }
       });
-      add_benchmark("product/Eigen/" + shape, work, [=, rows = rows, depth = depth](benchmark::State& state) {
+      add_benchmark("product/Eigen/" + segment, work, [=, rows = rows, depth = depth](benchmark::State& state) {
         const Matrix<float> w = random_matrix(rows, depth), x = random_matrix(depth, lanes);
         Matrix<float> y(rows, lanes);
         for ([[maybe_unused]] auto _ : state) {
@@ -80,17 +80,17 @@ void add_column_layer(const std::string& name, const Layer& layer, Index inputs,
                       const Work& forward, const Work& backward, const Work& accumulate) {
   const auto run = [=](auto&& verb) {
     return [=](benchmark::State& state) {
-      const fbt::Shape shape{steps, lanes, true, 0};
+      const fbt::Segment segment{steps, lanes, true, 0};
       typename Layer::Trace trace;
-      layer.prepare(trace, shape);
-      const Matrix<float> x = random_matrix(inputs, shape.columns()), dy = random_matrix(outputs, shape.columns());
+      layer.prepare(trace, segment);
+      const Matrix<float> x = random_matrix(inputs, segment.columns()), dy = random_matrix(outputs, segment.columns());
       Matrix<float> y(outputs, lanes), dx(inputs, lanes);
       Layer grad = fbt::zeros_like(layer);
       const auto go_forward = [&] {
-        for (Index t = 0; t < steps; ++t) layer.forward(fbt::block(x, t, lanes), trace, t, y);
+        for (Index t = 0; t < steps; ++t) layer.forward(fbt::step_columns(x, t, lanes), trace, t, y);
       };
       const auto go_backward = [&] {
-        for (Index t = steps - 1; t >= 0; --t) layer.backward(fbt::block(dy, t, lanes), trace, t, dx);
+        for (Index t = steps - 1; t >= 0; --t) layer.backward(fbt::step_columns(dy, t, lanes), trace, t, dx);
       };
       verb(state, go_forward, go_backward, [&] { layer.accumulate(trace, grad); });
     };
@@ -122,18 +122,18 @@ void add_column_layers() {
       const Index f = 4 * d;
       const auto columns = static_cast<double>(steps * lanes), size = static_cast<double>(d);
       const auto bytes = [&](double passes) { return Work{"bytes", sizeof(float) * passes * size * columns}; };
-      const auto shape = [d](const char* name) { return fmt::format("{}/width:{}", name, d); };
+      const auto segment = [d](const char* name) { return fmt::format("{}/width:{}", name, d); };
 
       const Work linear{"FLOP", 2 * 4 * size * size * columns};
-      add_column_layer(shape("Linear"), fbt::Linear<float>(d, f, random), d, f, lanes, linear, linear, linear);
+      add_column_layer(segment("Linear"), fbt::Linear<float>(d, f, random), d, f, lanes, linear, linear, linear);
       const Work both{"FLOP", 2 * linear.amount};
-      add_column_layer(shape("FeedForward"), fbt::FeedForward<float>(d, f, fbt::Activation::relu, 0, random), d, d, lanes,
+      add_column_layer(segment("FeedForward"), fbt::FeedForward<float>(d, f, fbt::Activation::relu, 0, random), d, d, lanes,
                        both, both, both);
       // reads and writes of activations: x, n, y;  dy, n, dx
-      add_column_layer(shape("LayerNorm"), fbt::LayerNorm<float>(d), d, d, lanes, bytes(3), bytes(3),
+      add_column_layer(segment("LayerNorm"), fbt::LayerNorm<float>(d), d, d, lanes, bytes(3), bytes(3),
                        {"bytes", sizeof(float) * 4 * size});
       constexpr Index layers = 4;  // the stack is copied, read and summed;  dy is read and the stack's gradient written
-      add_column_layer(shape("LayerMix"), fbt::LayerMix<float>(layers, d), (layers + 1) * d, d, lanes,
+      add_column_layer(segment("LayerMix"), fbt::LayerMix<float>(layers, d), (layers + 1) * d, d, lanes,
                        bytes(3 * (layers + 1) + 1), bytes(layers + 2), bytes(2 * (layers + 1)));
     }
   }
@@ -157,19 +157,19 @@ void add_attention() {
           const fbt::Window window = memory.window();
           const auto& keys_and_values = memory.slots.front();
           fbt::Slots<float> dmemory(e, heads, lanes, keys_and_values.capacity);
-          const fbt::Shape shape{steps, lanes, true, 0};
+          const fbt::Segment segment{steps, lanes, true, 0};
           fbt::Attention<float>::Trace trace;
-          attention.prepare(position, slots, trace, shape);
-          const Matrix<float> x = random_matrix(d, shape.columns()), dy = random_matrix(d, shape.columns());
+          attention.prepare(position, slots, trace, segment);
+          const Matrix<float> x = random_matrix(d, segment.columns()), dy = random_matrix(d, segment.columns());
           Matrix<float> y(d, lanes), dx(d, lanes);
           const auto forward = [&] {
             for (Index t = 0; t < steps; ++t)
-              attention.forward(fbt::block(x, t, lanes), keys_and_values, window, position, trace, t, y);
+              attention.forward(fbt::step_columns(x, t, lanes), keys_and_values, window, position, trace, t, y);
           };
           const std::array readers{&trace};
           const auto backward = [&] {
             for (Index t = steps - 1; t >= 0; --t) {
-              attention.backward(fbt::block(dy, t, lanes), keys_and_values, window, position, trace, t, dx);
+              attention.backward(fbt::step_columns(dy, t, lanes), keys_and_values, window, position, trace, t, dx);
               attention.add_to_slots(readers, window, t, dmemory);
             }
           };

@@ -1,7 +1,7 @@
 // Rates and peak memory of this process.
 #pragma once
 
-#include "stopwatch.hpp"
+#include "support/stopwatch.hpp"
 
 #include "fbt/core/check.hpp"
 

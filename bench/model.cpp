@@ -16,23 +16,24 @@ using bench::Model;
 struct Update {
   explicit Update(const bench::Configuration& configuration)
       : config(configuration.config()),
-        shape{config.window, configuration.lanes, true, 0},
+        segment{config.window, configuration.lanes, true, 0},
         model(bench::make_model(config)),
         grad(fbt::zeros_like(model)),
         adam(model, {}),
-        tokens(bench::random_tokens(shape.columns(), config.vocabulary)),
-        dlogits(config.vocabulary, shape.columns()) {}
+        tokens(bench::random_tokens(segment.columns(), config.vocabulary)),
+        dlogits(config.vocabulary, segment.columns()) {}
 
   void forward() {
-    state.memory = model.make_memory(shape.lanes);
-    fbt::cross_entropy<float>(model.forward(tokens, shape, state), tokens, 1 / static_cast<float>(shape.columns()), dlogits);
+    state.memory = model.make_memory(segment.lanes);
+    fbt::cross_entropy<float>(model.forward(tokens, segment, state), tokens, 1 / static_cast<float>(segment.columns()),
+                              dlogits);
   }
   void backward() { model.backward(dlogits, state); }
   void accumulate() { model.accumulate(state, grad); }
   void update() { adam.update(model, grad, 1e-6); }
 
   fbt::Config config;
-  fbt::Shape shape;
+  fbt::Segment segment;
   Model model, grad;
   fbt::Adam<Model> adam;
   std::vector<fbt::Token> tokens;
@@ -56,7 +57,7 @@ void add_part(const bench::Configuration& configuration, const char* name, Befor
       state.ResumeTiming();
       part(update);
     }
-    count_tokens(state, update.shape.columns());
+    count_tokens(state, update.segment.columns());
   })->Unit(benchmark::kMillisecond);
 }
 

@@ -1,9 +1,9 @@
 // Roofline: what this machine can do at most, measured as simply as possible: multiply-adds in registers, and reading memory.
 #pragma once
 
-#include "stopwatch.hpp"
+#include "support/stopwatch.hpp"
 
-#include "fbt/core/simd.hpp"
+#include "fbt/kernels/simd.hpp"
 
 #include <algorithm>
 #include <barrier>

@@ -24,14 +24,14 @@ int main(int argc, char** argv) {
     fbt::Random random(4);
     fbt::visit([&](std::string_view, auto& tensor) { fbt::fill_normal(tensor, 0.3, random); }, model);  // nothing at 0 or 1
 
-    const fbt::Shape shape{12, 3, true, 0};
-    const auto tokens = bench::random_tokens(shape.columns() + shape.lanes, config.vocabulary);
-    const fbt::Tokens inputs = fbt::Tokens(tokens).first(static_cast<std::size_t>(shape.columns()));
+    const fbt::Segment segment{12, 3, true, 0};
+    const auto tokens = bench::random_tokens(segment.columns() + segment.lanes, config.vocabulary);
+    const fbt::Tokens inputs = fbt::Tokens(tokens).first(static_cast<std::size_t>(segment.columns()));
     const fbt::Tokens targets = fbt::Tokens(tokens).last(inputs.size());
-    bench::Model::State state{model.make_memory(shape.lanes), {}};
-    const fbt::Matrix<float> logits = model.forward(inputs, shape, state);
+    bench::Model::State state{model.make_memory(segment.lanes), {}};
+    const fbt::Matrix<float> logits = model.forward(inputs, segment, state);
     fbt::Matrix<float> dlogits(logits.rows(), logits.cols());
-    const auto loss = fbt::cross_entropy<float>(logits, targets, 1 / static_cast<float>(shape.columns()), dlogits);
+    const auto loss = fbt::cross_entropy<float>(logits, targets, 1 / static_cast<float>(segment.columns()), dlogits);
     model.backward(dlogits, state);
     auto grad = fbt::zeros_like(model);
     model.accumulate(state, grad);
@@ -44,7 +44,7 @@ int main(int argc, char** argv) {
     writer.add("logits", logits.transpose());  // (T*B, V)
     writer.add("loss", std::vector<float>{static_cast<float>(loss.mean())});
     writer.metadata["fbt.config"] = fbt::write_config(config);
-    writer.metadata["lanes"] = fmt::format("{}", shape.lanes);
+    writer.metadata["lanes"] = fmt::format("{}", segment.lanes);
     writer.write(argv[1]);
   } catch (const std::exception& error) {
     fmt::print(stderr, "error: {}\n", error.what());

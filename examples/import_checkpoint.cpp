@@ -1,9 +1,9 @@
 // Reads a checkpoint of a public PyTorch implementation, says what it is, compares it with numbers that PyTorch computed, and
 // converts it.
-#include "comparison.hpp"
-#include "program.hpp"
-#include "text_file.hpp"
-#include "vocabulary.hpp"
+#include "fbt/text/vocabulary.hpp"
+#include "support/comparison.hpp"
+#include "support/program.hpp"
+#include "support/text_file.hpp"
 
 #include "fbt/io/import.hpp"
 

@@ -3,8 +3,8 @@
 #include "language_model/generate.hpp"
 #include "language_model/show.hpp"
 #include "language_model/train.hpp"
-#include "program.hpp"
-#include "stopwatch.hpp"
+#include "support/program.hpp"
+#include "support/stopwatch.hpp"
 
 #include <CLI/CLI.hpp>
 

@@ -6,7 +6,7 @@
 #include <cmath>
 
 /// y = weight * x / sqrt(mean(x^2) + epsilon), over the rows of each column (root mean square norm, Zhang and Sennrich,
-/// 2019). Follows the contract at the top of fbt/layers/linear.hpp.
+/// 2019). Follows the contract at the top of fbt/layers/layer.hpp.
 template <class Scalar>
 struct RmsNorm {
   fbt::Vector<Scalar> weight;  ///< (n)
@@ -18,11 +18,11 @@ struct RmsNorm {
     fbt::Index lanes = 0;
   };
 
-  void prepare(Trace& trace, const fbt::Shape& shape) const {
-    trace.lanes = shape.lanes;
-    trace.normal.resize(weight.size(), shape.columns());
-    trace.dy.resize(weight.size(), shape.columns());
-    trace.inverse.resize(shape.columns());
+  void prepare(Trace& trace, const fbt::Segment& segment) const {
+    trace.lanes = segment.lanes;
+    trace.normal.resize(weight.size(), segment.columns());
+    trace.dy.resize(weight.size(), segment.columns());
+    trace.inverse.resize(segment.columns());
   }
 
   void forward(const fbt::In<Scalar>& x, Trace& trace, fbt::Index t, fbt::Out<Scalar> y) const {
@@ -36,7 +36,7 @@ struct RmsNorm {
   }
 
   void backward(const fbt::In<Scalar>& dy, Trace& trace, fbt::Index t, fbt::Out<Scalar> dx) const {
-    fbt::block(trace.dy, t, trace.lanes) = dy;
+    fbt::step_columns(trace.dy, t, trace.lanes) = dy;
     for (fbt::Index b = 0; b < trace.lanes; ++b) {
       const auto n = trace.normal.col(t * trace.lanes + b);
       // y = weight * n  =>  dn = weight * dy;  n = x / root  =>  dx = (dn - n * mean(n * dn)) / root

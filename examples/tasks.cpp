@@ -1,6 +1,6 @@
 // The tasks of the paper: learn one of them, and look at its examples.
-#include "program.hpp"
-#include "stopwatch.hpp"
+#include "support/program.hpp"
+#include "support/stopwatch.hpp"
 #include "tasks/show.hpp"
 #include "tasks/train.hpp"
 

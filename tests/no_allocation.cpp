@@ -93,19 +93,19 @@ template <class Model, class AnyConfig>
 bool check_model(const AnyConfig& config, const char* name, Index lanes) {
   Random random(1);
   const Model model(config, random);
-  const Shape shape{16, lanes, true, 1};
-  std::vector<Token> tokens(static_cast<std::size_t>(shape.columns()));
+  const Segment segment{16, lanes, true, 1};
+  std::vector<Token> tokens(static_cast<std::size_t>(segment.columns()));
   for (Token& token : tokens) token = static_cast<Token>(random.below(config.vocabulary));
-  const Matrix<float> delta = Matrix<float>::Constant(config.vocabulary, shape.columns(), 0.01f);
+  const Matrix<float> delta = Matrix<float>::Constant(config.vocabulary, segment.columns(), 0.01f);
 
   // warm up until the memory has been full and has moved to the front
   typename Model::State stepping = model.start(lanes), training{model.make_memory(lanes), {}};
   const auto step = [&] {
-    for (Index i = 0; i < 150; ++i) model.step(block(Tokens(tokens), i % shape.steps, lanes), stepping);
+    for (Index i = 0; i < 150; ++i) model.step(step_columns(Tokens(tokens), i % segment.steps, lanes), stepping);
   };
   const auto segments = [&] {
     for (int i = 0; i < 10; ++i) {
-      model.forward(tokens, shape, training);
+      model.forward(tokens, segment, training);
       model.backward(delta, training);
     }
   };

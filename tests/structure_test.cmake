@@ -3,7 +3,7 @@
 # the version's, no mutable statics.
 cmake_minimum_required(VERSION 3.24)
 
-set(order core layers models training generation io testing)
+set(order core kernels layers models training generation text io testing)
 set(faults "")
 
 file(GLOB_RECURSE headers RELATIVE ${INCLUDE}/fbt ${INCLUDE}/fbt/*)

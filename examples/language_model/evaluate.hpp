@@ -1,9 +1,9 @@
 // `evaluate`: how well a model predicts a text.
 #pragma once
 
-#include "flags.hpp"
 #include "language_model/model_file.hpp"
-#include "text_file.hpp"
+#include "support/flags.hpp"
+#include "support/text_file.hpp"
 
 #include "fbt/training/trainer.hpp"
 

@@ -1,9 +1,9 @@
 // `generate`: continues a text.
 #pragma once
 
-#include "flags.hpp"
 #include "language_model/model_file.hpp"
-#include "text_file.hpp"
+#include "support/flags.hpp"
+#include "support/text_file.hpp"
 
 #include "fbt/generation/generate.hpp"
 

@@ -1,8 +1,8 @@
 // Metrics: what a training reports, as lines of JSON and as pictures.
 #pragma once
 
-#include "plot.hpp"
-#include "text_file.hpp"
+#include "support/plot.hpp"
+#include "support/text_file.hpp"
 
 #include "fbt/core/check.hpp"
 

@@ -2,7 +2,7 @@
 // an imported checkpoint, is a model of the numbers of its tokens.
 #pragma once
 
-#include "vocabulary.hpp"
+#include "fbt/text/vocabulary.hpp"
 
 #include "fbt/io/checkpoint.hpp"
 #include "fbt/models/feedback_transformer.hpp"

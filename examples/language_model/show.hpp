@@ -1,10 +1,10 @@
 // `show`: what a model looks at while it reads a text, as a picture.
 #pragma once
 
-#include "attention_map.hpp"
-#include "flags.hpp"
 #include "language_model/model_file.hpp"
-#include "text_file.hpp"
+#include "support/attention_map.hpp"
+#include "support/flags.hpp"
+#include "support/text_file.hpp"
 
 #include "fbt/io/safetensors.hpp"
 

@@ -5,14 +5,14 @@
 //   loss.svg, layer_weights.svg
 #pragma once
 
-#include "budget.hpp"
-#include "interrupt.hpp"
+#include "fbt/text/vocabulary.hpp"
 #include "language_model/metrics.hpp"
 #include "language_model/model_file.hpp"
 #include "language_model/train_flags.hpp"
-#include "stopwatch.hpp"
-#include "text_file.hpp"
-#include "vocabulary.hpp"
+#include "support/budget.hpp"
+#include "support/interrupt.hpp"
+#include "support/stopwatch.hpp"
+#include "support/text_file.hpp"
 
 #include "fbt/core/random.hpp"
 #include "fbt/io/checkpoint.hpp"

@@ -2,8 +2,8 @@
 // is resumed.
 #pragma once
 
-#include "flags.hpp"
-#include "vocabulary.hpp"
+#include "fbt/text/vocabulary.hpp"
+#include "support/flags.hpp"
 
 #include "fbt/models/config.hpp"
 #include "fbt/training/trainer.hpp"

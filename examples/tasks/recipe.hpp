@@ -1,7 +1,7 @@
 // Recipe: all that decides a training besides the rule, with a default for every task.
 #pragma once
 
-#include "flags.hpp"
+#include "support/flags.hpp"
 #include "tasks/task.hpp"
 
 #include "fbt/core/check.hpp"

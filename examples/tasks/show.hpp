@@ -1,8 +1,8 @@
 // `show`: examples of a task to read, and what a model answers to them.
 #pragma once
 
-#include "attention_map.hpp"
-#include "flags.hpp"
+#include "support/attention_map.hpp"
+#include "support/flags.hpp"
 #include "tasks/predict.hpp"
 #include "tasks/recipe.hpp"
 #include "tasks/rule.hpp"

@@ -3,9 +3,9 @@
 //   metrics.jsonl       a line per report, the last one with the results
 #pragma once
 
-#include "budget.hpp"
-#include "interrupt.hpp"
-#include "stopwatch.hpp"
+#include "support/budget.hpp"
+#include "support/interrupt.hpp"
+#include "support/stopwatch.hpp"
 #include "tasks/lesson.hpp"
 #include "tasks/predict.hpp"
 #include "tasks/recipe.hpp"

@@ -1,6 +1,6 @@
 #include "fbt/core/check.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 using namespace fbt;
 

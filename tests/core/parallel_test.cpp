@@ -1,11 +1,12 @@
 #include "fbt/core/parallel.hpp"
 
-#include "catch.hpp"
-#include "expect.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
 
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 using namespace fbt;
 
@@ -103,4 +104,25 @@ TEST_CASE("Team: an exception comes to the caller, after all work is done, and t
 
 TEST_CASE("Team: a wrong number of threads is refused") {
   CHECK(message_of<std::invalid_argument>([] { Team(0); }) == "threads must be between 1 and 1024, found 0");
+}
+
+TEST_CASE("split_work: whole units, every part once, and no parts of work that is too small") {
+  using Parts = std::set<std::pair<Index, Index>>;
+  const auto parts = [](Team* team, Index total, Index unit, Index work) {
+    std::mutex mutex;
+    Parts seen;
+    split_work(team, total, unit, work, [&](Index first, Index count) {
+      const std::lock_guard lock(mutex);
+      seen.emplace(first, count);
+    });
+    return seen;
+  };
+  Team two(2), three(3);
+  constexpr Index large = 1 << 20;
+  CHECK(parts(nullptr, 100, 1, large) == Parts{{0, 100}});
+  CHECK(parts(&two, 100, 1, 100) == Parts{{0, 100}});
+  CHECK(parts(&two, 100, 1, large) == Parts{{0, 50}, {50, 50}});
+  CHECK(parts(&two, 100, 48, large) == Parts{{0, 48}, {48, 52}});
+  CHECK(parts(&three, 100, 48, large) == Parts{{0, 48}, {48, 48}, {96, 4}});
+  CHECK(parts(&three, 50, 48, large) == Parts{{0, 48}, {48, 2}});
 }

@@ -1,6 +1,6 @@
 #include "fbt/core/random.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <array>
 

@@ -1,6 +1,6 @@
 #include "fbt/core/types.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <vector>
 
@@ -16,7 +16,7 @@ TEST_CASE("block: the columns of a step, one per lane") {
   CHECK(m == Matrix<double>{{0, 1, 30, 40, 4, 5}});
 
   const std::vector<Token> tokens{0, 1, 2, 3, 4, 5};
-  const Tokens step = block(Tokens(tokens), 1, 2);
+  const Tokens step = step_columns(Tokens(tokens), 1, 2);
   CHECK(std::vector<Token>(step.begin(), step.end()) == std::vector<Token>{2, 3});
 }
 

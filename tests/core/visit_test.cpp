@@ -1,6 +1,6 @@
 #include "fbt/core/visit.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <limits>
 #include <vector>

@@ -1,6 +1,6 @@
 #include "tasks/algorithmic.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <map>
 #include <string>

@@ -1,6 +1,6 @@
 #include "tasks/random_walk.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <set>
 #include <string>

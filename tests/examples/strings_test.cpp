@@ -1,6 +1,6 @@
 #include "tasks/strings.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <algorithm>
 #include <set>

@@ -1,8 +1,8 @@
 #include "tasks/task.hpp"
 
-#include "catch.hpp"
 #include "fbt/models/feedback_transformer.hpp"
 #include "fbt/models/lstm_model.hpp"
+#include "support/catch.hpp"
 #include "tasks/lesson.hpp"
 #include "tasks/predict.hpp"
 

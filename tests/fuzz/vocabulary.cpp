@@ -1,6 +1,6 @@
 // Fuzzes what reads text: the vocabulary in a checkpoint's metadata, UTF-8, and tokens back to text.
 // An input is kind, vocabulary and text, with a zero byte after each of the first two.
-#include "vocabulary.hpp"
+#include "fbt/text/vocabulary.hpp"
 
 #include "fuzz.hpp"
 

@@ -1,9 +1,9 @@
 #include "fbt/generation/generate.hpp"
 
-#include "catch.hpp"
-#include "expect.hpp"
 #include "fbt/models/feedback_transformer.hpp"
-#include "helpers.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
+#include "support/helpers.hpp"
 
 using namespace fbt;
 

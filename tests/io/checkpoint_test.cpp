@@ -1,11 +1,11 @@
 #include "fbt/io/checkpoint.hpp"
 
-#include "catch.hpp"
-#include "changed_file.hpp"
-#include "expect.hpp"
 #include "fbt/models/lstm_model.hpp"
-#include "helpers.hpp"
-#include "scratch.hpp"
+#include "support/catch.hpp"
+#include "support/changed_file.hpp"
+#include "support/expect.hpp"
+#include "support/helpers.hpp"
+#include "support/scratch.hpp"
 
 #include <chrono>
 #include <cmath>

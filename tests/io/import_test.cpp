@@ -1,12 +1,12 @@
 #include "fbt/io/import.hpp"
 
-#include "catch.hpp"
-#include "changed_file.hpp"
-#include "comparison.hpp"
-#include "expect.hpp"
-#include "helpers.hpp"
-#include "models/small_models.hpp"
-#include "scratch.hpp"
+#include "support/catch.hpp"
+#include "support/changed_file.hpp"
+#include "support/comparison.hpp"
+#include "support/expect.hpp"
+#include "support/helpers.hpp"
+#include "support/scratch.hpp"
+#include "support/small_models.hpp"
 
 #include <bit>
 

@@ -1,8 +1,8 @@
 #include "fbt/io/safetensors.hpp"
 
-#include "catch.hpp"
-#include "expect.hpp"
-#include "scratch.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
+#include "support/scratch.hpp"
 
 #include <chrono>
 #include <csignal>

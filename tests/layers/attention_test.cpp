@@ -1,8 +1,8 @@
 #include "fbt/layers/attention.hpp"
 
-#include "attention_run.hpp"
-#include "catch.hpp"
-#include "memory_layer_check.hpp"
+#include "support/attention_run.hpp"
+#include "support/catch.hpp"
+#include "support/memory_layer_check.hpp"
 
 using namespace fbt;
 
@@ -44,7 +44,8 @@ TEST_CASE("Attention: gradients") {
   scatter(position, random);
   // four steps that see 1, 2, 3 and 3 slots of 6
   const Slots<double> memory = random_slots(head_size, heads, lanes, 6, random);
-  const GradientReport report = check_memory_layer<AttentionRun>(layer, position, memory, width, 1, {4, lanes, true, 9}, random);
+  const GradientReport report =
+      check_memory_layer<AttentionRun>(layer, position, memory, width, 1, {4, lanes, true, 9}, random);
   INFO(report.where);
   const Index parameters = 2 * width * heads * head_size + (output_bias ? width : 0);
   CHECK(report.compared == width * 4 * lanes + 2 * memory.keys.size() + parameters + count_parameters(position));
@@ -108,7 +109,7 @@ TEST_CASE("Attention: heads and lanes are independent") {
       part.keys = memory.key(b, j, {0, 4});
       part.values = memory.value(b, j, {0, 4});
       one.prepare(position, span, trace, {1, 1, false, 0});
-      Matrix<double> share(width, 1);
+      Matrix<double> split_work(width, 1);
       one.forward(x.col(b), part, window, position, trace, 0, share);
       sum.col(b) += share;
     }

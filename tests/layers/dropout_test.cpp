@@ -1,7 +1,7 @@
 #include "fbt/layers/dropout.hpp"
 
-#include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
+#include "support/catch.hpp"
 
 using namespace fbt;
 
@@ -9,9 +9,9 @@ static_assert(ColumnLayer<Dropout<float>, float> && ColumnLayer<Dropout<double>,
 
 namespace {
 
-Matrix<double> mask_of(const Dropout<double>& layer, const Shape& shape) {
+Matrix<double> mask_of(const Dropout<double>& layer, const Segment& segment) {
   Dropout<double>::Trace trace;
-  layer.prepare(trace, shape);
+  layer.prepare(trace, segment);
   return trace.mask;
 }
 
@@ -49,7 +49,7 @@ TEST_CASE("Dropout: one seed gives one mask") {
   const Matrix<double> mask = mask_of(layer, {4, 2, true, 3});
   CHECK(mask == mask_of(layer, {4, 2, true, 3}));
   CHECK(mask != mask_of(layer, {4, 2, true, 4}));
-  CHECK(block(mask, 0, 2) != block(mask, 1, 2));
+  CHECK(step_columns(mask, 0, 2) != step_columns(mask, 1, 2));
 }
 
 TEST_CASE("Dropout: the identity when evaluating, or at rate 0") {

@@ -1,8 +1,8 @@
 #include "fbt/layers/embedding.hpp"
 
-#include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
-#include "helpers.hpp"
+#include "support/catch.hpp"
+#include "support/helpers.hpp"
 
 using namespace fbt;
 
@@ -11,19 +11,20 @@ static_assert(Layer<Embedding<float>> && Layer<Embedding<double>> && !ColumnLaye
 TEST_CASE("Embedding: gradients") {
   Random random(1);
   const Index lanes = GENERATE(1, 2, 3);
-  const Shape shape{4, lanes, true, 0};
+  const Segment segment{4, lanes, true, 0};
   Embedding<double> layer(6, 3, 1, random);
-  const std::vector<Token> tokens = random_tokens(shape.columns(), 5, random);  // token 5 never occurs
-  const Matrix<double> weights = random_matrix(3, shape.columns(), random);
+  const std::vector<Token> tokens = random_tokens(segment.columns(), 5, random);  // token 5 never occurs
+  const Matrix<double> weights = random_matrix(3, segment.columns(), random);
   Embedding<double>::Trace trace;
   const auto loss = [&] {
-    Matrix<double> y = Matrix<double>::Constant(3, shape.columns(), std::numeric_limits<double>::quiet_NaN());
-    layer.prepare(trace, shape);
-    for (Index t = 0; t < shape.steps; ++t) layer.forward(block(Tokens(tokens), t, lanes), trace, t, block(y, t, lanes));
+    Matrix<double> y = Matrix<double>::Constant(3, segment.columns(), std::numeric_limits<double>::quiet_NaN());
+    layer.prepare(trace, segment);
+    for (Index t = 0; t < segment.steps; ++t)
+      layer.forward(step_columns(Tokens(tokens), t, lanes), trace, t, step_columns(y, t, lanes));
     return y.cwiseProduct(weights).sum();
   };
   loss();
-  for (Index t = shape.steps - 1; t >= 0; --t) layer.backward(block(weights, t, lanes), trace, t);
+  for (Index t = segment.steps - 1; t >= 0; --t) layer.backward(step_columns(weights, t, lanes), trace, t);
   Embedding<double> grad = ones_like(layer);
   layer.accumulate(trace, grad);
   CHECK(grad.weight.row(5) == RowMatrix<double>::Ones(1, 3));

@@ -1,8 +1,8 @@
 #include "fbt/layers/layer_mix.hpp"
 
-#include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
-#include "helpers.hpp"
+#include "support/catch.hpp"
+#include "support/helpers.hpp"
 
 using namespace fbt;
 

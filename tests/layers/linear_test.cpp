@@ -1,8 +1,8 @@
 #include "fbt/layers/linear.hpp"
 
-#include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
-#include "helpers.hpp"
+#include "support/catch.hpp"
+#include "support/helpers.hpp"
 
 #include <limits>
 
@@ -32,7 +32,8 @@ TEST_CASE("Linear: backward needs a Trace that was prepared to train") {
   layer.prepare(trace, {1, lanes, true, 0});  // what the Trace held before does not count
   layer.prepare(trace, {1, lanes, false, 0});
   layer.forward(x, trace, 0, y);
-  CHECK_THROWS_WITH(layer.backward(y, trace, 0, dx), "backward() of weights (3, 2) needs a Trace prepared with shape.train");
+  CHECK_THROWS_WITH(layer.backward(y, trace, 0, dx),
+                    "backward() of weights (3, 2) needs a Trace prepared with segment.train");
 }
 
 TEST_CASE("Linear: the product by hand") {
@@ -115,12 +116,12 @@ TEST_CASE("Linear: inputs and deltas may be written where the Trace keeps them")
   layer.prepare(trace, {2, 2, true, 0});
   layer.prepare(in_place, {2, 2, true, 0});
   for (Index t = 0; t < 2; ++t) {
-    layer.forward(block(x, t, 2), trace, t, block(y, t, 2));
-    layer.backward(block(dy, t, 2), trace, t, block(dx, t, 2));
-    in_place.input(t) = block(x, t, 2);
-    in_place.delta(t) = block(dy, t, 2);
-    layer.forward(in_place.input(t), in_place, t, block(y_in_place, t, 2));
-    layer.backward(in_place.delta(t), in_place, t, block(dx_in_place, t, 2));
+    layer.forward(step_columns(x, t, 2), trace, t, step_columns(y, t, 2));
+    layer.backward(step_columns(dy, t, 2), trace, t, step_columns(dx, t, 2));
+    in_place.input(t) = step_columns(x, t, 2);
+    in_place.delta(t) = step_columns(dy, t, 2);
+    layer.forward(in_place.input(t), in_place, t, step_columns(y_in_place, t, 2));
+    layer.backward(in_place.delta(t), in_place, t, step_columns(dx_in_place, t, 2));
   }
   CHECK(y_in_place == y);
   CHECK(dx_in_place == dx);

@@ -1,8 +1,8 @@
 #include "fbt/layers/lstm.hpp"
 
-#include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
-#include "helpers.hpp"
+#include "support/catch.hpp"
+#include "support/helpers.hpp"
 
 using namespace fbt;
 
@@ -27,8 +27,8 @@ struct FromCell {
     LstmCell<double> cell;
   };
 
-  void prepare(Trace& trace, const Shape& shape) const {
-    lstm.prepare(trace.lstm, shape);
+  void prepare(Trace& trace, const Segment& segment) const {
+    lstm.prepare(trace.lstm, segment);
     trace.cell = start;
   }
   void forward(const In<double>& x, Trace& trace, Index t, Out<double> y) const {
@@ -74,7 +74,7 @@ TEST_CASE("Lstm: the equations, one number at a time") {
   lstm.prepare(trace, {steps, lanes, false, 0});
   const auto sigmoid = [](double a) { return 1 / (1 + std::exp(-a)); };
   for (Index t = 0; t < steps; ++t) {
-    lstm.forward(block(x, t, lanes), cell, trace, t, block(y, t, lanes));
+    lstm.forward(step_columns(x, t, lanes), cell, trace, t, step_columns(y, t, lanes));
     const LstmCell<double> last = expected;
     for (Index b = 0; b < lanes; ++b) {
       for (Index k = 0; k < n; ++k) {
@@ -91,7 +91,7 @@ TEST_CASE("Lstm: the equations, one number at a time") {
     }
     CHECK(difference(cell.hidden, expected.hidden) < 1e-14);
     CHECK(difference(cell.cell, expected.cell) < 1e-14);
-    CHECK(difference(block(y, t, lanes), expected.hidden) < 1e-14);
+    CHECK(difference(step_columns(y, t, lanes), expected.hidden) < 1e-14);
   }
 }
 
@@ -118,9 +118,9 @@ TEST_CASE("Lstm: an input may be written where the Trace keeps it") {
   lstm.prepare(trace, {2, 2, true, 0});
   lstm.prepare(in_place, {2, 2, true, 0});
   for (Index t = 0; t < 2; ++t) {
-    lstm.forward(block(x, t, 2), cell, trace, t, block(y, t, 2));
-    in_place.input(t) = block(x, t, 2);
-    lstm.forward(in_place.input(t), other, in_place, t, block(y_in_place, t, 2));
+    lstm.forward(step_columns(x, t, 2), cell, trace, t, step_columns(y, t, 2));
+    in_place.input(t) = step_columns(x, t, 2);
+    lstm.forward(in_place.input(t), other, in_place, t, step_columns(y_in_place, t, 2));
   }
   CHECK(y_in_place == y);
   CHECK(trace.gates.x == in_place.gates.x);

@@ -1,7 +1,7 @@
 #include "fbt/layers/memory.hpp"
 
-#include "catch.hpp"
-#include "memory_layer_check.hpp"
+#include "support/catch.hpp"
+#include "support/memory_layer_check.hpp"
 
 using namespace fbt;
 
@@ -164,29 +164,29 @@ TEST_CASE("KeyValue: gradients") {
   Random random(1);
   const bool norm = GENERATE(true, false), value_bias = GENERATE(true, false);
   const Index B = GENERATE(1, 2, 3);
-  const Shape shape{3, B, true, 0};
+  const Segment segment{3, B, true, 0};
   KeyValue<double> layer(4, heads, head_size, norm, value_bias, 1e-5, random);
   scatter(layer, random);
-  Matrix<double> m = random_matrix(4, shape.columns(), random);
-  const Matrix<double> dk = random_matrix(6, shape.columns(), random), dv = random_matrix(6, shape.columns(), random);
+  Matrix<double> m = random_matrix(4, segment.columns(), random);
+  const Matrix<double> dk = random_matrix(6, segment.columns(), random), dv = random_matrix(6, segment.columns(), random);
   KeyValue<double>::Trace trace;
   const auto loss = [&] {
     double sum = 0;
-    layer.prepare(trace, shape);
-    for (Index t = 0; t < shape.steps; ++t) {
+    layer.prepare(trace, segment);
+    for (Index t = 0; t < segment.steps; ++t) {
       trace.k(t).setConstant(std::numeric_limits<double>::quiet_NaN());
       trace.v(t).setConstant(std::numeric_limits<double>::quiet_NaN());
-      layer.forward(block(m, t, B), trace, t);
-      sum += trace.k(t).cwiseProduct(block(dk, t, B)).sum() + trace.v(t).cwiseProduct(block(dv, t, B)).sum();
+      layer.forward(step_columns(m, t, B), trace, t);
+      sum += trace.k(t).cwiseProduct(step_columns(dk, t, B)).sum() + trace.v(t).cwiseProduct(step_columns(dv, t, B)).sum();
     }
     return sum;
   };
   loss();
-  Matrix<double> dm = Matrix<double>::Constant(4, shape.columns(), std::numeric_limits<double>::quiet_NaN());
-  for (Index t = shape.steps - 1; t >= 0; --t) {
-    trace.k(t) = block(dk, t, B);
-    trace.v(t) = block(dv, t, B);
-    layer.backward(trace, t, block(dm, t, B));
+  Matrix<double> dm = Matrix<double>::Constant(4, segment.columns(), std::numeric_limits<double>::quiet_NaN());
+  for (Index t = segment.steps - 1; t >= 0; --t) {
+    trace.k(t) = step_columns(dk, t, B);
+    trace.v(t) = step_columns(dv, t, B);
+    layer.backward(trace, t, step_columns(dm, t, B));
   }
   KeyValue<double> grad = ones_like(layer);
   layer.accumulate(trace, grad);

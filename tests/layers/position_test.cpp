@@ -1,7 +1,7 @@
 #include "fbt/layers/position.hpp"
 
-#include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
+#include "support/catch.hpp"
 
 using namespace fbt;
 
@@ -15,7 +15,7 @@ TEST_CASE("Position: backward needs a Trace that was prepared to train") {
   Matrix<double> queries = Matrix<double>::Ones(3, 2), scores(4, 2);
   layer.forward(queries, trace, 0, scores);
   CHECK_THROWS_WITH(layer.backward(scores, trace, 0, queries),
-                    "backward() of a position term needs a Trace prepared with shape.train");
+                    "backward() of a position term needs a Trace prepared with segment.train");
 }
 
 TEST_CASE("Position: gradients") {

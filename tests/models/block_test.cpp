@@ -1,8 +1,8 @@
 #include "fbt/models/block.hpp"
 
-#include "catch.hpp"
-#include "memory_layer_check.hpp"
-#include "models/small_models.hpp"
+#include "support/catch.hpp"
+#include "support/memory_layer_check.hpp"
+#include "support/small_models.hpp"
 
 using namespace fbt;
 
@@ -10,8 +10,8 @@ namespace {
 
 struct Run {
   using Trace = Block<double>::Trace;
-  static void prepare(const Block<double>& layer, const Position<double>& p, Trace& trace, const Shape& shape) {
-    layer.prepare(layer.norm1, p, p.window, trace, shape);
+  static void prepare(const Block<double>& layer, const Position<double>& p, Trace& trace, const Segment& segment) {
+    layer.prepare(layer.norm1, p, p.window, trace, segment);
   }
   static void forward(const Block<double>& layer, In<double> x, const Slots<double>& memory, Window window,
                       const Position<double>& p, Trace& trace, Index t, Out<double> y) {

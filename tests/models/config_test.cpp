@@ -1,6 +1,6 @@
 #include "fbt/models/config.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <limits>
 #include <set>
@@ -148,14 +148,28 @@ TEST_CASE("Config: visit_config meets every field once, under its public name") 
       },
       a, b);
   CHECK(a == b);
-  CHECK(names == std::set<std::string_view>{"vocabulary",   "width",           "layers",
-                                            "heads",        "head_size",       "feed_forward",
-                                            "window",       "activation",      "position",
+  CHECK(names == std::set<std::string_view>{"vocabulary",
+                                            "width",
+                                            "layers",
+                                            "heads",
+                                            "head_size",
+                                            "feed_forward",
+                                            "window",
+                                            "activation",
+                                            "position",
                                             "span_ramp",
-                                            "empty_memory", "pre_norm",        "memory_rule",
-                                            "memory_layer", "share_key_value", "memory_norm",
-                                            "value_bias",   "output_bias",     "log_probabilities",
-                                            "dropout",      "norm_epsilon",    "embedding_deviation"});
+                                            "empty_memory",
+                                            "pre_norm",
+                                            "memory_rule",
+                                            "memory_layer",
+                                            "share_key_value",
+                                            "memory_norm",
+                                            "value_bias",
+                                            "output_bias",
+                                            "log_probabilities",
+                                            "dropout",
+                                            "norm_epsilon",
+                                            "embedding_deviation"});
 }
 
 TEST_CASE("Config: names of the enumerators") {

@@ -1,6 +1,6 @@
-#include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
-#include "models/small_models.hpp"
+#include "support/catch.hpp"
+#include "support/small_models.hpp"
 
 using namespace fbt;
 

@@ -1,6 +1,6 @@
-#include "catch.hpp"
-#include "models/small_models.hpp"
-#include "reference_model.hpp"
+#include "support/catch.hpp"
+#include "support/reference_model.hpp"
+#include "support/small_models.hpp"
 
 using namespace fbt;
 

@@ -1,9 +1,9 @@
 #include "fbt/models/feedback_transformer.hpp"
 
-#include "catch.hpp"
 #include "fbt/testing/gradient_check.hpp"
 #include "fbt/training/adam.hpp"
-#include "models/small_models.hpp"
+#include "support/catch.hpp"
+#include "support/small_models.hpp"
 
 #include <set>
 
@@ -15,21 +15,23 @@ using Model = FeedbackTransformer<double>;
 
 // The logits of a sequence of one or more lanes, read in segments of the given lengths.
 Matrix<double> read(const Model& model, Tokens tokens, Index lanes, std::initializer_list<Index> lengths,
-                    Model::State& state, Shape shape = {}) {
+                    Model::State& state, Segment segment = {}) {
   Matrix<double> logits(model.config().vocabulary, static_cast<Index>(tokens.size()));
   Index t = 0;
-  shape.lanes = lanes;
+  segment.lanes = lanes;
   for (const Index length : lengths) {
-    shape.steps = length;
+    segment.steps = length;
     const auto columns = static_cast<std::size_t>(length * lanes);
-    logits.middleCols(t, length * lanes) = model.forward(tokens.subspan(static_cast<std::size_t>(t), columns), shape, state);
+    logits.middleCols(t, length * lanes) =
+        model.forward(tokens.subspan(static_cast<std::size_t>(t), columns), segment, state);
     t += length * lanes;
   }
   return logits;
 }
-Matrix<double> read(const Model& model, Tokens tokens, Index lanes, std::initializer_list<Index> lengths, Shape shape = {}) {
+Matrix<double> read(const Model& model, Tokens tokens, Index lanes, std::initializer_list<Index> lengths,
+                    Segment segment = {}) {
   Model::State state{model.make_memory(lanes), {}};
-  return read(model, tokens, lanes, lengths, state, shape);
+  return read(model, tokens, lanes, lengths, state, segment);
 }
 
 // Lane b of tokens laid out step by step.
@@ -93,7 +95,7 @@ TEST_CASE("FeedbackTransformer: a segment is the same as its steps") {
   const Matrix<double> logits = read(model, tokens, lanes, {steps});
   Model::State state = model.start(lanes);
   for (Index t = 0; t < steps; ++t)
-    CHECK(difference(model.step(block(Tokens(tokens), t, lanes), state), block(logits, t, lanes)) < 1e-12);
+    CHECK(difference(model.step(step_columns(Tokens(tokens), t, lanes), state), step_columns(logits, t, lanes)) < 1e-12);
 }
 
 TEST_CASE("FeedbackTransformer: a Transformer goes layer by layer through a segment, and step by step, to the last bit") {
@@ -109,7 +111,7 @@ TEST_CASE("FeedbackTransformer: a Transformer goes layer by layer through a segm
   Model::State whole{model.make_memory(lanes), {}}, stepped = model.start(lanes);
   const Matrix<double> logits = model.forward(tokens, {steps, lanes, true, 0}, whole);
   for (Index t = 0; t < steps; ++t)
-    CHECK(difference(model.step(block(Tokens(tokens), t, lanes), stepped), block(logits, t, lanes)) < 1e-13);
+    CHECK(difference(model.step(step_columns(Tokens(tokens), t, lanes), stepped), step_columns(logits, t, lanes)) < 1e-13);
 
   // the gradient in one segment is that of the loss, which a chain of steps gives, too: shift every parameter
   model.backward(weights, whole);
@@ -119,7 +121,7 @@ TEST_CASE("FeedbackTransformer: a Transformer goes layer by layer through a segm
     Model::State state = at.start(lanes);
     double sum = 0;
     for (Index t = 0; t < steps; ++t)
-      sum += at.step(block(Tokens(tokens), t, lanes), state).cwiseProduct(block(weights, t, lanes)).sum();
+      sum += at.step(step_columns(Tokens(tokens), t, lanes), state).cwiseProduct(step_columns(weights, t, lanes)).sum();
     return sum;
   };
   Model moved = model;
@@ -220,14 +222,14 @@ TEST_CASE("FeedbackTransformer: dropout in training only, one seed for one resul
   const std::vector<Token> tokens = random_tokens(6, 5, random);
   const Matrix<double> expected = read(plain, tokens, 1, {6});
   CHECK(read(model, tokens, 1, {6}) == expected);
-  Shape shape;
-  shape.train = true;
-  shape.seed = 1;
-  const Matrix<double> first = read(model, tokens, 1, {6}, shape);
-  CHECK(read(model, tokens, 1, {6}, shape) == first);
+  Segment segment;
+  segment.train = true;
+  segment.seed = 1;
+  const Matrix<double> first = read(model, tokens, 1, {6}, segment);
+  CHECK(read(model, tokens, 1, {6}, segment) == first);
   CHECK(difference(first, expected) > 1e-3);
-  shape.seed = 2;
-  CHECK(difference(read(model, tokens, 1, {6}, shape), first) > 1e-3);
+  segment.seed = 2;
+  CHECK(difference(read(model, tokens, 1, {6}, segment), first) > 1e-3);
 }
 
 TEST_CASE("FeedbackTransformer: gradients of several segments add up") {
@@ -457,7 +459,7 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state),
                     "step: expected a state made by start(), found one that forward() has read a segment with");
   CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state),
-                    "backward: expected a segment that forward() has read with shape.train, once each, found none");
+                    "backward: expected a segment that forward() has read with segment.train, once each, found none");
   model.forward(four, {2, 2, true, 0}, state);
   CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 3), state),
                     "backward: expected the gradient of the logits (5, 4), found (5, 3)");
@@ -551,7 +553,8 @@ TEST_CASE("FeedbackTransformer: decoding keeps no more slots than the longest le
   const Matrix<double> logits = read(model, tokens, 1, {10, 20});
   Model::State state = model.start(1);
   CHECK(state.memory.span == 5);
-  for (Index t = 0; t < 30; ++t) CHECK(difference(model.step(block(Tokens(tokens), t, 1), state), logits.col(t)) < 1e-12);
+  for (Index t = 0; t < 30; ++t)
+    CHECK(difference(model.step(step_columns(Tokens(tokens), t, 1), state), logits.col(t)) < 1e-12);
 }
 
 namespace {

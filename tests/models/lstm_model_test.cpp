@@ -1,11 +1,11 @@
 #include "fbt/models/lstm_model.hpp"
 
-#include "catch.hpp"
-#include "expect.hpp"
 #include "fbt/generation/generate.hpp"
 #include "fbt/testing/gradient_check.hpp"
 #include "fbt/training/trainer.hpp"
-#include "helpers.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
+#include "support/helpers.hpp"
 
 #include <set>
 
@@ -150,7 +150,7 @@ TEST_CASE("LstmModel: a segment is the same as its steps, and as two segments") 
   CHECK(difference(read(model, tokens, lanes, {1, 2, 5, 11, 1}), logits) < 1e-12);
   Model::State state = model.start(lanes);
   for (Index t = 0; t < steps; ++t)
-    CHECK(difference(model.step(block(Tokens(tokens), t, lanes), state), block(logits, t, lanes)) < 1e-12);
+    CHECK(difference(model.step(step_columns(Tokens(tokens), t, lanes), state), step_columns(logits, t, lanes)) < 1e-12);
 }
 
 TEST_CASE("LstmModel: dropout in training only") {

@@ -1,8 +1,8 @@
 #include "fbt/models/mimetic.hpp"
 
-#include "catch.hpp"
-#include "expect.hpp"
-#include "models/small_models.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
+#include "support/small_models.hpp"
 
 #include <limits>
 #include <stdexcept>

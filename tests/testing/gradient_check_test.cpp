@@ -1,6 +1,6 @@
 #include "fbt/testing/gradient_check.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 using namespace fbt;
 
@@ -18,18 +18,18 @@ struct Scale {
     Index lanes = 0;
   };
 
-  void prepare(Trace& trace, const Shape& shape) const {
-    trace.lanes = shape.lanes;
-    trace.x.resize(2, shape.columns());
-    trace.dy.resize(2, shape.columns());
+  void prepare(Trace& trace, const Segment& segment) const {
+    trace.lanes = segment.lanes;
+    trace.x.resize(2, segment.columns());
+    trace.dy.resize(2, segment.columns());
   }
   void forward(const In<double>& x, Trace& trace, Index t, Out<double> y) const {
-    block(trace.x, t, trace.lanes) = x;
+    step_columns(trace.x, t, trace.lanes) = x;
     if (fault == Fault::left_out) return;
     y = weight.asDiagonal() * x;
   }
   void backward(const In<double>& dy, Trace& trace, Index t, Out<double> dx) const {
-    block(trace.dy, t, trace.lanes) = dy;
+    step_columns(trace.dy, t, trace.lanes) = dy;
     if (fault == Fault::adds) {
       dx += weight.asDiagonal() * dy;
       return;

@@ -1,8 +1,8 @@
 #include "fbt/training/adam.hpp"
 
-#include "catch.hpp"
-#include "expect.hpp"
 #include "fbt/testing/gradient_check.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
 
 #include <limits>
 

@@ -1,7 +1,7 @@
 #include "fbt/training/batches.hpp"
 
-#include "catch.hpp"
-#include "expect.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
 
 #include <limits>
 #include <numeric>

@@ -1,9 +1,9 @@
 #include "fbt/training/cross_entropy.hpp"
 
-#include "catch.hpp"
-#include "expect.hpp"
 #include "fbt/testing/gradient_check.hpp"
-#include "helpers.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
+#include "support/helpers.hpp"
 
 using namespace fbt;
 

@@ -1,7 +1,7 @@
 #include "fbt/training/schedule.hpp"
 
-#include "catch.hpp"
-#include "expect.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
 
 #include <limits>
 

@@ -136,4 +136,28 @@ class Team {
   std::vector<std::jthread> helpers_;  // last: they use the others
 };
 
+/// How many parts split_work() may make.
+inline Index parts_of(const Team* team) { return team ? team->threads() : 1; }
+
+/// Calls f(first, count) or f(first, count, number) for parts of [0, total), together the whole: one part for each thread of the
+/// team if the work is worth it, else one part in all. The parts begin at multiples of `unit`; work is about the number of
+/// multiply-adds. Within f nothing may be shared again: parts of parts would have the same numbers.
+template <class F>
+void split_work(Team* team, Index total, Index unit, Index work, F&& f) {
+  const auto call = [&f](Index first, Index count, Index number) {
+    if constexpr (std::is_invocable_v<F, Index, Index, Index>) {
+      f(first, count, number);
+    } else {
+      f(first, count);
+    }
+  };
+  constexpr Index worthwhile = 1 << 16;
+  if (parts_of(team) == 1 || work < worthwhile) return call(0, total, 0);
+  const Index units = (total + unit - 1) / unit, parts = team->threads();
+  team->run([&](Index i) {
+    const Index first = units * i / parts * unit, end = std::min(total, units * (i + 1) / parts * unit);
+    if (first < end) call(first, end - first, i);
+  });
+}
+
 }  // namespace fbt

@@ -1,7 +1,7 @@
 // Matrix types and the column layout.
 //
 // Activations are column-major matrices with one column per (step, lane). A lane is one of B independent sequences
-// stepped side by side; a segment of T steps has T * B columns, and step t owns columns [t * B, (t + 1) * B). block()
+// stepped side by side; a segment of T steps has T * B columns, and step t owns columns [t * B, (t + 1) * B). step_columns()
 // below gives them.
 #pragma once
 
@@ -37,14 +37,14 @@ using Tokens = std::span<const Token>;
 
 /// The columns of step t, one per lane.
 template <class Derived>
-auto block(Eigen::DenseBase<Derived>& m, Index t, Index lanes) {
+auto step_columns(Eigen::DenseBase<Derived>& m, Index t, Index lanes) {
   return m.middleCols(t * lanes, lanes);
 }
 template <class Derived>
-auto block(const Eigen::DenseBase<Derived>& m, Index t, Index lanes) {
+auto step_columns(const Eigen::DenseBase<Derived>& m, Index t, Index lanes) {
   return m.middleCols(t * lanes, lanes);
 }
-inline Tokens block(Tokens tokens, Index t, Index lanes) {
+inline Tokens step_columns(Tokens tokens, Index t, Index lanes) {
   return tokens.subspan(static_cast<std::size_t>(t * lanes), static_cast<std::size_t>(lanes));
 }
 

@@ -2,15 +2,15 @@
 //   s_i = ((q_j + u_j) . k_ij + position_i(q_j)) / sqrt(e),   p = softmax(s),   o_j = sum_i dropout(p)_i v_ij,
 //   y = W_o [o_1 .. o_H] + b_o
 // over the slots i of a window (section 3 of the paper); u is the query bias of the position term, mostly absent. Keys and values
-// are the memory's: this layer only reads them. Where spans are learned, p is narrowed before it is used (layers/span.hpp).
-// Follows the contract of linear.hpp with the memory, the window and the position term as further arguments.
+// are the memory's: this layer only reads them. Where spans are learned, p is narrowed before it is used (layers/adaptive_span.hpp).
+// Follows the contract of layer.hpp with the memory, the window and the position term as further arguments.
 #pragma once
 
-#include "fbt/core/vector_products.hpp"
+#include "fbt/kernels/attention_products.hpp"
+#include "fbt/layers/adaptive_span.hpp"
 #include "fbt/layers/dropout.hpp"
 #include "fbt/layers/memory.hpp"
 #include "fbt/layers/position.hpp"
-#include "fbt/layers/span.hpp"
 
 #include <algorithm>
 #include <array>
@@ -25,7 +25,7 @@ struct Attention {
   Linear<Scalar> query;            ///< W_q (H*e, d)
   Linear<Scalar> output;           ///< W_o (d, H*e), b_o (d) or nothing
   double dropout_rate = 0;         ///< of the attention weights
-  Span<Scalar> span;               ///< how far back each head looks; by default the whole window
+  AdaptiveSpan<Scalar> span;       ///< how far back each head looks; by default the whole window
 
   struct Trace {
     typename Linear<Scalar>::Trace query, output;
@@ -33,7 +33,7 @@ struct Attention {
     // backward puts ds there. Rows of slots that are not in the window are zero.
     typename Position<Scalar>::Trace position;
     typename Dropout<Scalar>::Trace dropout;
-    typename Span<Scalar>::Trace span;
+    typename AdaptiveSpan<Scalar>::Trace span;
     Matrix<Scalar> dheads;    // (H*e, B)
     Matrix<Scalar> content;   // q + u (e, H*B), if there is a u
     Matrix<Scalar> kept;      // dropout(p) (rows, H*B)
@@ -50,24 +50,24 @@ struct Attention {
         dropout_rate(dropout_rate_) {}
 
   /// rows: the most slots that a window of the segment will hold.
-  void prepare(const Position<Scalar>& position, Index rows, Trace& trace, const Shape& shape) const {
-    Shape per_head = shape;
-    per_head.lanes = heads * shape.lanes;
-    query.prepare(trace.query, shape);
-    output.prepare(trace.output, shape);
+  void prepare(const Position<Scalar>& position, Index rows, Trace& trace, const Segment& segment) const {
+    Segment per_head = segment;
+    per_head.lanes = heads * segment.lanes;
+    query.prepare(trace.query, segment);
+    output.prepare(trace.output, segment);
     position.prepare(trace.position, per_head, rows);
     Dropout<Scalar>{rows, dropout_rate}.prepare(trace.dropout, per_head);
     span.prepare(trace.span);
-    trace.dheads.resize(output.inputs(), shape.lanes);
+    trace.dheads.resize(output.inputs(), segment.lanes);
     trace.content.resize(head_size, position.query_bias.size() > 0 ? per_head.lanes : 0);
     trace.kept.resize(rows, per_head.lanes);
-    trace.dkept.resize(rows, parts_of(shape.team));
-    trace.dcontent.resize(head_size, parts_of(shape.team));
+    trace.dkept.resize(rows, parts_of(segment.team));
+    trace.dcontent.resize(head_size, parts_of(segment.team));
   }
 
-  /// x, y (d, B). The window holds at least one slot. finish: as in Linear.
+  /// x, y (d, B). The window holds at least one slot. epilogue: as in Linear.
   void forward(const In<Scalar>& x, const Slots<Scalar>& memory, Window window, const Position<Scalar>& position,
-               Trace& trace, Index t, Out<Scalar> y, const Finish<Scalar>& finish = {}) const {
+               Trace& trace, Index t, Out<Scalar> y, const Epilogue<Scalar>& epilogue = {}) const {
     auto q = trace.position.input(t);
     auto p = trace.position.delta(t);
     auto out = trace.output.input(t);
@@ -76,7 +76,7 @@ struct Attention {
     p.topRows(p.rows() - window.count).setZero();
     add_query_bias(position, q, trace);
     const Index work = 2 * window.count * head_size * heads * memory.lanes;
-    share(trace.query.team, heads * memory.lanes, 1, work, [&](Index first, Index count) {
+    split_work(trace.query.team, heads * memory.lanes, 1, work, [&](Index first, Index count) {
       for (Index column = first; column < first + count; ++column) {
         const Index b = column / heads, j = column % heads;
         const Window seen = span.seen(j, window);
@@ -90,7 +90,7 @@ struct Attention {
         add_product<Scalar>(memory.value(b, j, seen), keep(trace, t, column, seen, s), o);
       }
     });
-    output.forward(out, trace.output, t, y, finish);
+    output.forward(out, trace.output, t, y, epilogue);
   }
 
   /// dy, dx (d, B). Overwrites dx. The gradient of the memory's slots is left for add_to_slots().
@@ -177,7 +177,7 @@ struct Attention {
   /// does not depend on them.
   template <class F>
   static void for_each_head(Team* team, const Slots<Scalar>& slots, Index work, F&& f) {
-    share(team, slots.heads, 1, work, [&](Index first, Index count, Index part) {
+    split_work(team, slots.heads, 1, work, [&](Index first, Index count, Index part) {
       for (Index b = 0; b < slots.lanes; ++b)
         for (Index j = first; j < first + count; ++j) f(b, j, part);
     });
@@ -209,7 +209,7 @@ struct Attention {
     return kept;
   }
   static auto mask(const Trace& trace, Index t, Index column, Window window) {
-    return block(trace.dropout.mask, t, trace.dropout.lanes).col(column).tail(window.count);
+    return step_columns(trace.dropout.mask, t, trace.dropout.lanes).col(column).tail(window.count);
   }
   // (e, H*B) and (H*e, B) are the same numbers in the same order.
   auto merge_heads(Out<Scalar> m) const { return Eigen::Map<Matrix<Scalar>>(m.data(), heads * head_size, m.cols() / heads); }

@@ -1,11 +1,11 @@
 // Dropout: in training, y = x * mask, where an entry of the mask is 0 with probability rate and 1 / (1 - rate) otherwise
-// (Srivastava et al., 2014); else y = x. The masks of a segment are drawn from Shape::seed. Follows the contract of
-// linear.hpp.
+// (Srivastava et al., 2014); else y = x. The masks of a segment are drawn from Segment::seed. Follows the contract of
+// layer.hpp.
 #pragma once
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/random.hpp"
-#include "fbt/core/shape.hpp"
+#include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
 
 #include <algorithm>
@@ -26,18 +26,18 @@ struct Dropout {
   };
 
   /// Throws std::invalid_argument when the rate is out of range, or there are no rows to drop anything of.
-  void prepare(Trace& trace, const Shape& shape) const {
+  void prepare(Trace& trace, const Segment& segment) const {
     check(rate >= 0 && rate < 1, "the dropout rate must be at least 0 and below 1, found {}", rate);
     check(rows > 0 || rate == 0, "a dropout rate of {}: expected at least 1 row, found {}", rate, rows);
-    trace.lanes = shape.lanes;
+    trace.lanes = segment.lanes;
     const auto threshold = static_cast<std::uint64_t>(std::min(std::lround(rate * 65536), 65535L));
-    if (!shape.train || threshold == 0) {
+    if (!segment.train || threshold == 0) {
       trace.mask.resize(0, 0);
       return;
     }
-    trace.mask.resize(rows, shape.columns());
+    trace.mask.resize(rows, segment.columns());
     const auto keep = static_cast<Scalar>(65536.0 / (65536.0 - static_cast<double>(threshold)));
-    Random random(shape.seed);
+    Random random(segment.seed);
     Scalar* const mask = trace.mask.data();
     const auto draw = [&](Index i, Index count) {  // a constant count makes this a few instructions
       std::uint64_t bits = random.bits();
@@ -60,7 +60,7 @@ struct Dropout {
  private:
   static void apply(const In<Scalar>& from, const Trace& trace, Index t, Out<Scalar> to) {
     if (trace.active()) {
-      to = from.cwiseProduct(block(trace.mask, t, trace.lanes));
+      to = from.cwiseProduct(step_columns(trace.mask, t, trace.lanes));
     } else if (to.data() != from.data()) {
       to = from;
     }

@@ -1,9 +1,9 @@
-// Embedding: y = row x of a table, for a token x. Follows the contract of linear.hpp with tokens in place of columns.
+// Embedding: y = row x of a table, for a token x. Follows the contract of layer.hpp with tokens in place of columns.
 #pragma once
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/random.hpp"
-#include "fbt/core/shape.hpp"
+#include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 
@@ -13,9 +13,9 @@
 namespace fbt {
 
 /// Throws std::invalid_argument unless there is a token in [0, V) for every step and lane of a segment.
-inline void check_tokens(Tokens tokens, const Shape& shape, Index vocabulary) {
-  check(static_cast<Index>(tokens.size()) == shape.columns(), "expected {} tokens ({} steps of {} lanes), found {}",
-        shape.columns(), shape.steps, shape.lanes, tokens.size());
+inline void check_tokens(Tokens tokens, const Segment& segment, Index vocabulary) {
+  check(static_cast<Index>(tokens.size()) == segment.columns(), "expected {} tokens ({} steps of {} lanes), found {}",
+        segment.columns(), segment.steps, segment.lanes, tokens.size());
   for (const Token token : tokens)
     check(token >= 0 && token < vocabulary, "token {} is outside the vocabulary: expected 0 to {}", token, vocabulary - 1);
 }
@@ -29,7 +29,7 @@ struct Embedding {
     Matrix<Scalar> dy;          // (d, T*B)
     Index lanes = 0;
 
-    auto delta(Index t) { return block(dy, t, lanes); }
+    auto delta(Index t) { return step_columns(dy, t, lanes); }
   };
 
   Embedding() = default;
@@ -40,10 +40,10 @@ struct Embedding {
 
   Index vocabulary() const { return weight.rows(); }
 
-  void prepare(Trace& trace, const Shape& shape) const {
-    trace.lanes = shape.lanes;
-    trace.tokens.assign(static_cast<std::size_t>(shape.columns()), 0);
-    trace.dy.setZero(weight.cols(), shape.columns());
+  void prepare(Trace& trace, const Segment& segment) const {
+    trace.lanes = segment.lanes;
+    trace.tokens.assign(static_cast<std::size_t>(segment.columns()), 0);
+    trace.dy.setZero(weight.cols(), segment.columns());
   }
 
   /// tokens (B), each in [0, V); y (d, B).

@@ -1,11 +1,11 @@
-// FeedForward: y = W2 dropout(activation(W1 x + b1)) + b2. Follows the contract of linear.hpp.
+// FeedForward: y = W2 dropout(activation(W1 x + b1)) + b2. Follows the contract of layer.hpp.
 //   relu   max(0, a)
 //   gelu   a Phi(a)
 //   geglu  W1 has 2 f rows, [value; gate] = W1 x + b1, and the hidden vector is value * gelu(gate) (Shazeer, 2020)
 // The activation is chosen at run time because checkpoints bring it with them; the choice is made once per step.
 #pragma once
 
-#include "fbt/core/math.hpp"
+#include "fbt/kernels/columns.hpp"
 #include "fbt/layers/dropout.hpp"
 #include "fbt/layers/linear.hpp"
 
@@ -34,15 +34,15 @@ struct FeedForward {
         activation(activation_),
         dropout{hidden, dropout_rate} {}
 
-  void prepare(Trace& trace, const Shape& shape) const {
-    first.prepare(trace.first, shape);
-    second.prepare(trace.second, shape);
-    dropout.prepare(trace.dropout, shape);
-    trace.dhidden.resize(second.inputs(), activation == Activation::relu ? 0 : shape.lanes);
+  void prepare(Trace& trace, const Segment& segment) const {
+    first.prepare(trace.first, segment);
+    second.prepare(trace.second, segment);
+    dropout.prepare(trace.dropout, segment);
+    trace.dhidden.resize(second.inputs(), activation == Activation::relu ? 0 : segment.lanes);
   }
 
-  /// x, y (d, B). finish: as in Linear.
-  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y, const Finish<Scalar>& finish = {}) const {
+  /// x, y (d, B). epilogue: as in Linear.
+  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y, const Epilogue<Scalar>& epilogue = {}) const {
     auto before = trace.first.delta(t);
     auto hidden = trace.second.input(t);
     const Index f = second.inputs();
@@ -59,7 +59,7 @@ struct FeedForward {
         break;
     }
     dropout.forward(hidden, trace.dropout, t, hidden);
-    second.forward(hidden, trace.second, t, y, finish);
+    second.forward(hidden, trace.second, t, y, epilogue);
   }
 
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {

@@ -1,12 +1,12 @@
 // LayerMix, the feedback aggregator: m = sum over l = 0..L of softmax(weight)_l h^l (section 3 of the paper), or with given
 // shares in place of the learned softmax(weight).
-// The input is the stack [h^0; ...; h^L] of all layer outputs of a step. Follows the contract of linear.hpp.
+// The input is the stack [h^0; ...; h^L] of all layer outputs of a step. Follows the contract of layer.hpp.
 #pragma once
 
-#include "fbt/core/math.hpp"
-#include "fbt/core/shape.hpp"
+#include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
+#include "fbt/kernels/columns.hpp"
 
 namespace fbt {
 
@@ -22,8 +22,8 @@ struct LayerMix {
     Vector<Scalar> shares;  // (L+1)
     Index lanes = 0;
 
-    auto input(Index t) { return block(x, t, lanes); }
-    auto delta(Index t) { return block(dy, t, lanes); }
+    auto input(Index t) { return step_columns(x, t, lanes); }
+    auto delta(Index t) { return step_columns(dy, t, lanes); }
   };
 
   LayerMix() = default;
@@ -39,11 +39,11 @@ struct LayerMix {
     return result;
   }
 
-  void prepare(Trace& trace, const Shape& shape) const {
-    trace.lanes = shape.lanes;
+  void prepare(Trace& trace, const Segment& segment) const {
+    trace.lanes = segment.lanes;
     write_shares(trace.shares);
-    trace.x.resize(trace.shares.size() * width, shape.columns());
-    trace.dy.resize(width, shape.columns());
+    trace.x.resize(trace.shares.size() * width, segment.columns());
+    trace.dy.resize(width, segment.columns());
   }
 
   /// x ((L+1) d, B), y (d, B).

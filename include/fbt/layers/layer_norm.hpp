@@ -1,11 +1,11 @@
 // LayerNorm: y = weight * (x - mean) / sqrt(variance + epsilon) + bias, over the rows of each column
-// (Ba, Kiros, Hinton, 2016). Follows the contract of linear.hpp.
+// (Ba, Kiros, Hinton, 2016). Follows the contract of layer.hpp.
 #pragma once
 
-#include "fbt/core/shape.hpp"
+#include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
-#include "fbt/core/vector_products.hpp"
 #include "fbt/core/visit.hpp"
+#include "fbt/kernels/columns.hpp"
 
 namespace fbt {
 
@@ -26,10 +26,10 @@ struct LayerNorm {
   explicit LayerNorm(Index size, double epsilon_ = 1e-5)
       : weight(Vector<Scalar>::Ones(size)), bias(Vector<Scalar>::Zero(size)), epsilon(epsilon_) {}
 
-  void prepare(Trace& trace, const Shape& shape) const {
-    trace.lanes = shape.lanes;
-    trace.normal.resize(weight.size(), shape.columns());
-    trace.inverse.resize(shape.columns());
+  void prepare(Trace& trace, const Segment& segment) const {
+    trace.lanes = segment.lanes;
+    trace.normal.resize(weight.size(), segment.columns());
+    trace.inverse.resize(segment.columns());
     trace.dweight.setZero(weight.size());
     trace.dbias.setZero(weight.size());
   }

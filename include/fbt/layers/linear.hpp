@@ -1,53 +1,21 @@
-// Linear: y = W x + b. Also the home of the layer contract, which every header in this folder follows.
-//
-// The contract
-//   - A layer is its hyper-parameters and parameters, nothing else. Gradient and optimiser moments are twins: further
-//     objects of the same class (core/visit.hpp).
-//   - All state of a run is in a Trace, which belongs to the caller: one per thread. A const layer serves many threads.
-//   - prepare(trace, shape)      sizes the Trace for a segment of T steps and B lanes and packs the weights: once per segment,
-//                                since parameters may have changed. It does not allocate again for the same shape.
-//   - forward(x, trace, t, y)    step t, from the segment's first to its last. Overwrites y (rows, B).
-//   - backward(dy, trace, t, dx) step t, from the last to the first, of a segment prepared with shape.train. Overwrites dx,
-//                                keeps dy. Once for each forward(): a second walk back needs prepare() and forward() again.
-//   - accumulate(trace, grad)    ADDS the parameter gradients of the whole segment: one deep product per matrix
-//                                instead of T thin ones.
-//   - visit(f, layers...)        names the parameters.
-// A Trace keeps inputs and output deltas for all T * B columns. A caller may write a layer's input straight into
-// trace.input(t), and an output delta into trace.delta(t), and pass that block: then nothing is copied.
-// A layer that reads something else besides x (a memory, tokens) takes it as a further argument of the same verbs.
+// Linear: y = W x + b. Follows the contract of layer.hpp.
 #pragma once
 
 #include "fbt/core/check.hpp"
-#include "fbt/core/packed.hpp"
 #include "fbt/core/random.hpp"
-#include "fbt/core/shape.hpp"
+#include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
-#include "fbt/core/vector_products.hpp"
 #include "fbt/core/visit.hpp"
+#include "fbt/kernels/columns.hpp"
+#include "fbt/kernels/packed.hpp"
+#include "fbt/kernels/streamed.hpp"
+#include "fbt/layers/layer.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <concepts>
 #include <vector>
 
 namespace fbt {
-
-/// What every layer has: a Trace, prepare, accumulate and visit. Attention and a whole block are no layers by this: what they
-/// are prepared for includes how many slots there will be to look at.
-template <class L>
-concept Layer = std::copyable<L> && std::default_initializable<typename L::Trace> &&
-    requires(const L layer, L grad, typename L::Trace trace, Shape shape) {
-  layer.prepare(trace, shape);
-  layer.accumulate(trace, grad);
-  L::visit([](std::string_view, auto&...) {}, grad, layer);
-};
-
-/// A layer that maps columns to columns and nothing else; testing/gradient_check.hpp checks any of them.
-template <class L, class Scalar>
-concept ColumnLayer = Layer<L> && requires(const L layer, typename L::Trace trace, Matrix<Scalar> m) {
-  layer.forward(m, trace, Index{}, m);
-  layer.backward(m, trace, Index{}, m);
-};
 
 template <class Scalar>
 struct Linear {
@@ -64,8 +32,8 @@ struct Linear {
     bool train = false;
     Team* team = nullptr;
 
-    auto input(Index t) { return block(x, t, lanes); }
-    auto delta(Index t) { return block(dy, t, lanes); }
+    auto input(Index t) { return step_columns(x, t, lanes); }
+    auto delta(Index t) { return step_columns(dy, t, lanes); }
   };
 
   Linear() = default;
@@ -78,45 +46,45 @@ struct Linear {
   Index inputs() const { return weight.cols(); }
   Index outputs() const { return weight.rows(); }
 
-  void prepare(Trace& trace, const Shape& shape) const {
-    trace.lanes = shape.lanes;
-    trace.train = shape.train;
-    trace.team = shape.team;
-    trace.x.resize(inputs(), shape.columns());
-    trace.dy.resize(outputs(), shape.columns());
-    trace.scratch.resize(static_cast<std::size_t>(parts_of(shape.team)));
-    if (shape.lanes == 1) {  // a single column streams the weights once: there is nothing to gain from packing
+  void prepare(Trace& trace, const Segment& segment) const {
+    trace.lanes = segment.lanes;
+    trace.train = segment.train;
+    trace.team = segment.team;
+    trace.x.resize(inputs(), segment.columns());
+    trace.dy.resize(outputs(), segment.columns());
+    trace.scratch.resize(static_cast<std::size_t>(parts_of(segment.team)));
+    if (segment.lanes == 1) {  // a single column streams the weights once: there is nothing to gain from packing
       trace.parts.resize(outputs(), pieces());
       return;
     }
-    trace.forward.pack(weight, shape.team);
-    if (shape.train) trace.backward.pack_transposed(weight, shape.team);
+    trace.forward.pack(weight, segment.team);
+    if (segment.train) trace.backward.pack_transposed(weight, segment.team);
   }
 
-  /// x (in, B), y (out, B). The finish, without its bias, is what a composite wants done to y on the way out. Throws
+  /// x (in, B), y (out, B). The epilogue, without its bias, is what a composite wants done to y on the way out. Throws
   /// std::invalid_argument at step 0 when the weights are not those that were packed.
-  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y, Finish<Scalar> finish = {}) const {
+  void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y, Epilogue<Scalar> epilogue = {}) const {
     eigen_assert(x.rows() == inputs() && y.rows() == outputs() && x.cols() == trace.lanes && y.cols() == trace.lanes);
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     // y = W x + b
-    if (bias.size() > 0) finish.bias = bias.data();
-    if (trace.lanes == 1) return stream(x.data(), trace, y.data(), finish);
+    if (bias.size() > 0) epilogue.bias = bias.data();
+    if (trace.lanes == 1) return stream(x.data(), trace, y.data(), epilogue);
     check(t > 0 || trace.forward.matches(weight),
           "the weights ({}, {}) have changed since they were packed: call prepare() again, or a model's start()", outputs(),
           inputs());
-    share(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
-          [&](Index first, Index count) { trace.forward.multiply_rows(first, count, x, y, finish); });
+    split_work(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
+               [&](Index first, Index count) { trace.forward.multiply_rows(first, count, x, y, epilogue); });
   }
 
-  /// Throws std::invalid_argument when the Trace was not prepared with shape.train.
+  /// Throws std::invalid_argument when the Trace was not prepared with segment.train.
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
     eigen_assert(dy.rows() == outputs() && dx.rows() == inputs() && dy.cols() == trace.lanes && dx.cols() == trace.lanes);
-    check(trace.train, "backward() of weights ({}, {}) needs a Trace prepared with shape.train", outputs(), inputs());
+    check(trace.train, "backward() of weights ({}, {}) needs a Trace prepared with segment.train", outputs(), inputs());
     if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
     // y = W x + b  =>  dx = W^T dy
     if (trace.lanes > 1) {
-      share(trace.team, inputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
-            [&](Index first, Index count) { trace.backward.multiply_rows(first, count, dy, dx, {}); });
+      split_work(trace.team, inputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
+                 [&](Index first, Index count) { trace.backward.multiply_rows(first, count, dy, dx, {}); });
     } else {
       dx.col(0).noalias() = weight.transpose() * dy.col(0);
     }
@@ -124,13 +92,13 @@ struct Linear {
 
   void accumulate(Trace& trace, Linear& grad) const {
     // y = W x + b  =>  dW = sum over columns of dy x^T,  db = sum of dy
-    share(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.x.cols(),
-          [&](Index first, Index count, Index part) {
-            const auto dy = trace.dy.middleRows(first, count);
-            add_outer<Scalar>(dy, trace.x, grad.weight.middleRows(first, count),
-                              trace.scratch[static_cast<std::size_t>(part)]);
-            if (bias.size() > 0) add_columns<Scalar>(dy, grad.bias.data() + first);
-          });
+    split_work(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.x.cols(),
+               [&](Index first, Index count, Index part) {
+                 const auto dy = trace.dy.middleRows(first, count);
+                 add_outer<Scalar>(dy, trace.x, grad.weight.middleRows(first, count),
+                                   trace.scratch[static_cast<std::size_t>(part)]);
+                 if (bias.size() > 0) add_columns<Scalar>(dy, grad.bias.data() + first);
+               });
   }
 
   template <class F, class... Same>
@@ -146,16 +114,16 @@ struct Linear {
     constexpr Index least = 1 << 16, most = 8;
     return std::clamp<Index>(weight.size() / least, 1, most);
   }
-  void stream(const Scalar* x, Trace& trace, Scalar* y, const Finish<Scalar>& finish) const {
+  void stream(const Scalar* x, Trace& trace, Scalar* y, const Epilogue<Scalar>& epilogue) const {
     const Index count = pieces();
-    if (count == 1) return multiply_vector<Scalar>(weight, x, y, finish);
-    share(trace.team, count, 1, weight.size(), [&](Index first, Index some) {
+    if (count == 1) return multiply_vector<Scalar>(weight, x, y, epilogue);
+    split_work(trace.team, count, 1, weight.size(), [&](Index first, Index some) {
       for (Index i = first; i < first + some; ++i) {
         const Index begin = inputs() * i / count, end = inputs() * (i + 1) / count;
         multiply_vector<Scalar>(weight.middleCols(begin, end - begin), x + begin, trace.parts.col(i).data(), {});
       }
     });
-    add_parts<Scalar>(trace.parts, y, finish);
+    add_parts<Scalar>(trace.parts, y, epilogue);
   }
 };
 

@@ -1,10 +1,10 @@
 // Lstm: long short-term memory (Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000). From the input x, and
 // from the hidden vector h' and the cell c' that the step before left,
 //   [i; f; o; g] = W [x; h'] + b,   c = sigmoid(f) c' + sigmoid(i) tanh(g),   h = sigmoid(o) tanh(c)
-// Follows the contract of linear.hpp, with h' and c' as a further argument.
+// Follows the contract of layer.hpp, with h' and c' as a further argument.
 #pragma once
 
-#include "fbt/core/math.hpp"
+#include "fbt/kernels/columns.hpp"
 #include "fbt/layers/linear.hpp"
 
 namespace fbt {
@@ -43,13 +43,13 @@ struct Lstm {
   Index inputs() const { return gates.inputs() - outputs(); }
 
   /// Also forgets what the step after wants: the segment's last step is followed by none.
-  void prepare(Trace& trace, const Shape& shape) const {
-    gates.prepare(trace.gates, shape);
-    trace.before.resize(outputs(), shape.columns());
-    trace.squashed.resize(outputs(), shape.columns());
-    trace.dhidden.setZero(outputs(), shape.lanes);
-    trace.dcell.setZero(outputs(), shape.lanes);
-    trace.djoined.resize(gates.inputs(), shape.lanes);
+  void prepare(Trace& trace, const Segment& segment) const {
+    gates.prepare(trace.gates, segment);
+    trace.before.resize(outputs(), segment.columns());
+    trace.squashed.resize(outputs(), segment.columns());
+    trace.dhidden.setZero(outputs(), segment.lanes);
+    trace.dcell.setZero(outputs(), segment.lanes);
+    trace.djoined.resize(gates.inputs(), segment.lanes);
   }
 
   /// x (in, B), y (n, B). The cell is replaced by the one after this step.
@@ -58,7 +58,7 @@ struct Lstm {
     auto joined = trace.gates.input(t);
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     joined.bottomRows(n) = cell.hidden;
-    block(trace.before, t, lanes) = cell.cell;
+    step_columns(trace.before, t, lanes) = cell.cell;
 
     auto a = trace.gates.delta(t);
     gates.forward(joined, trace.gates, t, a);
@@ -67,7 +67,7 @@ struct Lstm {
     const auto i = a.topRows(n).array(), f = a.middleRows(n, n).array(), o = a.middleRows(2 * n, n).array();
     const auto g = a.bottomRows(n).array();
     cell.cell = f * cell.cell.array() + i * g;
-    auto squashed = block(trace.squashed, t, lanes);
+    auto squashed = step_columns(trace.squashed, t, lanes);
     squashed = cell.cell.array().tanh();
     cell.hidden = o * squashed.array();
     y = cell.hidden;

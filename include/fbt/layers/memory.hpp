@@ -194,12 +194,12 @@ struct KeyValue {
     if (with_norm) norm.emplace(width, epsilon);
   }
 
-  void prepare(Trace& trace, const Shape& shape) const {
-    if (norm) norm->prepare(trace.norm, shape);
-    key.prepare(trace.key, shape);
-    value.prepare(trace.value, shape);
-    trace.dn.resize(key.inputs(), shape.lanes);
-    trace.dx.resize(key.inputs(), shape.lanes);
+  void prepare(Trace& trace, const Segment& segment) const {
+    if (norm) norm->prepare(trace.norm, segment);
+    key.prepare(trace.key, segment);
+    value.prepare(trace.value, segment);
+    trace.dn.resize(key.inputs(), segment.lanes);
+    trace.dx.resize(key.inputs(), segment.lanes);
   }
 
   /// Leaves key and value of the memory vectors m (d, B) in trace.k(t) and trace.v(t).

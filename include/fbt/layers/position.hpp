@@ -5,14 +5,14 @@
 //   buckets       sqrt(e) * weight(bucket(age), j), so that the 1/sqrt(e) of attention leaves weight (Raffel et al., 2020)
 //   none          0
 // Row i of a table counts from the oldest of S slots: the newest is row S - 1. For all lanes, and heads that share a table, the
-// scores are one product. Follows the contract of linear.hpp: the input are the queries (e, H*B), head j of lane b in column
+// scores are one product. Follows the contract of layer.hpp: the input are the queries (e, H*B), head j of lane b in column
 // b*H + j, the output the scores (rows, H*B), where rows <= S can be chosen when the Trace is prepared: the newest ones.
 #pragma once
 
-#include "fbt/core/packed.hpp"
-#include "fbt/core/shape.hpp"
+#include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
+#include "fbt/kernels/packed.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -50,8 +50,8 @@ struct Position {
     Index lanes = 0, rows = 0;
     bool train = false;
 
-    auto input(Index t) { return block(x, t, lanes); }
-    auto delta(Index t) { return block(dy, t, lanes); }
+    auto input(Index t) { return step_columns(x, t, lanes); }
+    auto delta(Index t) { return step_columns(dy, t, lanes); }
   };
 
   Position() = default;
@@ -68,21 +68,21 @@ struct Position {
     if (term == PositionTerm::buckets) weight.setZero(32, heads);
   }
 
-  /// shape.lanes is H*B: every head of every lane is a column. rows: how many of the newest slots there will be scores for; 0: S.
-  void prepare(Trace& trace, const Shape& shape, Index rows = 0) const {
-    trace.lanes = shape.lanes;
-    trace.train = shape.train;
-    trace.team = shape.team;
+  /// segment.lanes is H*B: every head of every lane is a column. rows: how many of the newest slots there will be scores for; 0: S.
+  void prepare(Trace& trace, const Segment& segment, Index rows = 0) const {
+    trace.lanes = segment.lanes;
+    trace.train = segment.train;
+    trace.team = segment.team;
     trace.rows = rows > 0 ? rows : window;
-    trace.x.resize(head_size, shape.columns());
-    trace.dy.resize(trace.rows, shape.columns());
+    trace.x.resize(head_size, segment.columns());
+    trace.dy.resize(trace.rows, segment.columns());
     trace.dquery_bias.setZero(query_bias.size());
     trace.forward.resize(static_cast<std::size_t>(tables()));
     trace.backward.resize(static_cast<std::size_t>(tables()));
     for (Index k = 0; k < tables(); ++k) {
       const auto newest = table(weight, k).bottomRows(trace.rows);
       trace.forward[static_cast<std::size_t>(k)].pack(newest);
-      if (shape.train) trace.backward[static_cast<std::size_t>(k)].pack_transposed(newest);
+      if (segment.train) trace.backward[static_cast<std::size_t>(k)].pack_transposed(newest);
     }
   }
 
@@ -103,9 +103,9 @@ struct Position {
     }
   }
 
-  /// Throws std::invalid_argument when the Trace was not prepared with shape.train.
+  /// Throws std::invalid_argument when the Trace was not prepared with segment.train.
   void backward(const In<Scalar>& dscores, Trace& trace, Index t, Out<Scalar> dqueries) const {
-    check(trace.train, "backward() of a position term needs a Trace prepared with shape.train");
+    check(trace.train, "backward() of a position term needs a Trace prepared with segment.train");
     if (auto own = trace.delta(t); own.data() != dscores.data()) own = dscores;
     // score = table q + bias  =>  dq = table^T dscore
     if (tables() == 0) dqueries.setZero();
@@ -141,7 +141,7 @@ struct Position {
   static void multiply(const Packed<Scalar>& table, const In<Scalar>& x, Out<Scalar> y, Team* team,
                        const Scalar* bias = nullptr) {
     constexpr Index unit = 8;
-    share(team, x.cols(), unit, x.size() * y.rows(), [&](Index first, Index count) {
+    split_work(team, x.cols(), unit, x.size() * y.rows(), [&](Index first, Index count) {
       table.multiply(x.middleCols(first, count), y.middleCols(first, count), {.bias = bias});
     });
   }

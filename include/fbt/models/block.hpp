@@ -1,7 +1,7 @@
 // Block: one layer of the Transformer, attention over the memory and then feed-forward, each with norm and residual.
 //   pre-norm    g = x + attention(norm1(x)),   y = g + feed_forward(norm2(g))
 //   post-norm   g = norm1(x + attention(x)),   y = norm2(g + feed_forward(g))
-// With an empty window the attention is left out: attention(.) = 0. Follows the contract of linear.hpp, with the memory as a
+// With an empty window the attention is left out: attention(.) = 0. Follows the contract of layer.hpp, with the memory as a
 // further argument.
 #pragma once
 
@@ -45,19 +45,19 @@ struct Block {
         feed_forward(c.width, c.hidden_units(), c.activation, c.dropout, random),
         dropout{c.width, c.dropout},
         pre_norm(c.pre_norm) {
-    if (c.span_ramp > 0) attention.span = Span<Scalar>(c.heads, c.window, c.span_ramp);
+    if (c.span_ramp > 0) attention.span = AdaptiveSpan<Scalar>(c.heads, c.window, c.span_ramp);
   }
 
   /// rows: the most slots that a window of the segment will hold.
   void prepare(const LayerNorm<Scalar>& norm1_, const Position<Scalar>& position, Index rows, Trace& trace,
-               const Shape& shape) const {
-    norm1_.prepare(trace.norm1, shape);
-    norm2.prepare(trace.norm2, shape);
-    attention.prepare(position, rows, trace.attention, shape.child(0));
-    feed_forward.prepare(trace.feed_forward, shape.child(1));
-    dropout.prepare(trace.attention_dropout, shape.child(2));
-    dropout.prepare(trace.feed_forward_dropout, shape.child(3));
-    for (auto* m : {&trace.branch, &trace.sum, &trace.dsum}) m->resize(dropout.rows, shape.lanes);
+               const Segment& segment) const {
+    norm1_.prepare(trace.norm1, segment);
+    norm2.prepare(trace.norm2, segment);
+    attention.prepare(position, rows, trace.attention, segment.child(0));
+    feed_forward.prepare(trace.feed_forward, segment.child(1));
+    dropout.prepare(trace.attention_dropout, segment.child(2));
+    dropout.prepare(trace.feed_forward_dropout, segment.child(3));
+    for (auto* m : {&trace.branch, &trace.sum, &trace.dsum}) m->resize(dropout.rows, segment.lanes);
   }
 
   /// x, y (d, B).
@@ -71,16 +71,16 @@ struct Block {
       } else {
         query_input = x;
       }
-      add_branch(x, trace.attention_dropout, trace, t, g, [&](Out<Scalar> out, const Finish<Scalar>& finish) {
-        attention.forward(query_input, around.memory, around.window, around.position, trace.attention, t, out, finish);
+      add_branch(x, trace.attention_dropout, trace, t, g, [&](Out<Scalar> out, const Epilogue<Scalar>& epilogue) {
+        attention.forward(query_input, around.memory, around.window, around.position, trace.attention, t, out, epilogue);
       });
     } else {
       attention.skip(trace.attention, t);
       g = x;
     }
     const auto add_feed_forward = [&](const In<Scalar>& to, Out<Scalar> sum) {
-      add_branch(to, trace.feed_forward_dropout, trace, t, sum, [&](Out<Scalar> out, const Finish<Scalar>& finish) {
-        feed_forward.forward(hidden_input, trace.feed_forward, t, out, finish);
+      add_branch(to, trace.feed_forward_dropout, trace, t, sum, [&](Out<Scalar> out, const Epilogue<Scalar>& epilogue) {
+        feed_forward.forward(hidden_input, trace.feed_forward, t, out, epilogue);
       });
     };
     if (pre_norm) {
@@ -144,7 +144,7 @@ struct Block {
   }
 
  private:
-  /// sum = x + dropout(branch), where run(out, finish) writes the finish of the branch: straight into the sum if nothing is dropped.
+  /// sum = x + dropout(branch), where run(out, epilogue) writes the epilogue of the branch: straight into the sum if nothing is dropped.
   template <class Run>
   void add_branch(const In<Scalar>& x, typename Dropout<Scalar>::Trace& dropped, Trace& trace, Index t, Out<Scalar> sum,
                   Run&& run) const {

@@ -49,7 +49,7 @@ struct Config {
   Index window = 64;       ///< S, how many past steps a step may see
   Activation activation = Activation::relu;
   PositionTerm position = PositionTerm::relative_key;
-  /// Every head learns how far back it looks, with a ramp of so many steps (layers/span.hpp); 0: all see the window.
+  /// Every head learns how far back it looks, with a ramp of so many steps (layers/adaptive_span.hpp); 0: all see the window.
   Index span_ramp = 0;
   EmptyMemory empty_memory = EmptyMemory::skip;
   bool pre_norm = true;  ///< LayerNorm before attention and feed-forward and before the head; else after each residual

@@ -33,7 +33,7 @@ class FeedbackTransformer {
 
   /// What one segment keeps for its backward pass.
   struct Trace {
-    Shape shape{0, 0, false, 0};
+    Segment segment{0, 0, false, 0};
     typename Embedding<Scalar>::Trace embedding;
     typename Dropout<Scalar>::Trace dropout;
     std::vector<typename Block<Scalar>::Trace> blocks;
@@ -153,7 +153,7 @@ class FeedbackTransformer {
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
     check_may_step("step", state.trace.phase);
     check_own_state("step", config_, state.trace.config);
-    check_input(tokens, state.trace.shape, state.memory);
+    check_input(tokens, state.trace.segment, state.memory);
     if (state.memory.span != state.trace.reach) state.memory.set_span(state.trace.reach);
     run(tokens, state);
     return state.trace.logits;
@@ -170,20 +170,20 @@ class FeedbackTransformer {
   }
 
   /// Reads a segment of T steps, step after step: tokens (T*B), the B lanes of step 0 first. The memory is carried on from
-  /// whatever it holds. Returns the logits (V, T*B); with shape.train the state can then go backward. Packs the weights
+  /// whatever it holds. Returns the logits (V, T*B); with segment.train the state can then go backward. Packs the weights
   /// anew. Throws std::invalid_argument for a wrong number of tokens, a token outside the vocabulary, and a memory of other lanes
-  /// or of a model of another config. Threads: those of shape.team.
+  /// or of a model of another config. Threads: those of segment.team.
   /// To step on from there: auto next = start(B); next.memory = std::move(state.memory).
-  const Matrix<Scalar>& forward(Tokens tokens, const Shape& shape, State& state) const {
-    check(shape.steps >= 1 && shape.lanes >= 1, "forward: a segment has at least 1 step and 1 lane, found {} and {}",
-          shape.steps, shape.lanes);
-    check_input(tokens, shape, state.memory);
+  const Matrix<Scalar>& forward(Tokens tokens, const Segment& segment, State& state) const {
+    check(segment.steps >= 1 && segment.lanes >= 1, "forward: a segment has at least 1 step and 1 lane, found {} and {}",
+          segment.steps, segment.lanes);
+    check_input(tokens, segment, state.memory);
     state.trace.phase = Phase::unprepared;
     // from slot 0 on, so that a segment's arithmetic does not depend on how the memory came about; what no head sees is dropped
     state.memory.set_span(longest_span());
-    prepare(state.trace, shape, starts_with_zeros(state.memory) ? config_.window : state.memory.end);
+    prepare(state.trace, segment, starts_with_zeros(state.memory) ? config_.window : state.memory.end);
     run(tokens, state);
-    state.trace.phase = shape.train ? Phase::trained : Phase::read;
+    state.trace.phase = segment.train ? Phase::trained : Phase::read;
     return state.trace.logits;
   }
 
@@ -193,15 +193,15 @@ class FeedbackTransformer {
   void backward(const In<Scalar>& dlogits, State& state) const {
     Trace& trace = state.trace;
     const Memory<Scalar>& memory = state.memory;
-    const Index B = trace.shape.lanes;
+    const Index B = trace.segment.lanes;
     check_may_go_back(trace.phase);
-    check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
+    check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.segment.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
-          trace.shape.columns(), dlogits.rows(), dlogits.cols());
+          trace.segment.columns(), dlogits.rows(), dlogits.cols());
     check_own_state("backward", config_, trace.config);
-    check(memory.slots.size() == key_values.size() && memory.end == trace.first_slot + trace.shape.steps,
+    check(memory.slots.size() == key_values.size() && memory.end == trace.first_slot + trace.segment.steps,
           "backward: the memory has changed since forward(): expected {} slots in use, found {}",
-          trace.first_slot + trace.shape.steps, memory.slots.empty() ? 0 : memory.end);
+          trace.first_slot + trace.segment.steps, memory.slots.empty() ? 0 : memory.end);
     trace.phase = Phase::unprepared;  // the way back overwrites the attention weights
     trace.dslots.resize(memory.slots.size());
     for (std::size_t i = 0; i < memory.slots.size(); ++i) trace.dslots[i].set_zero_like(memory.slots[i], memory.end);
@@ -301,33 +301,33 @@ class FeedbackTransformer {
   Dropout<Scalar> dropout() const { return {config_.width, config_.dropout}; }
 
   /// visible: how many slots the first step sees.
-  void prepare(Trace& trace, const Shape& shape, Index visible) const {
+  void prepare(Trace& trace, const Segment& segment, Index visible) const {
     trace.config = config_;
     trace.seen = 0;
     trace.reach = longest_span();
-    const Index rows = std::min(trace.reach, visible + shape.steps);
+    const Index rows = std::min(trace.reach, visible + segment.steps);
     const Index d = config_.width;
-    Shape all = shape;  // the head and its norm see the whole segment as one step
+    Segment all = segment;  // the head and its norm see the whole segment as one step
     all.steps = 1;
-    all.lanes = shape.columns();
-    trace.shape = shape;
+    all.lanes = segment.columns();
+    trace.segment = segment;
     trace.blocks.resize(blocks.size());
     trace.key_values.resize(key_values.size());
     trace.zero_slots.resize(key_values.size());
-    embedding.prepare(trace.embedding, shape);
-    dropout().prepare(trace.dropout, shape.child(0));
+    embedding.prepare(trace.embedding, segment);
+    dropout().prepare(trace.dropout, segment.child(0));
     for (std::size_t l = 0; l < blocks.size(); ++l)
-      blocks[l].prepare(norm1(l), positions[position_of(l)], rows, trace.blocks[l], shape.child(l + 1));
-    mix.prepare(trace.mix, shape);
-    for (std::size_t i = 0; i < key_values.size(); ++i) key_values[i].prepare(trace.key_values[i], shape);
+      blocks[l].prepare(norm1(l), positions[position_of(l)], rows, trace.blocks[l], segment.child(l + 1));
+    mix.prepare(trace.mix, segment);
+    for (std::size_t i = 0; i < key_values.size(); ++i) key_values[i].prepare(trace.key_values[i], segment);
     norm_out.prepare(trace.norm_out, all);
     head.prepare(trace.head, all);
-    trace.logits.resize(config_.vocabulary, shape.columns());
-    trace.memory_vector.resize(d, shape.lanes);
-    trace.dread.resize(d, shape.lanes);
-    trace.dinput.resize(d, shape.lanes);
-    trace.dlayers.resize(trace.mix.x.rows(), shape.lanes);
-    trace.dtop.resize(d, shape.train ? shape.columns() : 0);
+    trace.logits.resize(config_.vocabulary, segment.columns());
+    trace.memory_vector.resize(d, segment.lanes);
+    trace.dread.resize(d, segment.lanes);
+    trace.dinput.resize(d, segment.lanes);
+    trace.dlayers.resize(trace.mix.x.rows(), segment.lanes);
+    trace.dtop.resize(d, segment.train ? segment.columns() : 0);
   }
 
   static LayerMix<Scalar> make_mix(const Config& c) {
@@ -348,8 +348,8 @@ class FeedbackTransformer {
     return static_cast<Index>(i) + (config_.memory_rule == MemoryRule::recurrent ? 1 : 0);
   }
 
-  void check_input(Tokens tokens, const Shape& shape, const Memory<Scalar>& memory) const {
-    check(memory.lanes() == shape.lanes, "the memory has {} lanes, expected {}", memory.lanes(), shape.lanes);
+  void check_input(Tokens tokens, const Segment& segment, const Memory<Scalar>& memory) const {
+    check(memory.lanes() == segment.lanes, "the memory has {} lanes, expected {}", memory.lanes(), segment.lanes);
     const Slots<Scalar>& slots = memory.slots.front();
     const Index shortest = config_.span_ramp > 0 ? 1 : config_.window;
     check(memory.span >= shortest && memory.span <= config_.window && memory.slots.size() == key_values.size() &&
@@ -358,13 +358,13 @@ class FeedbackTransformer {
           "{}, {}, {} of {}",
           key_values.size(), config_.window, config_.heads, config_.head_columns(), memory.slots.size(), memory.span,
           slots.heads, slots.head_size);
-    check_tokens(tokens, shape, config_.vocabulary);
+    check_tokens(tokens, segment, config_.vocabulary);
   }
 
   void run(Tokens tokens, State& state) const {
     Trace& trace = state.trace;
     Memory<Scalar>& memory = state.memory;
-    const Index T = trace.shape.steps, d = config_.width;
+    const Index T = trace.segment.steps, d = config_.width;
     const bool zeros = starts_with_zeros(memory);
     memory.reserve(T + (zeros ? config_.window : 0));
     if (zeros) write_zero_slots(state);
@@ -396,7 +396,7 @@ class FeedbackTransformer {
 
   void embed(Tokens tokens, Trace& trace, Index t) const {
     auto h = trace.mix.input(t).topRows(config_.width);
-    embedding.forward(block(tokens, t, trace.shape.lanes), trace.embedding, t, h);
+    embedding.forward(step_columns(tokens, t, trace.segment.lanes), trace.embedding, t, h);
     dropout().forward(h, trace.dropout, t, h);
   }
   void run_block(std::size_t i, const Memory<Scalar>& memory, Window window, Trace& trace, Index t) const {
@@ -416,7 +416,7 @@ class FeedbackTransformer {
     Trace& trace = state.trace;
     Memory<Scalar>& memory = state.memory;
     const Index d = config_.width;
-    for (Index t = 0; t < trace.shape.steps; ++t) {
+    for (Index t = 0; t < trace.segment.steps; ++t) {
       auto layers = trace.mix.input(t);
       const Window window = memory.window();
       embed(tokens, trace, t);
@@ -436,7 +436,7 @@ class FeedbackTransformer {
   void run_by_layers(Tokens tokens, State& state) const {
     Trace& trace = state.trace;
     Memory<Scalar>& memory = state.memory;
-    const Index T = trace.shape.steps, d = config_.width;
+    const Index T = trace.segment.steps, d = config_.width;
     for (Index t = 0; t < T; ++t) embed(tokens, trace, t);
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       for (Index t = 0; t < T; ++t) remember(i, trace.mix.input(t).middleRows(remembered(i) * d, d), t, state);
@@ -460,8 +460,8 @@ class FeedbackTransformer {
 
   void back_by_steps(State& state) const {
     Trace& trace = state.trace;
-    const Index d = config_.width, B = trace.shape.lanes, L = config_.layers;
-    for (Index t = trace.shape.steps - 1; t >= 0; --t) {
+    const Index d = config_.width, B = trace.segment.lanes, L = config_.layers;
+    for (Index t = trace.segment.steps - 1; t >= 0; --t) {
       const Window window = state.memory.window_at(trace.first_slot + t);
       if (config_.remembers_per_layer()) {
         trace.dlayers.setZero();
@@ -478,7 +478,7 @@ class FeedbackTransformer {
         }
         mix.backward(dm, trace.mix, t, trace.dlayers);
       }
-      trace.dlayers.bottomRows(d) += block(trace.dtop, t, B);
+      trace.dlayers.bottomRows(d) += step_columns(trace.dtop, t, B);
       for (Index l = L; l >= 1; --l) {
         const auto i = static_cast<std::size_t>(l - 1);
         blocks[i].backward(trace.dlayers.middleRows(l * d, d), surroundings(i, state.memory, window), trace.blocks[i], t,
@@ -497,16 +497,17 @@ class FeedbackTransformer {
   void back_by_layers(State& state) const {
     Trace& trace = state.trace;
     for (std::size_t i = blocks.size(); i-- > 0;) {
-      for (Index t = trace.shape.steps - 1; t >= 0; --t) {
+      for (Index t = trace.segment.steps - 1; t >= 0; --t) {
         const Window window = state.memory.window_at(trace.first_slot + t);
-        auto dh = block(trace.dtop, t, trace.shape.lanes);  // of the layer's output, then of its input
+        auto dh = step_columns(trace.dtop, t, trace.segment.lanes);  // of the layer's output, then of its input
         blocks[i].backward(dh, surroundings(i, state.memory, window), trace.blocks[i], t, trace.dinput);
         if (window.count > 0) Attention<Scalar>::add_to_slots(readers_of(i, trace), window, t, trace.dslots[i]);
         back_to_remembered(i, trace, t, trace.dread);
         dh = trace.dinput + trace.dread;
       }
     }
-    for (Index t = 0; t < trace.shape.steps; ++t) back_to_embedding(block(trace.dtop, t, trace.shape.lanes), trace, t);
+    for (Index t = 0; t < trace.segment.steps; ++t)
+      back_to_embedding(step_columns(trace.dtop, t, trace.segment.lanes), trace, t);
   }
 
   bool starts_with_zeros(const Memory<Scalar>& memory) const {
@@ -515,7 +516,7 @@ class FeedbackTransformer {
 
   void write_zero_slots(State& state) const {
     Memory<Scalar>& memory = state.memory;
-    Shape one = state.trace.shape;
+    Segment one = state.trace.segment;
     one.steps = one.lanes = 1;
     for (std::size_t i = 0; i < key_values.size(); ++i) {
       auto& kv = state.trace.zero_slots[i];

@@ -122,7 +122,7 @@ class LstmModel {
 
   /// What one segment keeps for its backward pass.
   struct Trace {
-    Shape shape{0, 0, false, 0};
+    Segment segment{0, 0, false, 0};
     Phase phase = Phase::unprepared;
     LstmConfig config;  // of the model that start() or forward() was called of
     typename Embedding<Scalar>::Trace embedding;
@@ -197,23 +197,23 @@ class LstmModel {
   const Matrix<Scalar>& step(Tokens tokens, State& state) const {
     check_may_step("step", state.trace.phase);
     check_own_state("step", config_, state.trace.config);
-    check_input(tokens, state.trace.shape, state.memory);
+    check_input(tokens, state.trace.segment, state.memory);
     run(tokens, state);
     return state.trace.logits;
   }
 
   /// Reads a segment of T steps, step after step: tokens (T*B), the B lanes of step 0 first. The memory is carried on from
-  /// whatever it holds. Returns the logits (V, T*B); with shape.train the state can then go backward, once. Packs the weights
+  /// whatever it holds. Returns the logits (V, T*B); with segment.train the state can then go backward, once. Packs the weights
   /// anew. Throws as step() does.
-  const Matrix<Scalar>& forward(Tokens tokens, const Shape& shape, State& state) const {
-    check(shape.steps >= 1 && shape.lanes >= 1, "forward: a segment has at least 1 step and 1 lane, found {} and {}",
-          shape.steps, shape.lanes);
-    check_input(tokens, shape, state.memory);
+  const Matrix<Scalar>& forward(Tokens tokens, const Segment& segment, State& state) const {
+    check(segment.steps >= 1 && segment.lanes >= 1, "forward: a segment has at least 1 step and 1 lane, found {} and {}",
+          segment.steps, segment.lanes);
+    check_input(tokens, segment, state.memory);
     state.trace.phase = Phase::unprepared;
     state.memory.past.move_to_front();  // so that a segment's arithmetic does not depend on how the memory came about
-    prepare(state.trace, shape, state.memory.past.end);
+    prepare(state.trace, segment, state.memory.past.end);
     run(tokens, state);
-    state.trace.phase = shape.train ? Phase::trained : Phase::read;
+    state.trace.phase = segment.train ? Phase::trained : Phase::read;
     return state.trace.logits;
   }
 
@@ -223,21 +223,21 @@ class LstmModel {
   void backward(const In<Scalar>& dlogits, State& state) const {
     Trace& trace = state.trace;
     const Memory<Scalar>& past = state.memory.past;
-    const Index B = trace.shape.lanes;
+    const Index B = trace.segment.lanes;
     check_may_go_back(trace.phase);
-    check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.shape.columns(),
+    check(dlogits.rows() == config_.vocabulary && dlogits.cols() == trace.segment.columns(),
           "backward: expected the gradient of the logits ({}, {}), found ({}, {})", config_.vocabulary,
-          trace.shape.columns(), dlogits.rows(), dlogits.cols());
+          trace.segment.columns(), dlogits.rows(), dlogits.cols());
     check_own_state("backward", config_, trace.config);
-    check(!config_.attention || (past.slots.size() == 1 && past.end == trace.first_slot + trace.shape.steps),
+    check(!config_.attention || (past.slots.size() == 1 && past.end == trace.first_slot + trace.segment.steps),
           "backward: the memory has changed since forward(): expected {} slots in use, found {}",
-          trace.first_slot + trace.shape.steps, past.slots.empty() ? 0 : past.end);
+          trace.first_slot + trace.segment.steps, past.slots.empty() ? 0 : past.end);
     trace.phase = Phase::unprepared;  // the way back overwrites the gates
     if (config_.attention) trace.dslots.set_zero_like(past.slots.front(), past.end);
 
     head.backward(dlogits, trace.head, 0, trace.dtop);
-    for (Index t = trace.shape.steps - 1; t >= 0; --t) {
-      auto dh = block(trace.dtop, t, B);
+    for (Index t = trace.segment.steps - 1; t >= 0; --t) {
+      auto dh = step_columns(trace.dtop, t, B);
       if (config_.attention) {
         const Index slot = trace.first_slot + t;
         const Window window = past.window_at(slot);
@@ -295,32 +295,32 @@ class LstmModel {
   Dropout<Scalar> dropout() const { return {config_.width, config_.dropout}; }
 
   /// visible: how many slots the first step sees.
-  void prepare(Trace& trace, const Shape& shape, Index visible) const {
+  void prepare(Trace& trace, const Segment& segment, Index visible) const {
     const Index d = config_.width;
     trace.config = config_;
-    Shape all = shape;  // the head sees the whole segment as one step
+    Segment all = segment;  // the head sees the whole segment as one step
     all.steps = 1;
-    all.lanes = shape.columns();
-    trace.shape = shape;
+    all.lanes = segment.columns();
+    trace.segment = segment;
     trace.layers.resize(layers.size());
     trace.dropouts.resize(layers.size() + 1);
-    embedding.prepare(trace.embedding, shape);
-    for (std::size_t l = 0; l < layers.size(); ++l) layers[l].prepare(trace.layers[l], shape);
-    for (std::size_t l = 0; l <= layers.size(); ++l) dropout().prepare(trace.dropouts[l], shape.child(l));
+    embedding.prepare(trace.embedding, segment);
+    for (std::size_t l = 0; l < layers.size(); ++l) layers[l].prepare(trace.layers[l], segment);
+    for (std::size_t l = 0; l <= layers.size(); ++l) dropout().prepare(trace.dropouts[l], segment.child(l));
     if (config_.attention) {
-      attention.prepare(position, std::min(config_.window, visible + shape.steps), trace.attention,
-                        shape.child(layers.size() + 1));
-      key_value.prepare(trace.key_value, shape);
+      attention.prepare(position, std::min(config_.window, visible + segment.steps), trace.attention,
+                        segment.child(layers.size() + 1));
+      key_value.prepare(trace.key_value, segment);
     }
     head.prepare(trace.head, all);
-    trace.logits.resize(config_.vocabulary, shape.columns());
-    trace.attended.resize(d, shape.lanes);
-    trace.dinput.resize(d, shape.lanes);
-    trace.dtop.resize(d, shape.train ? shape.columns() : 0);
+    trace.logits.resize(config_.vocabulary, segment.columns());
+    trace.attended.resize(d, segment.lanes);
+    trace.dinput.resize(d, segment.lanes);
+    trace.dtop.resize(d, segment.train ? segment.columns() : 0);
   }
 
-  void check_input(Tokens tokens, const Shape& shape, const LstmMemory<Scalar>& memory) const {
-    check(memory.lanes() == shape.lanes, "the memory has {} lanes, expected {}", memory.lanes(), shape.lanes);
+  void check_input(Tokens tokens, const Segment& segment, const LstmMemory<Scalar>& memory) const {
+    check(memory.lanes() == segment.lanes, "the memory has {} lanes, expected {}", memory.lanes(), segment.lanes);
     const Memory<Scalar>& past = memory.past;
     const bool fits = memory.cells.size() == layers.size() && memory.cells.front().cell.rows() == config_.width &&
                       past.slots.size() == (config_.attention ? 1u : 0u) &&
@@ -334,20 +334,20 @@ class LstmModel {
             memory.cells.front().cell.rows(),
             past_text(!past.slots.empty(), past.span, past.slots.empty() ? 0 : past.slots.front().heads));
     }
-    check_tokens(tokens, shape, config_.vocabulary);
+    check_tokens(tokens, segment, config_.vocabulary);
   }
 
   void run(Tokens tokens, State& state) const {
     Trace& trace = state.trace;
     LstmMemory<Scalar>& memory = state.memory;
-    const Index T = trace.shape.steps, B = trace.shape.lanes;
+    const Index T = trace.segment.steps, B = trace.segment.lanes;
     if (config_.attention) memory.past.reserve(T);
     trace.first_slot = memory.past.end;
 
     for (Index t = 0; t < T; ++t) {
       auto first = trace.layers[0].input(t);
-      auto top = block(trace.head.x, t, B);  // h^L, then what the head reads
-      embedding.forward(block(tokens, t, B), trace.embedding, t, first);
+      auto top = step_columns(trace.head.x, t, B);  // h^L, then what the head reads
+      embedding.forward(step_columns(tokens, t, B), trace.embedding, t, first);
       dropout().forward(first, trace.dropouts[0], t, first);
       for (std::size_t l = 1; l <= layers.size(); ++l) {
         const bool last = l == layers.size();

@@ -10,8 +10,8 @@ namespace fbt {
 enum class Phase {
   unprepared,  ///< a memory and nothing else
   stepping,    ///< made by start(): step() may come
-  read,        ///< a segment that forward() has read without shape.train
-  trained,     ///< one that it has read with shape.train: backward() may come
+  read,        ///< a segment that forward() has read without segment.train
+  trained,     ///< one that it has read with segment.train: backward() may come
   reversed,    ///< one that backward() has gone through: accumulate() may come
 };
 
@@ -23,7 +23,7 @@ inline void check_may_step(std::string_view call, Phase phase) {
 }
 inline void check_may_go_back(Phase phase) {
   check(phase == Phase::trained,
-        "backward: expected a segment that forward() has read with shape.train, once each, found none");
+        "backward: expected a segment that forward() has read with segment.train, once each, found none");
 }
 inline void check_may_accumulate(Phase phase) {
   check(phase == Phase::reversed, "accumulate: expected a segment that backward() has gone through, found none");

@@ -1,5 +1,5 @@
 // Proves a backward pass against central differences, in double. For the layers of this library and for yours: check_layer()
-// takes any ColumnLayer (layers/linear.hpp); compare() checks one tensor against any loss.
+// takes any ColumnLayer (layers/layer.hpp); compare() checks one tensor against any loss.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -77,22 +77,23 @@ inline Matrix<double> random_matrix(Index rows, Index columns, Random& random) {
 /// The layer maps columns of the given number of inputs to columns of the given number of outputs.
 template <class L>
 requires ColumnLayer<L, double> GradientReport check_layer(L layer, Index inputs, Index outputs, Random& random,
-                                                           Shape shape = {3, 2, true, 1}) {
+                                                           Segment segment = {3, 2, true, 1}) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-  Matrix<double> x = random_matrix(inputs, shape.columns(), random);
-  const Matrix<double> weights = random_matrix(outputs, shape.columns(), random);
+  Matrix<double> x = random_matrix(inputs, segment.columns(), random);
+  const Matrix<double> weights = random_matrix(outputs, segment.columns(), random);
   typename L::Trace trace;
 
   const auto loss = [&] {
-    Matrix<double> y = Matrix<double>::Constant(outputs, shape.columns(), nan);
-    layer.prepare(trace, shape);
-    for (Index t = 0; t < shape.steps; ++t) layer.forward(block(x, t, shape.lanes), trace, t, block(y, t, shape.lanes));
+    Matrix<double> y = Matrix<double>::Constant(outputs, segment.columns(), nan);
+    layer.prepare(trace, segment);
+    for (Index t = 0; t < segment.steps; ++t)
+      layer.forward(step_columns(x, t, segment.lanes), trace, t, step_columns(y, t, segment.lanes));
     return y.cwiseProduct(weights).sum();
   };
   loss();
-  Matrix<double> dx = Matrix<double>::Constant(inputs, shape.columns(), nan);
-  for (Index t = shape.steps - 1; t >= 0; --t)
-    layer.backward(block(weights, t, shape.lanes), trace, t, block(dx, t, shape.lanes));
+  Matrix<double> dx = Matrix<double>::Constant(inputs, segment.columns(), nan);
+  for (Index t = segment.steps - 1; t >= 0; --t)
+    layer.backward(step_columns(weights, t, segment.lanes), trace, t, step_columns(dx, t, segment.lanes));
   L grad = layer;
   visit([](std::string_view, auto& tensor) { tensor.setOnes(); }, grad);
   layer.accumulate(trace, grad);

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "fbt/core/parallel.hpp"
-#include "fbt/core/shape.hpp"
+#include "fbt/core/segment.hpp"
 #include "fbt/training/adam.hpp"
 #include "fbt/training/batches.hpp"
 #include "fbt/training/cross_entropy.hpp"
@@ -157,11 +157,11 @@ class Trainer {
       Shard& shard = shards_[static_cast<std::size_t>(s)];
       if (fresh) shard.state.memory.clear();
       take(shard, steps);
-      const Shape shape{
+      const Segment segment{
           steps, shard.lanes, true,
           mix_seed(mix_seed(options_.seed, static_cast<std::uint64_t>(adam_.updates)), static_cast<std::uint64_t>(s)),
           shard.team.get()};
-      const Matrix<Scalar>& logits = model_.forward(shard.tokens, shape, shard.state);
+      const Matrix<Scalar>& logits = model_.forward(shard.tokens, segment, shard.state);
       shard.dlogits.resize(logits.rows(), logits.cols());
       shard.loss = cross_entropy<Scalar>(logits, shard.targets, scale, shard.dlogits);
       model_.backward(shard.dlogits, shard.state);

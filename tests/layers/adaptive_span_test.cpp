@@ -1,14 +1,14 @@
-#include "fbt/layers/span.hpp"
+#include "fbt/layers/adaptive_span.hpp"
 
-#include "attention_run.hpp"
-#include "catch.hpp"
 #include "fbt/layers/attention.hpp"
-#include "memory_layer_check.hpp"
+#include "support/attention_run.hpp"
+#include "support/catch.hpp"
+#include "support/memory_layer_check.hpp"
 
 using namespace fbt;
 
-TEST_CASE("Span: without learned lengths every head sees the whole window") {
-  const Span<double> span;
+TEST_CASE("AdaptiveSpan: without learned lengths every head sees the whole window") {
+  const AdaptiveSpan<double> span;
   CHECK(!span.adaptive());
   CHECK(span.seen(1, {4, 7}).begin == 4);
   CHECK(span.seen(1, {4, 7}).count == 7);
@@ -17,8 +17,8 @@ TEST_CASE("Span: without learned lengths every head sees the whole window") {
   CHECK(weights[0] == 0.25);
 }
 
-TEST_CASE("Span: what a head sees, and the mask, by hand") {
-  Span<double> span(4, 10, 4);
+TEST_CASE("AdaptiveSpan: what a head sees, and the mask, by hand") {
+  AdaptiveSpan<double> span(4, 10, 4);
   span.length << 0, 0.25, 0.7, 1;  // z = 0, 2.5, 7, 10; ages below z + 4 are seen
   CHECK(span.visible(0) == 3);
   CHECK(span.visible(1) == 6);
@@ -35,8 +35,8 @@ TEST_CASE("Span: what a head sees, and the mask, by hand") {
   CHECK(difference(weights, mask / mask.sum()) < 1e-15);
 }
 
-TEST_CASE("Span: lengths outside of 0 to 1 count as these") {
-  Span<double> span(2, 10, 4);
+TEST_CASE("AdaptiveSpan: lengths outside of 0 to 1 count as these") {
+  AdaptiveSpan<double> span(2, 10, 4);
   span.length << -3, 2;
   CHECK(span.visible(0) == 3);
   CHECK(span.visible(1) == 10);
@@ -44,7 +44,7 @@ TEST_CASE("Span: lengths outside of 0 to 1 count as these") {
   CHECK(span.visible(1) == 3);
 }
 
-TEST_CASE("Span: gradients of an attention with learned spans") {
+TEST_CASE("AdaptiveSpan: gradients of an attention with learned spans") {
   Random random(1);
   constexpr Index width = 4, head_size = 3, window = 5, heads = 3;
   const Index lanes = GENERATE(1, 2);
@@ -54,7 +54,7 @@ TEST_CASE("Span: gradients of an attention with learned spans") {
   Position<double> position(term, head_size, heads, window, random);
   scatter(layer, random);
   scatter(position, random);
-  layer.span = Span<double>(heads, window, 2);
+  layer.span = AdaptiveSpan<double>(heads, window, 2);
   layer.span.length << 0.13, 0.47, 0.9;  // 2, 4 and 5 slots are seen
   const Slots<double> memory = random_slots(head_size, heads, lanes, 9, random);
   const GradientReport report =
@@ -65,11 +65,11 @@ TEST_CASE("Span: gradients of an attention with learned spans") {
   CHECK(report.worst < 1e-8);
 }
 
-TEST_CASE("Span: a span that covers the window changes nothing") {
+TEST_CASE("AdaptiveSpan: a span that covers the window changes nothing") {
   Random random(1);
   const Attention<double> plain(4, 2, 3, true, 0, random);
   Attention<double> layer = plain;
-  layer.span = Span<double>(2, 5, 2);
+  layer.span = AdaptiveSpan<double>(2, 5, 2);
   layer.span.length.setOnes();
   const Position<double> position(PositionTerm::relative_key, 3, 2, 5, random);
   const Slots<double> memory = random_slots(3, 2, 1, 9, random);
@@ -83,10 +83,10 @@ TEST_CASE("Span: a span that covers the window changes nothing") {
   CHECK(difference(y, expected) < 1e-14);
 }
 
-TEST_CASE("Span: sizes that see nothing are refused") {
-  CHECK_THROWS_WITH(Span<double>(2, 5, 1),
+TEST_CASE("AdaptiveSpan: sizes that see nothing are refused") {
+  CHECK_THROWS_WITH(AdaptiveSpan<double>(2, 5, 1),
                     "span: expected at least 1 head, a window of 1 and a ramp of 2, so that the newest slot is seen, "
                     "found 2, 5 and 1");
-  CHECK_THROWS_AS(Span<double>(0, 5, 2), std::invalid_argument);
-  CHECK_THROWS_AS(Span<double>(2, 0, 2), std::invalid_argument);
+  CHECK_THROWS_AS(AdaptiveSpan<double>(0, 5, 2), std::invalid_argument);
+  CHECK_THROWS_AS(AdaptiveSpan<double>(2, 0, 2), std::invalid_argument);
 }

@@ -9,9 +9,9 @@
 // Without the vectors of core/simd.hpp the products are Eigen's.
 #pragma once
 
-#include "fbt/core/shape.hpp"
-#include "fbt/core/simd.hpp"
+#include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
+#include "fbt/kernels/simd.hpp"
 
 #include <algorithm>
 #include <type_traits>
@@ -20,14 +20,14 @@ namespace fbt {
 
 /// What happens to a product on its way out: y = f(W x + bias + add), where f is the identity or max(0, .).
 template <class Scalar>
-struct Finish {
+struct Epilogue {
   const Scalar* bias = nullptr;  ///< (rows), or nothing
   const Scalar* add = nullptr;   ///< (rows, n), or nothing; may be y itself
   Index add_stride = 0;          ///< between the columns of add
   bool relu = false;             ///< f = max(0, .)
 
   /// From here on for the rows and columns that begin at the given ones.
-  Finish at(Index row, Index column) const {
+  Epilogue at(Index row, Index column) const {
     return {bias ? bias + row : nullptr, add ? add + row + column * add_stride : nullptr, add_stride, relu};
   }
 };
@@ -87,18 +87,18 @@ template <int R, class Scalar>
   unroll<R>([&](auto r) { sum[r] += w[r] * factor; });
 }
 
-/// y(rows, C) = finish of panel(R vectors, depth) x(depth, C). Meanwhile fetches so many lines from the given place for every
+/// y(rows, C) = epilogue of panel(R vectors, depth) x(depth, C). Meanwhile fetches so many lines from the given place for every
 /// `unrolled` columns of the panel.
 template <int R, int C, class Scalar>
 [[gnu::always_inline]] inline void tile(const Scalar* panel, Index depth, Strided<Scalar> x, Scalar* y, Index y_stride,
-                                        Index rows, const Finish<Scalar>& finish, const Scalar* fetch, int lines) {
+                                        Index rows, const Epilogue<Scalar>& epilogue, const Scalar* fetch, int lines) {
   using V = SimdOf<Scalar>;
   constexpr Index width = simd_width<Scalar>;
   V sum[C][R];
   unroll<C>([&](auto c) { unroll<R>([&](auto r) { sum[c][r] = V{}; }); });
-  if (finish.add)
+  if (epilogue.add)
     unroll<C>(
-        [&](auto c) { unroll<R>([&](auto r) { __builtin_prefetch(finish.add + c * finish.add_stride + r * width); }); });
+        [&](auto c) { unroll<R>([&](auto r) { __builtin_prefetch(epilogue.add + c * epilogue.add_stride + r * width); }); });
   const Scalar* xk = x.data;
   const auto advance = [&](auto) __attribute__((always_inline)) {
     V w[R];
@@ -115,9 +115,9 @@ template <int R, int C, class Scalar>
   for (; k < depth; ++k) advance(0);
   const auto write = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) {
     V v = sum[c][r];
-    if (finish.bias) v += load_rows(finish.bias + r * width);
-    if (finish.add) v += load_rows(finish.add + c * finish.add_stride + r * width);
-    if (finish.relu) v = v < V{} ? V{} : v;  // not a number stays so
+    if (epilogue.bias) v += load_rows(epilogue.bias + r * width);
+    if (epilogue.add) v += load_rows(epilogue.add + c * epilogue.add_stride + r * width);
+    if (epilogue.relu) v = v < V{} ? V{} : v;  // not a number stays so
     store_rows(y + c * y_stride + r * width, v);
   };
   const auto load_all = [](const Scalar* p) { return load(p); };
@@ -135,11 +135,11 @@ template <int R, int C, class Scalar>
   });
 }
 
-/// y (rows, columns) = finish of panel(R vectors, depth) x(depth, columns). Meanwhile fetches about as much from the given place as
+/// y (rows, columns) = epilogue of panel(R vectors, depth) x(depth, columns). Meanwhile fetches about as much from the given place as
 /// the panel holds, if there is one. Not inlined: within some callers g++ 12 keeps the sums of a tile in memory.
 template <int R, class Scalar>
 [[gnu::noinline]] void block_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y,
-                                     Index y_stride, Index rows, const Finish<Scalar>& finish, const Scalar* fetch) {
+                                     Index y_stride, Index rows, const Epilogue<Scalar>& epilogue, const Scalar* fetch) {
   constexpr int most = tile_columns(R), all_lines = R * unrolled * simd_width<Scalar> / line_entries<Scalar>;
   const int tiles = fetch ? static_cast<int>((columns + most - 1) / most) : 0;
   Index c = 0;
@@ -147,7 +147,7 @@ template <int R, class Scalar>
   const auto run_tiles = [&]<int C>(std::integral_constant<int, C>) {
     for (; c + C <= columns; c += C, ++number) {
       const int lines = number < tiles ? all_lines * (number + 1) / tiles - all_lines * number / tiles : 0;
-      tile<R, C>(panel, depth, x.at(0, c), y + c * y_stride, y_stride, rows, finish.at(0, c), fetch, lines);
+      tile<R, C>(panel, depth, x.at(0, c), y + c * y_stride, y_stride, rows, epilogue.at(0, c), fetch, lines);
       fetch += depth / unrolled * lines * line_entries<Scalar>;
     }
   };
@@ -160,14 +160,14 @@ template <int R, class Scalar>
 /// The same in blocks of about equal depth, each of which fetches the next one, or the first of the next panel.
 template <int R, class Scalar>
 void panel_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y, Index y_stride, Index rows,
-                   const Finish<Scalar>& finish) {
+                   const Epilogue<Scalar>& epilogue) {
   const Index blocks = std::max<Index>(1, (depth + block_depth - 1) / block_depth);
   for (Index i = 0, k0 = 0, deep = 0; i < blocks; ++i, k0 += deep) {
     deep = (depth - k0) / (blocks - i);
     if (i + 1 < blocks) deep = (deep + unrolled - 1) / unrolled * unrolled;
     const Scalar* const next = panel + deep * R * simd_width<Scalar>;
-    Finish<Scalar> part = k0 == 0 ? finish : Finish<Scalar>{nullptr, y, y_stride};
-    part.relu = finish.relu && k0 + deep == depth;
+    Epilogue<Scalar> part = k0 == 0 ? epilogue : Epilogue<Scalar>{nullptr, y, y_stride};
+    part.relu = epilogue.relu && k0 + deep == depth;
     block_product<R>(panel, deep, x.at(k0, 0), columns, y, y_stride, rows, part, next);
     panel = next;
   }
@@ -239,12 +239,12 @@ class Packed {
     return w.size() == 0 || (same(0, 0) && same(rows_ / 2, depth_ / 2) && same(rows_ - 1, depth_ - 1));
   }
 
-  /// y (rows, n) = finish of W x. x (depth, n).
-  void multiply(const In<Scalar>& x, Out<Scalar> y, const Finish<Scalar>& finish = {}) const {
-    multiply_rows(0, rows_, x, y, finish);
+  /// y (rows, n) = epilogue of W x. x (depth, n).
+  void multiply(const In<Scalar>& x, Out<Scalar> y, const Epilogue<Scalar>& epilogue = {}) const {
+    multiply_rows(0, rows_, x, y, epilogue);
   }
   /// Only the given rows of y, from a multiple of detail::panel_rows on, up to another or the last.
-  void multiply_rows(Index first, Index count, const In<Scalar>& x, Out<Scalar> y, const Finish<Scalar>& finish) const {
+  void multiply_rows(Index first, Index count, const In<Scalar>& x, Out<Scalar> y, const Epilogue<Scalar>& epilogue) const {
     eigen_assert(x.rows() == depth_ && y.rows() == rows_ && y.cols() == x.cols() && first + count <= rows_);
     if constexpr (detail::has_simd<Scalar>) {
       eigen_assert(first % detail::panel_rows<Scalar> == 0);
@@ -254,18 +254,18 @@ class Packed {
         const Index vectors = detail::vectors_of<Scalar>(used);
         detail::with_vectors(vectors, [&]<int R>(std::integral_constant<int, R>) {
           detail::panel_product<R>(panel, depth_, detail::Strided<Scalar>{x.data(), 1, x.outerStride()}, x.cols(),
-                                   y.data() + first, y.outerStride(), used, finish.at(first, 0));
+                                   y.data() + first, y.outerStride(), used, epilogue.at(first, 0));
         });
         panel += vectors * detail::simd_width<Scalar> * depth_;
       }
     } else {
       const Eigen::Map<const Matrix<Scalar>> w(data_.data(), rows_, depth_);
       Matrix<Scalar> product = w.middleRows(first, count) * x;
-      if (finish.bias) product.colwise() += Eigen::Map<const Vector<Scalar>>(finish.bias + first, count);
-      if (finish.add)
-        product += Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(finish.add + first, count, x.cols(),
-                                                                             {finish.add_stride});
-      if (finish.relu) product = product.unaryExpr([](Scalar v) { return v < 0 ? Scalar(0) : v; }).eval();
+      if (epilogue.bias) product.colwise() += Eigen::Map<const Vector<Scalar>>(epilogue.bias + first, count);
+      if (epilogue.add)
+        product += Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(epilogue.add + first, count, x.cols(),
+                                                                             {epilogue.add_stride});
+      if (epilogue.relu) product = product.unaryExpr([](Scalar v) { return v < 0 ? Scalar(0) : v; }).eval();
       y.middleRows(first, count) = product;
     }
   }
@@ -289,7 +289,7 @@ class Packed {
     if constexpr (detail::has_simd<Scalar>) {
       constexpr Index width = detail::simd_width<Scalar>;
       data_.resize(detail::vectors_of<Scalar>(rows) * width * depth);
-      share(team, rows, detail::panel_rows<Scalar>, rows * depth, [&](Index first, Index count) {
+      split_work(team, rows, detail::panel_rows<Scalar>, rows * depth, [&](Index first, Index count) {
         for (const Index end = first + count; first < end; first += detail::panel_rows<Scalar>) {
           const Index used = std::min(detail::panel_rows<Scalar>, end - first);
           detail::arrange_panel(w + first * row_stride, used, depth, row_stride, column_stride,
@@ -351,7 +351,7 @@ void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterS
               detail::block_product<R>(scratch.panel.data(), depth,
                                        detail::Strided<Scalar>{scratch.strips.data() + c * depth, strip, 1},
                                        std::min(strip, columns - c), y, sum.outerStride(), used,
-                                       Finish<Scalar>{nullptr, y, sum.outerStride()}, static_cast<const Scalar*>(nullptr));
+                                       Epilogue<Scalar>{nullptr, y, sum.outerStride()}, static_cast<const Scalar*>(nullptr));
             }
           });
         }

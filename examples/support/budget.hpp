@@ -1,7 +1,7 @@
 // Budget: how far a training is within its limits, and when to evaluate.
 #pragma once
 
-#include "stopwatch.hpp"
+#include "support/stopwatch.hpp"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,7 +1,7 @@
 // AttentionMap: what a model looks at while it reads a text, as an SVG picture with a panel for every layer and head.
 #pragma once
 
-#include "plot.hpp"
+#include "support/plot.hpp"
 
 #include "fbt/models/feedback_transformer.hpp"
 

@@ -1,6 +1,6 @@
-#include "vocabulary.hpp"
+#include "fbt/text/vocabulary.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <chrono>
 

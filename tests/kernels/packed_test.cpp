@@ -1,7 +1,7 @@
-#include "fbt/core/packed.hpp"
+#include "fbt/kernels/packed.hpp"
 
-#include "catch.hpp"
-#include "core/framed.hpp"
+#include "support/catch.hpp"
+#include "support/framed.hpp"
 
 #include <utility>
 #include <vector>

@@ -1,7 +1,7 @@
-#include "fbt/core/math.hpp"
+#include "fbt/kernels/columns.hpp"
 
-#include "catch.hpp"
-#include "core/framed.hpp"
+#include "support/catch.hpp"
+#include "support/framed.hpp"
 
 #include <limits>
 

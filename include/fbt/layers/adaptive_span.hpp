@@ -1,4 +1,4 @@
-// Span: how far back each head of an attention looks, learned (Sukhbaatar et al., 2019, and the paper's code). The attention weight
+// AdaptiveSpan: how far back each head of an attention looks, learned (Sukhbaatar et al., 2019, and the paper's code). The attention weight
 // p_i of a slot of age i (1 for the newest) becomes, for a head with the span z,
 //   w_i = p_i m_i / sum_k p_k m_k,   m_i = min(1, (ramp + z - i) / ramp) or 0 where that is below 0,   z = S min(1, max(0, length))
 // Slots with m = 0 are not looked at. A penalty on the spans (TrainerOptions::span_penalty) shortens those of heads that gain
@@ -6,7 +6,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
-#include "fbt/core/shape.hpp"
+#include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 #include "fbt/layers/memory.hpp"
@@ -17,7 +17,7 @@
 namespace fbt {
 
 template <class Scalar>
-struct Span {
+struct AdaptiveSpan {
   Vector<Scalar> length;  ///< (H), as shares of the window; empty: every head sees the whole window
   Index window = 0;       ///< S
   Index ramp = 0;
@@ -26,9 +26,9 @@ struct Span {
     Vector<Scalar> dlength;  // (H)
   };
 
-  Span() = default;
+  AdaptiveSpan() = default;
   /// Heads begin with a span of 0, so that they see their ramp. Throws std::invalid_argument when a size is too small.
-  Span(Index heads, Index window_, Index ramp_) : length(Vector<Scalar>::Zero(heads)), window(window_), ramp(ramp_) {
+  AdaptiveSpan(Index heads, Index window_, Index ramp_) : length(Vector<Scalar>::Zero(heads)), window(window_), ramp(ramp_) {
     check(heads >= 1 && window >= 1 && ramp >= 2,
           "span: expected at least 1 head, a window of 1 and a ramp of 2, so that the newest slot is seen, found {}, {} and "
           "{}",
@@ -74,7 +74,7 @@ struct Span {
   /// Brings the lengths back to 0 .. 1: the gradient beyond is that at the border, and would carry them further and further.
   void clamp() { length = length.cwiseMax(Scalar(0)).cwiseMin(Scalar(1)); }
 
-  void accumulate(const Trace& trace, Span& grad) const {
+  void accumulate(const Trace& trace, AdaptiveSpan& grad) const {
     if (adaptive()) grad.length += trace.dlength;
   }
 

@@ -1,7 +1,7 @@
-#include "fbt/core/vector_products.hpp"
+#include "fbt/kernels/attention_products.hpp"
 
-#include "catch.hpp"
-#include "core/framed.hpp"
+#include "support/catch.hpp"
+#include "support/framed.hpp"
 
 #include <vector>
 

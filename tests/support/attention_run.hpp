@@ -7,8 +7,8 @@ namespace fbt {
 
 struct AttentionRun {
   using Trace = Attention<double>::Trace;
-  static void prepare(const Attention<double>& layer, const Position<double>& p, Trace& trace, const Shape& shape) {
-    layer.prepare(p, p.window, trace, shape);
+  static void prepare(const Attention<double>& layer, const Position<double>& p, Trace& trace, const Segment& segment) {
+    layer.prepare(p, p.window, trace, segment);
   }
   static void forward(const Attention<double>& layer, In<double> x, const Slots<double>& memory, Window window,
                       const Position<double>& p, Trace& trace, Index t, Out<double> y) {

@@ -3,7 +3,7 @@
 
 #include "fbt/core/visit.hpp"
 #include "fbt/io/safetensors.hpp"
-#include "scratch.hpp"
+#include "support/scratch.hpp"
 
 #include <filesystem>
 #include <map>
@@ -31,7 +31,7 @@ std::filesystem::path changed_file(const ScratchFolder& folder, const std::files
   change(metadata, tensors);
   TensorWriter writer;
   writer.metadata = metadata;
-  for (const auto& [name, t] : tensors) writer.add(name, t.dtype, t.shape, t.bytes);
+  for (const auto& [name, t] : tensors) writer.add(name, t.dtype, t.segment, t.bytes);
   writer.write(folder / "changed");
   return folder / "changed";
 }

@@ -1,6 +1,6 @@
-#include "budget.hpp"
+#include "support/budget.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 using example::Budget;
 using example::Stopwatch;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fbt/models/feedback_transformer.hpp"
-#include "helpers.hpp"
+#include "support/helpers.hpp"
 
 #include <string>
 

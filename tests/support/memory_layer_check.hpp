@@ -4,7 +4,7 @@
 #include "fbt/layers/memory.hpp"
 #include "fbt/layers/position.hpp"
 #include "fbt/testing/gradient_check.hpp"
-#include "helpers.hpp"
+#include "support/helpers.hpp"
 
 namespace fbt {
 
@@ -21,11 +21,11 @@ inline Slots<double> random_slots(Index head_size, Index heads, Index lanes, Ind
 /// The verbs of the two differ in their arguments: Run has them, and the position term's part of the layer's Trace.
 template <class Run, class L>
 GradientReport check_memory_layer(L layer, Position<double> position, Slots<double> memory, Index width, Index first_slot,
-                                  const Shape& shape, Random& random) {
+                                  const Segment& segment, Random& random) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-  const Index lanes = shape.lanes;
-  Matrix<double> x = random_matrix(width, shape.columns(), random);
-  const Matrix<double> weights = random_matrix(width, shape.columns(), random);
+  const Index lanes = segment.lanes;
+  Matrix<double> x = random_matrix(width, segment.columns(), random);
+  const Matrix<double> weights = random_matrix(width, segment.columns(), random);
   typename L::Trace trace;
   const auto window = [&](Index t) {
     const Index count = std::min(position.window, first_slot + t);
@@ -33,19 +33,20 @@ GradientReport check_memory_layer(L layer, Position<double> position, Slots<doub
   };
 
   const auto loss = [&] {
-    Matrix<double> y = Matrix<double>::Constant(width, shape.columns(), nan);
-    Run::prepare(layer, position, trace, shape);
-    for (Index t = 0; t < shape.steps; ++t)
-      Run::forward(layer, block(x, t, lanes), memory, window(t), position, trace, t, block(y, t, lanes));
+    Matrix<double> y = Matrix<double>::Constant(width, segment.columns(), nan);
+    Run::prepare(layer, position, trace, segment);
+    for (Index t = 0; t < segment.steps; ++t)
+      Run::forward(layer, step_columns(x, t, lanes), memory, window(t), position, trace, t, step_columns(y, t, lanes));
     return y.cwiseProduct(weights).sum();
   };
   loss();
-  Matrix<double> dx = Matrix<double>::Constant(width, shape.columns(), nan);
+  Matrix<double> dx = Matrix<double>::Constant(width, segment.columns(), nan);
   Slots<double> dmemory = memory;
   dmemory.keys.setOnes();
   dmemory.values.setOnes();
-  for (Index t = shape.steps - 1; t >= 0; --t)
-    Run::backward(layer, block(weights, t, lanes), memory, dmemory, window(t), position, trace, t, block(dx, t, lanes));
+  for (Index t = segment.steps - 1; t >= 0; --t)
+    Run::backward(layer, step_columns(weights, t, lanes), memory, dmemory, window(t), position, trace, t,
+                  step_columns(dx, t, lanes));
   dmemory.keys.array() -= 1;
   dmemory.values.array() -= 1;
   L grad = ones_like(layer);

@@ -3,10 +3,10 @@
 // a[i + j * stride].
 #pragma once
 
-#include "fbt/core/math.hpp"
-#include "fbt/core/packed.hpp"
-#include "fbt/core/simd.hpp"
 #include "fbt/core/types.hpp"
+#include "fbt/kernels/columns.hpp"
+#include "fbt/kernels/packed.hpp"
+#include "fbt/kernels/simd.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -55,82 +55,6 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
     }
   } else {
     Eigen::Map<Vector<Scalar>>(y, m).noalias() += A * Eigen::Map<const Vector<Scalar>>(x, n);
-  }
-}
-
-/// y (m) = finish of A x, A (m, n) contiguous, x (n): for a matrix that is read from memory once.
-template <class Scalar>
-void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Finish<Scalar>& finish) {
-  const Index m = A.rows(), n = A.cols(), stride = A.outerStride();
-  if constexpr (detail::has_simd<Scalar>) {
-    using namespace detail;
-    using V = SimdOf<Scalar>;
-    constexpr Index width = simd_width<Scalar>;
-    for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
-      V start = finish.add ? load_rows(finish.add + i) : V{};
-      if (finish.bias) start += load_rows(finish.bias + i);
-      store_rows(y + i, start);
-    });
-    // C columns at a time that are far apart: C streams, which memory gives faster than one
-    const auto columns = [&]<int C>(std::integral_constant<int, C>, Index j, Index apart) {
-      const Scalar* const a = A.data() + j * stride;
-      V xj[C];
-      unroll<C>([&](auto c) { xj[c] = broadcast(x[j + c * apart]); });
-      const auto add = [&](Index i, auto&& load_rows, auto&& store_rows) __attribute__((always_inline)) {
-        V sum[2] = {load_rows(y + i), V{}};
-        unroll<C>([&](auto c) { sum[c % 2] += load_rows(a + i + c * apart * stride) * xj[c]; });
-        store_rows(y + i, sum[0] + sum[1]);
-      };
-      Index i = 0;
-      for (; i + 2 * width <= m; i += 2 * width) {  // two vectors in flight
-        unroll<2>([&](auto r) {
-          add(
-              i + r * width, [](const Scalar* p) { return load(p); }, [](Scalar* p, V v) { store(p, v); });
-        });
-      }
-      for_each_vector<Scalar>(m - i,
-                              [&](Index k, auto&& load_rows, auto&& store_rows) { add(i + k, load_rows, store_rows); });
-    };
-    constexpr Index streams = 4;
-    const Index apart = n / streams;
-    for (Index j = 0; j < apart; ++j) columns(std::integral_constant<int, streams>{}, j, apart);
-    for (Index j = apart * streams; j < n; ++j) columns(std::integral_constant<int, 1>{}, j, 0);
-    if (finish.relu) {
-      for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
-        const V v = load_rows(y + i);
-        store_rows(y + i, v < V{} ? V{} : v);
-      });
-    }
-  } else {
-    Vector<Scalar> product = A * Eigen::Map<const Vector<Scalar>>(x, n);
-    if (finish.bias) product += Eigen::Map<const Vector<Scalar>>(finish.bias, m);
-    if (finish.add) product += Eigen::Map<const Vector<Scalar>>(finish.add, m);
-    if (finish.relu) product = product.unaryExpr([](Scalar v) { return v < 0 ? Scalar(0) : v; }).eval();
-    Eigen::Map<Vector<Scalar>>(y, m) = product;
-  }
-}
-
-/// y (m) = finish of the sum of the columns of parts (m, n).
-template <class Scalar>
-void add_parts(const In<Scalar>& parts, Scalar* y, const Finish<Scalar>& finish) {
-  const Index m = parts.rows(), n = parts.cols(), stride = parts.outerStride();
-  if constexpr (detail::has_simd<Scalar>) {
-    using V = detail::SimdOf<Scalar>;
-    detail::for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
-      V v = load_rows(parts.data() + i);
-      for (Index j = 1; j < n; ++j) v += load_rows(parts.data() + i + j * stride);
-      if (finish.bias) v += load_rows(finish.bias + i);
-      if (finish.add) v += load_rows(finish.add + i);
-      if (finish.relu) v = v < V{} ? V{} : v;
-      store_rows(y + i, v);
-    });
-  } else {
-    for (Index i = 0; i < m; ++i) {
-      Scalar v = parts.row(i).sum();
-      if (finish.bias) v += finish.bias[i];
-      if (finish.add) v += finish.add[i];
-      y[i] = finish.relu && v < 0 ? Scalar(0) : v;
-    }
   }
 }
 
@@ -220,24 +144,6 @@ void add_outer_products(Out<Scalar> A, std::span<const Scalar* const> x, std::sp
   }
 }
 
-/// sum (m) += the sum of A's columns, A (m, n).
-template <class Scalar>
-void add_columns(const In<Scalar>& A, Scalar* sum) {
-  if constexpr (detail::has_simd<Scalar>) {
-    using namespace detail;
-    for_each_vector<Scalar>(A.rows(), [&](Index i, auto&& load_rows, auto&& store_rows) {
-      SimdOf<Scalar> total[4] = {load_rows(sum + i), {}, {}, {}};
-      Index j = 0;
-      for (; j + 4 <= A.cols(); j += 4)
-        unroll<4>([&](auto k) { total[k] += load_rows(A.data() + i + (j + k) * A.outerStride()); });
-      for (; j < A.cols(); ++j) total[0] += load_rows(A.data() + i + j * A.outerStride());
-      store_rows(sum + i, (total[0] + total[1]) + (total[2] + total[3]));
-    });
-  } else {
-    Eigen::Map<Vector<Scalar>>(sum, A.rows()) += A.rowwise().sum();
-  }
-}
-
 /// x (n) <- softmax(scale * x), scale > 0.
 template <class Scalar>
 void scaled_softmax(Scalar* x, Index n, Scalar scale) {
@@ -289,73 +195,6 @@ void scaled_softmax_backward(Scalar* p, const Scalar* dp, Index n, Scalar scale)
     Eigen::Map<Vector<Scalar>> column(p, n);
     const Eigen::Map<const Vector<Scalar>> d(dp, n);
     column.array() *= (d.array() - column.dot(d)) * scale;
-  }
-}
-
-/// normal (n) = (x - mean) / sqrt(variance + epsilon), y (n) = weight * normal + bias. Returns 1 / sqrt(variance + epsilon).
-template <class Scalar>
-Scalar normalize(const Scalar* x, Index n, Scalar epsilon, const Scalar* weight, const Scalar* bias, Scalar* normal,
-                 Scalar* y) {
-  const auto size = static_cast<Scalar>(n);
-  if constexpr (detail::has_simd<Scalar>) {
-    using namespace detail;
-    using V = SimdOf<Scalar>;
-    V total = V{}, squares = V{};
-    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&&) { total += load_some(x + i); });
-    const Scalar mean = sum<Scalar>(total) / size;
-    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&& store_some) {
-      store_some(normal + i, load_some(x + i) - mean);
-      const V centred = load_some(normal + i);
-      squares += centred * centred;
-    });
-    const Scalar inverse = 1 / std::sqrt(sum<Scalar>(squares) / size + epsilon);
-    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&& store_some) {
-      const V v = load_some(normal + i) * inverse;
-      store_some(normal + i, v);
-      store_some(y + i, v * load_some(weight + i) + load_some(bias + i));
-    });
-    return inverse;
-  } else {
-    using Column = Eigen::Map<const Vector<Scalar>>;
-    Eigen::Map<Vector<Scalar>> centred(normal, n);
-    centred = Column(x, n).array() - Column(x, n).mean();
-    const Scalar inverse = 1 / std::sqrt(centred.squaredNorm() / size + epsilon);
-    centred *= inverse;
-    Eigen::Map<Vector<Scalar>>(y, n) = centred.cwiseProduct(Column(weight, n)) + Column(bias, n);
-    return inverse;
-  }
-}
-
-/// The way back of normalize(): dx (n) overwritten, from dy (n); ADDS to dweight and dbias (n). dx may be dy.
-template <class Scalar>
-void normalize_backward(const Scalar* dy, Index n, Scalar inverse, const Scalar* weight, const Scalar* normal,
-                        Scalar* dweight, Scalar* dbias, Scalar* dx) {
-  // y = weight * normal + bias  =>  dn = weight * dy;  normal = (x - mean) / deviation  =>
-  // dx = (dn - mean(dn) - normal * mean(dn * normal)) / deviation
-  const auto size = static_cast<Scalar>(n);
-  if constexpr (detail::has_simd<Scalar>) {
-    using namespace detail;
-    using V = SimdOf<Scalar>;
-    V total = V{}, along = V{};
-    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&& store_some) {
-      const V d = load_some(dy + i), v = load_some(normal + i), dn = d * load_some(weight + i);
-      total += dn;
-      along += dn * v;
-      store_some(dweight + i, load_some(dweight + i) + d * v);
-      store_some(dbias + i, load_some(dbias + i) + d);
-    });
-    const Scalar mean = sum<Scalar>(total) / size, projection = sum<Scalar>(along) / size;
-    for_each_vector<Scalar>(n, [&](Index i, auto&& load_some, auto&& store_some) {
-      const V dn = load_some(dy + i) * load_some(weight + i);
-      store_some(dx + i, (dn - mean - load_some(normal + i) * projection) * inverse);
-    });
-  } else {
-    using Column = Eigen::Map<const Vector<Scalar>>;
-    const Column d(dy, n), v(normal, n);
-    Eigen::Map<Vector<Scalar>>(dweight, n) += d.cwiseProduct(v);
-    Eigen::Map<Vector<Scalar>>(dbias, n) += d;
-    const Vector<Scalar> dn = d.cwiseProduct(Column(weight, n));
-    Eigen::Map<Vector<Scalar>>(dx, n) = ((dn - v * (dn.dot(v) / size)).array() - dn.mean()) * inverse;
   }
 }
 

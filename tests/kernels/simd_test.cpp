@@ -1,6 +1,6 @@
-#include "fbt/core/simd.hpp"
+#include "fbt/kernels/simd.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
-#include "plot.hpp"
+#include "support/plot.hpp"
 
-#include "catch.hpp"
+#include "support/catch.hpp"
 
 #include <algorithm>
 #include <cctype>

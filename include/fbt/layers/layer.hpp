@@ -1,0 +1,46 @@
+// The layer contract, which every header in this folder follows, and the concepts that check it.
+//
+// The contract
+//   - A layer is its hyper-parameters and parameters, nothing else. Gradient and optimiser moments are twins: further
+//     objects of the same class (core/visit.hpp).
+//   - All state of a run is in a Trace, which belongs to the caller: one per thread. A const layer serves many threads.
+//   - prepare(trace, segment)    sizes the Trace for a segment of T steps and B lanes and packs the weights: once per segment,
+//                                since parameters may have changed. It does not allocate again for the same shape.
+//   - forward(x, trace, t, y)    step t, from the segment's first to its last. Overwrites y (rows, B).
+//   - backward(dy, trace, t, dx) step t, from the last to the first, of a segment prepared with segment.train. Overwrites dx,
+//                                keeps dy. Once for each forward(): a second walk back needs prepare() and forward() again.
+//   - accumulate(trace, grad)    ADDS the parameter gradients of the whole segment: one deep product per matrix
+//                                instead of T thin ones.
+//   - visit(f, layers...)        names the parameters.
+// A Trace keeps inputs and output deltas for all T * B columns. A caller may write a layer's input straight into
+// trace.input(t), and an output delta into trace.delta(t), and pass that block: then nothing is copied.
+// A layer that reads something else besides x (a memory, tokens) takes it as a further argument of the same verbs.
+#pragma once
+
+#include "fbt/core/segment.hpp"
+#include "fbt/core/types.hpp"
+#include "fbt/core/visit.hpp"
+
+#include <concepts>
+#include <string_view>
+
+namespace fbt {
+
+/// What every layer has: a Trace, prepare, accumulate and visit. Attention and a whole block are no layers by this: what they
+/// are prepared for includes how many slots there will be to look at.
+template <class L>
+concept Layer = std::copyable<L> && std::default_initializable<typename L::Trace> &&
+    requires(const L layer, L grad, typename L::Trace trace, Segment segment) {
+  layer.prepare(trace, segment);
+  layer.accumulate(trace, grad);
+  L::visit([](std::string_view, auto&...) {}, grad, layer);
+};
+
+/// A layer that maps columns to columns and nothing else; testing/gradient_check.hpp checks any of them.
+template <class L, class Scalar>
+concept ColumnLayer = Layer<L> && requires(const L layer, typename L::Trace trace, Matrix<Scalar> m) {
+  layer.forward(m, trace, Index{}, m);
+  layer.backward(m, trace, Index{}, m);
+};
+
+}  // namespace fbt
