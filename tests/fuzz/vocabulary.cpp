@@ -4,6 +4,8 @@
 
 #include "fuzz.hpp"
 
+#include <map>
+
 namespace {
 
 std::string until_zero(std::string& rest) {
@@ -34,12 +36,12 @@ bool valid_utf8(std::string_view text) {
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const fuzz::MemoryLimit limit(size);
   std::string text = fuzz::text(data, size);
-  fbt::Metadata metadata;
+  std::map<std::string, std::string> metadata;
   metadata["vocabulary.kind"] = until_zero(text);
   metadata["vocabulary"] = until_zero(text);
   fuzz::accepted([&] {
     const auto vocabulary = example::Vocabulary::read(metadata, "input");
-    const fbt::Metadata again = vocabulary.metadata();
+    const auto again = vocabulary.metadata();
     fuzz::require(example::Vocabulary::read(again, "input").metadata() == again, "a vocabulary is read as it is written");
     for (fbt::Token token = 0; token < vocabulary.size(); ++token)
       fuzz::require(vocabulary.contains(vocabulary.text(token)), "every token's text is in the vocabulary");

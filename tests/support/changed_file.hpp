@@ -31,7 +31,7 @@ std::filesystem::path changed_file(const ScratchFolder& folder, const std::files
   change(metadata, tensors);
   TensorWriter writer;
   writer.metadata = metadata;
-  for (const auto& [name, t] : tensors) writer.add(name, t.dtype, t.segment, t.bytes);
+  for (const auto& [name, t] : tensors) writer.add(name, t.dtype, t.shape, t.bytes);
   writer.write(folder / "changed");
   return folder / "changed";
 }

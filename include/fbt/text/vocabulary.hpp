@@ -4,11 +4,13 @@
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
-#include "fbt/io/safetensors.hpp"
 #include "fbt/models/config.hpp"
+
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -132,14 +134,14 @@ class Vocabulary {
   }
 
   /// What a checkpoint keeps of a vocabulary.
-  fbt::Metadata metadata() const {
+  std::map<std::string, std::string> metadata() const {
     if (kind_ == TokenKind::number) return {};
     return {{"vocabulary.kind", std::string(fbt::name_of(kind_))},
             {"vocabulary", kind_ == TokenKind::byte ? "" : fmt::format("{}", fmt::join(pieces_, ""))}};
   }
 
   /// The vocabulary in a checkpoint's metadata. Throws when there is none; name is for messages.
-  static Vocabulary read(const fbt::Metadata& metadata, std::string_view name) {
+  static Vocabulary read(const std::map<std::string, std::string>& metadata, std::string_view name) {
     const auto kind = metadata.find("vocabulary.kind"), characters = metadata.find("vocabulary");
     fbt::ensure(kind != metadata.end() && characters != metadata.end(),
                 "{}: expected a model of text, found no vocabulary in its __metadata__", name);
