@@ -4,13 +4,12 @@
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
+#include "fbt/io/atomic_file.hpp"
+#include "fbt/io/tensor_view.hpp"
 
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -19,107 +18,17 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <tuple>
+#include <utility>
 #include <vector>
-
-#include <fcntl.h>
-#include <unistd.h>
 
 namespace fbt {
 
-static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian, and so must the machine be");
-
 using Metadata = std::map<std::string, std::string>;
-
-enum class Dtype { f16, bf16, f32, f64, i32, i64, u8 };
-
-struct DtypeInfo {
-  std::string_view name;
-  Dtype dtype;
-  std::uint64_t size;  ///< bytes
-  bool floating;
-};
-inline constexpr std::array<DtypeInfo, 7> dtypes{{{"F16", Dtype::f16, 2, true},
-                                                  {"BF16", Dtype::bf16, 2, true},
-                                                  {"F32", Dtype::f32, 4, true},
-                                                  {"F64", Dtype::f64, 8, true},
-                                                  {"I32", Dtype::i32, 4, false},
-                                                  {"I64", Dtype::i64, 8, false},
-                                                  {"U8", Dtype::u8, 1, false}}};
-inline const DtypeInfo& dtype_info(Dtype dtype) {
-  return *std::find_if(dtypes.begin(), dtypes.end(), [&](const DtypeInfo& info) { return info.dtype == dtype; });
-}
-
-template <class T>
-constexpr Dtype dtype_of() {
-  if constexpr (std::is_same_v<T, float>) {
-    return Dtype::f32;
-  } else if constexpr (std::is_same_v<T, double>) {
-    return Dtype::f64;
-  } else if constexpr (std::is_same_v<T, std::int32_t>) {
-    return Dtype::i32;
-  } else {
-    static_assert(std::is_same_v<T, std::int64_t>, "no safetensors dtype for this type");
-    return Dtype::i64;
-  }
-}
-
-/// The shape that a matrix (rows, columns) or a vector (n) has in a file.
-template <class Derived>
-std::vector<std::uint64_t> shape_of(const Eigen::DenseBase<Derived>& tensor) {
-  std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(tensor.rows())};
-  if (Derived::ColsAtCompileTime != 1) shape.push_back(static_cast<std::uint64_t>(tensor.cols()));
-  return shape;
-}
-
-/// A tensor inside a file that has been read.
-struct TensorView {
-  std::string name;
-  Dtype dtype = Dtype::f32;
-  std::vector<std::uint64_t> shape;
-  std::string_view bytes;
-
-  std::uint64_t size() const { return bytes.size() / dtype_info(dtype).size; }
-
-  /// Element i in row-major order, as a number. The data need not be aligned.
-  double number(std::uint64_t i) const {
-    switch (dtype) {
-      case Dtype::f16: return half(at<std::uint16_t>(i));
-      case Dtype::bf16: return std::bit_cast<float>(static_cast<std::uint32_t>(at<std::uint16_t>(i)) << 16);
-      case Dtype::f32: return at<float>(i);
-      case Dtype::f64: return at<double>(i);
-      case Dtype::i32: return at<std::int32_t>(i);
-      case Dtype::i64: return static_cast<double>(at<std::int64_t>(i));
-      case Dtype::u8: return at<std::uint8_t>(i);
-    }
-    return 0;
-  }
-
-  template <class T>
-  T at(std::uint64_t i) const {
-    T value;
-    std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-    return value;
-  }
-
- private:
-  static double half(std::uint16_t bits) {
-    const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
-    const double sign = bits & 0x8000 ? -1 : 1;
-    if (exponent == 31) {
-      return fraction ? std::numeric_limits<double>::quiet_NaN() : sign * std::numeric_limits<double>::infinity();
-    }
-    return sign * (exponent ? std::ldexp(1024 + fraction, exponent - 25) : std::ldexp(fraction, -24));
-  }
-};
-
-/// "(2, 3)", for messages.
-template <class Range>
-std::string shape_text(const Range& shape) {
-  return fmt::format("({})", fmt::join(shape, ", "));
-}
 
 /// A safetensors file in memory.
 class TensorFile {
@@ -323,40 +232,6 @@ class TensorFile {
   std::vector<TensorView> tensors_;
   std::map<std::string, std::size_t, std::less<>> index_;
 };
-
-/// Writes a file so that at every moment the path holds either all of the old content or all of the new: into the path with
-/// ".part" added, flushed to the disk, then renamed. Only one writer of a path at a time. Throws std::runtime_error, with the
-/// temporary file removed.
-inline void write_atomically(const std::filesystem::path& path, const std::vector<std::string_view>& pieces) {
-  const std::filesystem::path temporary = path.string() + ".part";
-  bool opened = false;
-  const auto require = [&](bool good) {
-    if (good) return;
-    const std::string reason = std::strerror(errno);
-    std::error_code ignored;
-    if (opened) std::filesystem::remove(temporary, ignored);
-    throw std::runtime_error(fmt::format("{}: cannot write the file: {}", path.string(), reason));
-  };
-  struct Descriptor {
-    int number;
-    ~Descriptor() {
-      if (number >= 0) ::close(number);
-    }
-  } file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
-  require(file.number >= 0);
-  opened = true;
-  for (std::string_view piece : pieces) {
-    while (!piece.empty()) {
-      const ssize_t written = ::write(file.number, piece.data(), piece.size());
-      if (written < 0 && errno == EINTR) continue;
-      require(written >= 0);
-      piece.remove_prefix(static_cast<std::size_t>(written));
-    }
-  }
-  require(::fsync(file.number) == 0);
-  require(::close(std::exchange(file.number, -1)) == 0);
-  require(std::rename(temporary.c_str(), path.c_str()) == 0);
-}
 
 /// Collects tensors and writes them as one file.
 class TensorWriter {
