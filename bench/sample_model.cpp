@@ -2,7 +2,7 @@
 // gradients of all parameters), as a safetensors file. Another implementation can be checked against it.
 #include "configurations.hpp"
 
-#include "fbt/io/checkpoint.hpp"
+#include "fbt/io/model_file.hpp"
 #include "fbt/training/cross_entropy.hpp"
 
 #include <cstdio>

@@ -4,7 +4,7 @@
 
 #include "fbt/text/vocabulary.hpp"
 
-#include "fbt/io/checkpoint.hpp"
+#include "fbt/io/model_file.hpp"
 #include "fbt/models/feedback_transformer.hpp"
 
 #include <filesystem>
@@ -20,7 +20,7 @@ struct TextModel {
 
 /// Throws std::runtime_error that says what is wrong with the file.
 inline TextModel load_text_model(const std::filesystem::path& path) {
-  auto [model, metadata] = fbt::load_model<float>(path);
+  auto [model, metadata] = fbt::load_model<Model>(path);
   const bool has_vocabulary = metadata.contains("vocabulary") || metadata.contains("vocabulary.kind");
   Vocabulary vocabulary =
       has_vocabulary ? Vocabulary::read(metadata, path.string()) : Vocabulary::numbers(model.config().vocabulary);

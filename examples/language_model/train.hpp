@@ -15,7 +15,7 @@
 #include "support/text_file.hpp"
 
 #include "fbt/core/random.hpp"
-#include "fbt/io/checkpoint.hpp"
+#include "fbt/io/training_file.hpp"
 #include "fbt/models/mimetic.hpp"
 #include "fbt/training/trainer.hpp"
 

@@ -4,7 +4,7 @@
 #include "tasks/recipe.hpp"
 
 #include "fbt/core/random.hpp"
-#include "fbt/io/checkpoint.hpp"
+#include "fbt/io/model_file.hpp"
 #include "fbt/models/feedback_transformer.hpp"
 #include "fbt/models/lstm_model.hpp"
 #include "fbt/models/mimetic.hpp"
@@ -71,10 +71,10 @@ template <class F>
 void with_model_file(const std::filesystem::path& path, F&& f) {
   const fbt::TensorFile file = fbt::TensorFile::read(path);
   if (file.metadata().contains(fbt::LstmModel<float>::config_key)) {
-    const auto loaded = fbt::load_model<float, fbt::LstmModel>(file);
+    const auto loaded = fbt::load_model<fbt::LstmModel<float>>(file);
     f(loaded.model, loaded.metadata);
   } else {
-    const auto loaded = fbt::load_model<float>(file);
+    const auto loaded = fbt::load_model<fbt::FeedbackTransformer<float>>(file);
     f(loaded.model, loaded.metadata);
   }
 }

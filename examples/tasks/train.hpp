@@ -13,7 +13,7 @@
 #include "tasks/task.hpp"
 
 #include "fbt/core/random.hpp"
-#include "fbt/io/checkpoint.hpp"
+#include "fbt/io/model_file.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <nlohmann/json.hpp>

@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const fbt::TensorFile file = fbt::TensorFile::parse(fuzz::text(data, size), "input");
     const bool native = file.metadata().contains("fbt.config");
     const bool alone = fuzz::accepted([&] { step(fbt::import_model<float>(file).model); });
-    const bool loaded = fuzz::accepted([&] { fbt::load_model<float>(file); });
+    const bool loaded = fuzz::accepted([&] { fbt::load_model<fbt::FeedbackTransformer<float>>(file); });
     fuzz::require(loaded == (native && alone), "load_model reads fbt's own files, import_model them as well");
     if (!native) fuzz::accepted([&] { step(fbt::import_model<float>(file, 3).model); });
   });

@@ -1,7 +1,8 @@
 // The training whose files are fuzzed.
 #pragma once
 
-#include "fbt/io/checkpoint.hpp"
+#include "fbt/io/training_file.hpp"
+#include "fbt/models/feedback_transformer.hpp"
 
 #include <vector>
 

@@ -9,7 +9,8 @@
 // serves import, export, and the comparison of gradients.
 #pragma once
 
-#include "fbt/io/checkpoint.hpp"
+#include "fbt/io/model_file.hpp"
+#include "fbt/models/feedback_transformer.hpp"
 
 #include <algorithm>
 #include <array>
@@ -402,7 +403,7 @@ template <class Scalar>
 ImportedModel<Scalar> import_model(const TensorFile& file, Index window = 0) {
   const Layout layout = recognise_layout(file);
   if (layout == Layout::fbt) {
-    auto loaded = load_model<Scalar>(file);
+    auto loaded = load_model<FeedbackTransformer<Scalar>>(file);
     check(window == 0 || window == loaded.model.config().window,
           "{}: expected window {}, as the file's config has it, found {}", file.name(), loaded.model.config().window,
           window);
