@@ -5,7 +5,7 @@
 #include "support/program.hpp"
 #include "support/text_file.hpp"
 
-#include "fbt/io/import.hpp"
+#include "fbt/io/pytorch/import.hpp"
 
 #include <CLI/CLI.hpp>
 

@@ -1,6 +1,6 @@
 # cmake -DINCLUDE=.../include -P structure_test.cmake
-# The rules of the tree: a folder of include/fbt includes only itself and the folders above it; no <iostream>, no macros but
-# the version's, no mutable statics.
+# The rules of the tree: a folder of include/fbt includes only itself and the folders above it; io/pytorch is a part of io, and
+# only io/training_file.hpp may include training; no <iostream>, no macros but the version's, no mutable statics.
 cmake_minimum_required(VERSION 3.24)
 
 set(order core kernels layers models training generation text io testing)
@@ -13,6 +13,9 @@ endif()
 
 foreach(header ${headers})
   get_filename_component(folder ${header} DIRECTORY)
+  if(folder STREQUAL io/pytorch)
+    set(folder io)
+  endif()
   list(FIND order "${folder}" rank)
   if(NOT folder STREQUAL "" AND rank EQUAL -1)
     list(APPEND faults "${header}: there is no folder ${folder} in the order of folders")
@@ -28,11 +31,11 @@ foreach(header ${headers})
       list(APPEND faults "${header}: includes <iostream>")
     endif()
     if(line MATCHES "\"")
-      if(NOT line MATCHES "\"fbt/(([a-z_]+)/)?[a-z_]+\\.hpp\"")
+      if(NOT line MATCHES "\"fbt/((io/pytorch|[a-z_]+)/)?[a-z_]+\\.hpp\"")
         list(APPEND faults "${header}: ${line} is not the full path of a header of fbt")
         continue()
       endif()
-      set(target "${CMAKE_MATCH_2}")
+      string(REGEX REPLACE "/pytorch$" "" target "${CMAKE_MATCH_2}")
       list(FIND order "${target}" target_rank)
       if(folder STREQUAL "")
         if(target STREQUAL testing)
@@ -44,6 +47,8 @@ foreach(header ${headers})
         endif()
       elseif(target_rank EQUAL -1 OR target_rank GREATER rank)
         list(APPEND faults "${header}: ${folder} may not include ${target}")
+      elseif(folder STREQUAL io AND NOT header STREQUAL io/training_file.hpp AND line MATCHES "fbt/(training/|io/training_file)")
+        list(APPEND faults "${header}: ${line}: models are read and written without training")
       endif()
     endif()
   endforeach()

@@ -1,7 +1,7 @@
 // Compares a model with what another implementation computed from the same parameters.
 #pragma once
 
-#include "fbt/io/import.hpp"
+#include "fbt/io/pytorch/import.hpp"
 #include "fbt/training/cross_entropy.hpp"
 
 #include <algorithm>

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "fbt/generation/generate.hpp"
-#include "fbt/io/import.hpp"
 #include "fbt/io/model_file.hpp"
+#include "fbt/io/pytorch/import.hpp"
 #include "fbt/io/training_file.hpp"
 #include "fbt/models/feedback_transformer.hpp"
 #include "fbt/models/lstm_model.hpp"

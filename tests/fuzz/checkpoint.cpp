@@ -1,5 +1,5 @@
 // Fuzzes the loader of models, fbt's own and those of the public implementations.
-#include "fbt/io/import.hpp"
+#include "fbt/io/pytorch/import.hpp"
 
 #include "fuzz.hpp"
 

@@ -1,5 +1,5 @@
 // Writes the inputs that fuzzing starts from into the folders safetensors, checkpoint, training and vocabulary of a folder.
-#include "fbt/io/import.hpp"
+#include "fbt/io/pytorch/import.hpp"
 
 #include "training.hpp"
 

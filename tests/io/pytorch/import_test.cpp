@@ -1,4 +1,4 @@
-#include "fbt/io/import.hpp"
+#include "fbt/io/pytorch/import.hpp"
 
 #include "support/catch.hpp"
 #include "support/changed_file.hpp"

@@ -1,0 +1,2 @@
+// Only io has a folder inside it.
+#pragma once
