@@ -7,6 +7,7 @@
 #include "support/expect.hpp"
 #include "support/scratch.hpp"
 #include "support/tiny_model.hpp"
+#include "support/version_0_1.hpp"
 
 #include <chrono>
 #include <cmath>
@@ -385,4 +386,26 @@ TEST_CASE("model file: a failed save leaves the old file") {
              ContainsSubstring("expected names and metadata in UTF-8"));
   CHECK(read_all(folder / "a") == old);
   CHECK(folder.files() == 1);
+}
+
+TEST_CASE("model file: files of version 0.1") {
+  const auto feedback = load_model<Model>(version_0_1::file("feedback", "model"));
+  CHECK(feedback.model.config() == version_0_1::feedback_config());
+  CHECK(feedback.metadata.at("vocabulary.kind") == "character");
+  CHECK(feedback.metadata.at("vocabulary") == "abé \n");
+  const auto recurrent = load_model<Model>(version_0_1::file("recurrent", "model"));
+  CHECK(recurrent.model.config() == version_0_1::recurrent_config());
+  const auto lstm = load_model<LstmModel<float>>(version_0_1::file("lstm", "model"));
+  CHECK(lstm.model.config() == version_0_1::lstm_config());
+  CHECK(lstm.metadata.at("note") == "x");
+  for (const std::string name : {"feedback", "recurrent", "lstm"})  // so that loading compared the logits
+    CHECK(TensorFile::read(version_0_1::file(name, "model")).find("fbt.probe.logits"));
+
+  // what is written again is the same file
+  const ScratchFolder folder;
+  save_model(folder / "a", feedback.model, feedback.metadata);
+  const TensorFile before = TensorFile::read(version_0_1::file("feedback", "model")), after = TensorFile::read(folder / "a");
+  CHECK(after.metadata() == before.metadata());
+  CHECK(after.tensors().size() + 2 == before.tensors().size());
+  for (const TensorView& tensor : after.tensors()) CHECK(tensor.bytes == before.get(tensor.name).bytes);
 }

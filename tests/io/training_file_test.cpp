@@ -8,6 +8,7 @@
 #include "support/helpers.hpp"
 #include "support/scratch.hpp"
 #include "support/tiny_model.hpp"
+#include "support/version_0_1.hpp"
 
 #include <limits>
 
@@ -30,6 +31,31 @@ TrainerOptions tiny_options() {
   options.schedule = {0.01, 5, 0.1};
   options.adam.weight_decay = 0.1;
   return options;
+}
+
+/// Resumes a training of version 0.1 after its 3 updates, does 2 more, and compares with what 0.1 made of them. Other vectors and
+/// compilers round otherwise.
+template <class AnyModel, class AnyConfig>
+void check_version_0_1(const std::string& name, const AnyConfig& config) {
+  constexpr double tolerance = 1e-5;  // of the largest number of a tensor
+  INFO(name);
+  Random random(99);
+  AnyModel model(config, random);
+  const auto text = version_0_1::text();
+  Trainer<AnyModel> trainer(model, text, version_0_1::options());
+  load_training(version_0_1::file(name, "training"), trainer);
+  REQUIRE(trainer.adam().updates == 3);
+  const auto expected = load_model<AnyModel>(version_0_1::file(name, "model"));
+  for (const int n : {3, 4}) {
+    const double loss = trainer.update(0.1 * n).loss;
+    CHECK(loss == Approx(std::stod(expected.metadata.at(fmt::format("update.{}.loss", n + 1)))).epsilon(tolerance));
+  }
+  visit(
+      [&](std::string_view tensor, const auto& found, const auto& wanted) {
+        INFO(tensor);
+        CHECK(difference(found, wanted) <= tolerance * static_cast<double>(wanted.cwiseAbs().maxCoeff()));
+      },
+      model, expected.model);
 }
 
 }  // namespace
@@ -331,4 +357,10 @@ TEST_CASE("training file: the fingerprint of a text") {
   CHECK(fingerprint(a) != fingerprint(b));
   CHECK(fingerprint(a) != fingerprint(c));
   CHECK(fingerprint({}) == "0 tokens cbf29ce484222325");
+}
+
+TEST_CASE("training file: trainings of version 0.1 go on") {
+  check_version_0_1<Model>("feedback", version_0_1::feedback_config());
+  check_version_0_1<Model>("recurrent", version_0_1::recurrent_config());
+  check_version_0_1<LstmModel<float>>("lstm", version_0_1::lstm_config());
 }
