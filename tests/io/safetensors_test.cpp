@@ -37,7 +37,8 @@ std::string quoted(std::string text) {
   return text;
 }
 
-/// A reader of its own, straight from the description of the format: the reader under test may share mistakes with the writer.
+/// A reader of its own, straight from the description of the format: the reader under test may share mistakes with the
+/// writer.
 struct Described {
   std::string dtype;
   std::vector<std::uint64_t> shape;

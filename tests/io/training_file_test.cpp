@@ -33,8 +33,8 @@ TrainerOptions tiny_options() {
   return options;
 }
 
-/// Resumes a training of version 0.1 after its 3 updates, does 2 more, and compares with what 0.1 made of them. Other vectors and
-/// compilers round otherwise.
+/// Resumes a training of version 0.1 after its 3 updates, does 2 more, and compares with what 0.1 made of them. Other
+/// vectors and compilers round otherwise.
 template <class AnyModel, class AnyConfig>
 void check_version_0_1(const std::string& name, const AnyConfig& config) {
   constexpr double tolerance = 1e-5;  // of the largest number of a tensor

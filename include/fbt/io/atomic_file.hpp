@@ -20,8 +20,8 @@
 namespace fbt {
 
 /// Writes a file so that at every moment the path holds either all of the old content or all of the new: into the path with
-/// ".part" added, flushed to the disk, then renamed. Only one writer of a path at a time. Throws std::runtime_error, with the
-/// temporary file removed.
+/// ".part" added, flushed to the disk, then renamed. Only one writer of a path at a time. Throws std::runtime_error, with
+/// the temporary file removed.
 inline void write_atomically(const std::filesystem::path& path, const std::vector<std::string_view>& pieces) {
   const std::filesystem::path temporary = path.string() + ".part";
   bool opened = false;

@@ -1,5 +1,5 @@
-// Model files, as safetensors files: every parameter under its dotted name, the config (JSON) in __metadata__ beside whatever the
-// caller adds (a vocabulary, say), and on demand a probe that the model is tested with when it is loaded.
+// Model files, as safetensors files: every parameter under its dotted name, the config (JSON) in __metadata__ beside
+// whatever the caller adds (a vocabulary, say), and on demand a probe that the model is tested with when it is loaded.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -41,8 +41,8 @@ std::string write_config(const AnyConfig& config) {
   return json.dump();
 }
 
-/// The config in a JSON object. Fields that are missing keep their defaults. Throws std::runtime_error, also for what validate()
-/// refuses; name is for messages.
+/// The config in a JSON object. Fields that are missing keep their defaults. Throws std::runtime_error, also for what
+/// validate() refuses; name is for messages.
 template <class AnyConfig = Config>
 AnyConfig read_config(std::string_view text, std::string_view name) {
   // values deeper than messages need are left out: nlohmann's dump() calls itself for every level
@@ -92,8 +92,8 @@ void add_parameters(TensorWriter& writer, const std::string& prefix, const Layer
 }
 
 /// Fills every parameter of a layer from the tensor prefix + name. Throws std::runtime_error that lists every missing or
-/// misshapen tensor, and every tensor with the prefix that the layer does not have; the layer is then untouched. Names that begin
-/// with "fbt." are not those of parameters.
+/// misshapen tensor, and every tensor with the prefix that the layer does not have; the layer is then untouched. Names that
+/// begin with "fbt." are not those of parameters.
 template <class Layer>
 void read_parameters(const TensorFile& file, const std::string& prefix, Layer& layer) {
   std::vector<std::string> problems;
@@ -130,8 +130,8 @@ void read_parameters(const TensorFile& file, const std::string& prefix, Layer& l
       layer);
 }
 
-/// Whether a model's file gets a probe: a few tokens, and the logits that the model gave for them. load_model() runs them again
-/// and so notices weights that were damaged, and a machine, compiler or library that computes something else.
+/// Whether a model's file gets a probe: a few tokens, and the logits that the model gave for them. load_model() runs them
+/// again and so notices weights that were damaged, and a machine, compiler or library that computes something else.
 enum class Probe { none, store };
 
 namespace detail {
@@ -188,8 +188,8 @@ void check_probe(const TensorFile& file, const Model& model) {
     largest = std::max(largest, std::abs(wanted));
     difference = std::isnan(found) ? INFINITY : std::max(difference, std::abs(found - wanted));
   }
-  // Other compilers, vectors and scalar types round differently, by about 1e-6 of the largest logit in float, and the feedback may
-  // enlarge that; a wrong number anywhere in the arithmetic is far above a thousandth.
+  // Other compilers, vectors and scalar types round differently, by about 1e-6 of the largest logit in float, and the
+  // feedback may enlarge that; a wrong number anywhere in the arithmetic is far above a thousandth.
   constexpr double tolerance = 1e-3;
   ensure(difference <= tolerance * largest,
          "{}: the model does not give the logits that were stored with it: expected them to {:g} of the largest, {:.4g}, "
@@ -200,9 +200,9 @@ void check_probe(const TensorFile& file, const Model& model) {
 
 }  // namespace detail
 
-/// Writes a model file; extra goes into its __metadata__. A model whose logits are not finite, or whose zero slots far outnumber
-/// its parameters, gets no probe. Throws std::runtime_error when the file cannot be written, and std::invalid_argument when extra is
-/// not UTF-8; an old file is then left as it was.
+/// Writes a model file; extra goes into its __metadata__. A model whose logits are not finite, or whose zero slots far
+/// outnumber its parameters, gets no probe. Throws std::runtime_error when the file cannot be written, and
+/// std::invalid_argument when extra is not UTF-8; an old file is then left as it was.
 template <class Model>
 void save_model(const std::filesystem::path& path, const Model& model, const Metadata& extra = {},
                 Probe probe = Probe::none) {
@@ -220,8 +220,8 @@ struct LoadedModel {
   Metadata metadata;
 };
 
-/// The model in a file that save_model() wrote, for either scalar type: load_model<FeedbackTransformer<float>>(file), say. Throws
-/// std::runtime_error that says what is wrong, also when the file has a probe and the model does not give its logits.
+/// The model in a file that save_model() wrote, for either scalar type: load_model<FeedbackTransformer<float>>(file), say.
+/// Throws std::runtime_error that says what is wrong, also when the file has a probe and the model does not give its logits.
 template <class Model>
 LoadedModel<Model> load_model(const TensorFile& file) {
   const auto found = file.metadata().find(Model::config_key);

@@ -1,5 +1,5 @@
-// Reader and writer of safetensors files: an 8-byte little-endian header length, a JSON header that maps each tensor's name to
-// dtype, shape and data offsets (and "__metadata__" to strings), then the data, row-major, without holes.
+// Reader and writer of safetensors files: an 8-byte little-endian header length, a JSON header that maps each tensor's name
+// to dtype, shape and data offsets (and "__metadata__" to strings), then the data, row-major, without holes.
 #pragma once
 
 #include "fbt/core/check.hpp"

@@ -1,6 +1,6 @@
-// Training files, as safetensors files: all that is needed to go on bit for bit. Parameters, Adam's moments and counter, the place
-// in the data and the carried memories. A training file has parameters of its own, beside those in a model file, so that it does not
-// matter which of the two was written last when a program is killed.
+// Training files, as safetensors files: all that is needed to go on bit for bit. Parameters, Adam's moments and counter, the
+// place in the data and the carried memories. A training file has parameters of its own, beside those in a model file, so
+// that it does not matter which of the two was written last when a program is killed.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -122,10 +122,10 @@ void save_training(const std::filesystem::path& path, const Trainer<Model>& trai
   writer.write(path);
 }
 
-/// Brings a trainer, and its model, to where save_training() left them, so that it carries on bit for bit. Returns the file's
-/// metadata. Throws std::runtime_error when the file is damaged or belongs to another model, text, scalar, seed, or number of
-/// lanes, shards or steps of a segment; trainer and model are then untouched. The other options may have been changed on
-/// purpose: they are the trainer's, not the file's.
+/// Brings a trainer, and its model, to where save_training() left them, so that it carries on bit for bit. Returns the
+/// file's metadata. Throws std::runtime_error when the file is damaged or belongs to another model, text, scalar, seed, or
+/// number of lanes, shards or steps of a segment; trainer and model are then untouched. The other options may have been
+/// changed on purpose: they are the trainer's, not the file's.
 template <class Model>
 Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
   const auto stored = [&](const std::string& key) -> const std::string& {

@@ -86,7 +86,8 @@ struct ImportedModel {
 };
 
 /// The model in a file of any known layout. window: lucidrains' memory length, or 0 for what the file says. Throws
-/// std::runtime_error or std::invalid_argument that says what is wrong with the file, all tensors that do not fit in one message.
+/// std::runtime_error or std::invalid_argument that says what is wrong with the file, all tensors that do not fit in one
+/// message.
 template <class Scalar>
 ImportedModel<Scalar> import_model(const TensorFile& file, Index window = 0) {
   const Layout layout = recognise_layout(file);
@@ -138,9 +139,9 @@ inline void check_layout(const Config& c, Layout layout) {
   if (layout != Layout::fbt) detail::with_layout(layout, [&](auto known) { known.check_config(c); });
 }
 
-/// Writes a model in a foreign layout, as PyTorch's save_model would: names that share storage once, the others in __metadata__.
-/// The model must have a config of that layout. Throws std::invalid_argument when it has not, std::runtime_error when the file
-/// cannot be written.
+/// Writes a model in a foreign layout, as PyTorch's save_model would: names that share storage once, the others in
+/// __metadata__. The model must have a config of that layout. Throws std::invalid_argument when it has not,
+/// std::runtime_error when the file cannot be written.
 template <class Scalar>
 void export_model(const std::filesystem::path& path, const FeedbackTransformer<Scalar>& model, Layout layout,
                   const LayoutDetails& details = {}) {

@@ -1,12 +1,12 @@
-// What the layouts of the public PyTorch implementations have in common. Each layout has a header of its own, with a class of static
-// members that says all there is to know about it:
+// What the layouts of the public PyTorch implementations have in common. Each layout has a header of its own, with a class
+// of static members that says all there is to know about it:
 //   marks         by which tensors its files are recognised
 //   config        the config of the model, told from names and shapes
-//   tensors       the one description of a file: pairs every tensor with coefficients of the model. It serves import, export, and
-//                 the comparison of gradients
+//   tensors       the one description of a file: pairs every tensor with coefficients of the model. It serves import,
+//                 export, and the comparison of gradients
 //   check_config  which configs have a place in its files
-// PyTorch saves tensors that share storage once; __metadata__ maps each dropped name to the kept one. Files that hold the copies as
-// well are read too.
+// PyTorch saves tensors that share storage once; __metadata__ maps each dropped name to the kept one. Files that hold the
+// copies as well are read too.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -118,8 +118,8 @@ class ForeignFile {
     std::string name;
     std::size_t rank, dimension;
   };
-  /// What most of the places say, the first of them when none has a majority: so a tensor that is missing or has a wrong shape
-  /// is found when all are compared with the model, instead of giving the model a wrong shape.
+  /// What most of the places say, the first of them when none has a majority: so a tensor that is missing or has a wrong
+  /// shape is found when all are compared with the model, instead of giving the model a wrong shape.
   Index size(const std::vector<Place>& places) const {
     std::vector<std::uint64_t> sizes;
     for (const Place& place : places)
@@ -214,7 +214,8 @@ void check_foreign_tensors(const TensorFile& file, const std::vector<ForeignTens
   ensure(problems.empty(), "{}: the tensors do not fit the model:\n  {}", file.name(), fmt::join(problems, "\n  "));
 }
 
-/// What the models of a layout have in common: each call throws std::invalid_argument when a field of a config is not as expected.
+/// What the models of a layout have in common: each call throws std::invalid_argument when a field of a config is not as
+/// expected.
 struct ExpectedField {
   Layout layout;
 

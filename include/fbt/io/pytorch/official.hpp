@@ -34,7 +34,8 @@ struct OfficialLayout {
     c.feed_forward =
         file.size({{first + "ff.fc1.weight", 2, 0}, {first + "ff.fc1.bias", 1, 0}, {first + "ff.fc2.weight", 2, 1}});
     c.pre_norm = file.has("out_norm.weight") || file.has("out_norm.bias");
-    // Shared projections come with a shared norm1. Norms may be equal by chance, as all are before training; projections are not.
+    // Shared projections come with a shared norm1. Norms may be equal by chance, as all are before training; projections are
+    // not.
     bool differ = false, shared = false;
     for (Index l = 1; l < c.layers; ++l) {
       for (const std::string part : {"attn.proj_key.weight", "attn.proj_val.weight", "norm1.weight", "norm1.bias"}) {
