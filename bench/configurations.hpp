@@ -1,7 +1,7 @@
 // The configurations that are measured, and how much arithmetic and reading they take.
 #pragma once
 
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include <algorithm>
 #include <array>
@@ -48,32 +48,32 @@ inline std::vector<fbt::Token> random_tokens(fbt::Index count, fbt::Index vocabu
   return tokens;
 }
 
-/// Writes random keys and values into a memory until a step sees as many slots as it can: the time of a step does not depend on
-/// what they hold.
+/// Writes random keys and values into a memory until a step sees as many slots as it can: the time of a step does not depend
+/// on what they hold.
 inline void fill_memory(fbt::Memory<float>& memory) {
   fbt::Random random(3);
-  memory.reserve(memory.span);
-  for (auto& slots : memory.slots) {
-    fbt::Matrix<float> key(slots.head_size * slots.heads, slots.lanes), value = key;
-    for (fbt::Index slot = 0; slot < memory.span; ++slot) {
+  memory.reserve(memory.window);
+  for (auto& bank : memory.banks) {
+    fbt::Matrix<float> key(bank.head_size * bank.heads, bank.lanes), value = key;
+    for (fbt::Index slot = 0; slot < memory.window; ++slot) {
       fbt::fill_uniform(key, 1, random);
       fbt::fill_uniform(value, 1, random);
-      slots.write(slot, key, value);
+      bank.write(slot, key, value);
     }
   }
-  memory.end = memory.span;
+  memory.end = memory.window;
 }
 
-/// A state for stepping the given number of lanes with a full window.
-inline Model::State start_with_full_memory(const Model& model, fbt::Index lanes, fbt::Index threads) {
-  auto state = model.start(lanes, threads);
-  fill_memory(state.memory);
-  return state;
+/// For stepping the given number of lanes with a full window.
+inline Model::Stepper start_with_full_memory(const Model& model, fbt::Index lanes, fbt::Index threads) {
+  auto stepper = model.start(lanes, threads);
+  fill_memory(stepper.memory);
+  return stepper;
 }
 
-/// Multiply-adds of the matrix products for one token that sees the given number of slots, forward only: all Linear layers, and per
-/// layer and slot the scores, the weighted values and the relative-key term. Nothing else is counted: no norms, softmax,
-/// activations, embeddings or sums. Without a slot attention is left out.
+/// Multiply-adds of the matrix products for one token that sees the given number of slots, forward only: all Linear layers,
+/// and per layer and slot the scores, the weighted values and the relative-key term. Nothing else is counted: no norms,
+/// softmax, activations, embeddings or sums. Without a slot attention is left out.
 inline double multiply_adds(const fbt::Config& c, fbt::Index slots) {
   const auto d = static_cast<double>(c.width), all_heads = static_cast<double>(c.heads * c.head_columns());
   const double feed_forward = 2 * d * static_cast<double>(c.hidden_units());
@@ -82,8 +82,8 @@ inline double multiply_adds(const fbt::Config& c, fbt::Index slots) {
   return static_cast<double>(c.layers) * (attention + feed_forward) + key_value + head;
 }
 
-/// FLOP per token of training on segments of T steps that start with the given number of slots: a multiply-add is 2, and each
-/// product has two more of its size in the backward pass.
+/// FLOP per token of training on segments of T steps that start with the given number of slots: a multiply-add is 2, and
+/// each product has two more of its size in the backward pass.
 inline double train_flop(const fbt::Config& config, fbt::Index steps, fbt::Index slots_at_start) {
   double sum = 0;
   for (fbt::Index t = 0; t < steps; ++t) sum += multiply_adds(config, std::min(config.window, slots_at_start + t));
@@ -95,8 +95,8 @@ struct Reading {
   double working_set;  ///< bytes that are read over and over
 };
 
-/// What a step of one lane with a full window reads: every weight once, and in every layer the shared keys, values and position
-/// table. Of the embedding a single row is read, which is not counted.
+/// What a step of one lane with a full window reads: every weight once, and in every layer the shared keys, values and
+/// position table. Of the embedding a single row is read, which is not counted.
 inline Reading decode_reading(const fbt::Config& c) {
   const double table = static_cast<double>(c.window * c.head_columns());
   const double keys_and_values = 2 * static_cast<double>(c.window * c.heads * c.head_columns());

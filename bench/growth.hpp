@@ -18,27 +18,27 @@ namespace bench {
 
 namespace detail {
 
-/// Seconds of a step of all lanes, forward, backward and accumulation, with a full window throughout.
+/// Seconds of a step of all lanes, forward and backward, with a full window throughout.
 inline double train_step_seconds(const Model& model, fbt::Index lanes, const Effort& effort) {
   const fbt::Index steps = 64;
   const fbt::Segment segment{steps, lanes, true, 0};
   const auto tokens = random_tokens(segment.columns(), model.config().vocabulary);
   Model grad = fbt::zeros_like(model);
-  Model::State state{model.make_memory(lanes), {}};
-  fill_memory(state.memory);
+  Model::Memory memory = model.make_memory(lanes);
+  Model::Trace trace;
+  fill_memory(memory);
   fbt::Matrix<float> dlogits(model.config().vocabulary, segment.columns());
   return 1 / best_rate(effort, static_cast<double>(steps), [&] {
-           fbt::cross_entropy<float>(model.forward(tokens, segment, state), tokens, 1e-3f, dlogits);
-           model.backward(dlogits, state);
-           model.accumulate(state, grad);
+           fbt::cross_entropy<float>(model.forward(tokens, segment, memory, trace), tokens, 1e-3f, dlogits);
+           model.backward(dlogits, memory, trace, grad);
          });
 }
 
 /// Seconds of a step of one lane with a full window.
 inline double decode_step_seconds(const Model& model, const Effort& effort) {
-  auto state = start_with_full_memory(model, 1, 1);
+  auto stepper = start_with_full_memory(model, 1, 1);
   const fbt::Token token = 0;
-  return 1 / best_rate(effort, 1, [&] { model.step({&token, 1}, state); });
+  return 1 / best_rate(effort, 1, [&] { model.step({&token, 1}, stepper); });
 }
 
 }  // namespace detail

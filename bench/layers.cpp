@@ -1,5 +1,5 @@
-// Google Benchmark programs for single layers: the time of a segment of 64 steps for B lanes, forward, backward and accumulate, with
-// the arithmetic (FLOP/s, a multiply-add is 2) or the memory traffic (bytes/s) of each.
+// Google Benchmark programs for single layers: the time of a segment of 64 steps for B lanes, forward, backward and
+// accumulate, with the arithmetic (FLOP/s, a multiply-add is 2) or the memory traffic (bytes/s) of each.
 #include "configurations.hpp"
 
 #include "fbt/training/adam.hpp"
@@ -150,13 +150,11 @@ void add_attention() {
           fbt::Random random(7);
           const fbt::Attention<float> attention(d, heads, e, true, 0, random);
           const fbt::Position<float> position(fbt::PositionTerm::relative_key, e, heads, slots, random);
-          fbt::Memory<float> memory;
-          memory.span = slots;
-          memory.slots.assign(1, fbt::Slots<float>(e, heads, lanes, 0));
+          fbt::Memory<float> memory(1, e, heads, lanes, slots);
           bench::fill_memory(memory);
-          const fbt::Window window = memory.window();
-          const auto& keys_and_values = memory.slots.front();
-          fbt::Slots<float> dmemory(e, heads, lanes, keys_and_values.capacity);
+          const std::vector<fbt::Window> windows(static_cast<std::size_t>(lanes), memory.visible());
+          const auto& cache = memory.banks.front();
+          fbt::KeyValueCache<float> dcache(e, heads, lanes, cache.capacity);
           const fbt::Segment segment{steps, lanes, true, 0};
           fbt::Attention<float>::Trace trace;
           attention.prepare(position, slots, trace, segment);
@@ -164,13 +162,13 @@ void add_attention() {
           Matrix<float> y(d, lanes), dx(d, lanes);
           const auto forward = [&] {
             for (Index t = 0; t < steps; ++t)
-              attention.forward(fbt::step_columns(x, t, lanes), keys_and_values, window, position, trace, t, y);
+              attention.forward(fbt::step_columns(x, t, lanes), cache, windows, position, trace, t, y);
           };
           const std::array readers{&trace};
           const auto backward = [&] {
             for (Index t = steps - 1; t >= 0; --t) {
-              attention.backward(fbt::step_columns(dy, t, lanes), keys_and_values, window, position, trace, t, dx);
-              attention.add_to_slots(readers, window, t, dmemory);
+              attention.backward(fbt::step_columns(dy, t, lanes), cache, windows, position, trace, t, dx);
+              attention.add_to_cache(readers, windows, t, dcache);
             }
           };
           verb(state, forward, backward);

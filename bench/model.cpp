@@ -24,12 +24,11 @@ struct Update {
         dlogits(config.vocabulary, segment.columns()) {}
 
   void forward() {
-    state.memory = model.make_memory(segment.lanes);
-    fbt::cross_entropy<float>(model.forward(tokens, segment, state), tokens, 1 / static_cast<float>(segment.columns()),
-                              dlogits);
+    memory = model.make_memory(segment.lanes);
+    fbt::cross_entropy<float>(model.forward(tokens, segment, memory, trace), tokens,
+                              1 / static_cast<float>(segment.columns()), dlogits);
   }
-  void backward() { model.backward(dlogits, state); }
-  void accumulate() { model.accumulate(state, grad); }
+  void backward() { model.backward(dlogits, memory, trace, grad); }
   void update() { adam.update(model, grad, 1e-6); }
 
   fbt::Config config;
@@ -37,7 +36,8 @@ struct Update {
   Model model, grad;
   fbt::Adam<Model> adam;
   std::vector<fbt::Token> tokens;
-  Model::State state;
+  Model::Memory memory;
+  Model::Trace trace;
   fbt::Matrix<float> dlogits;
 };
 
@@ -65,13 +65,8 @@ void add_training(const bench::Configuration& configuration) {
   const auto nothing = [](Update&) {};
   const auto forward = [](Update& u) { u.forward(); };
   const auto backward = [](Update& u) { u.backward(); };
-  const auto both = [](Update& u) {
-    u.forward();
-    u.backward();
-  };
   add_part(configuration, "forward", nothing, forward);
   add_part(configuration, "backward", forward, backward);
-  add_part(configuration, "accumulate", both, [](Update& u) { u.accumulate(); });
   add_part(configuration, "update", nothing, [](Update& u) { u.update(); });
 }
 

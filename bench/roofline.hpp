@@ -1,4 +1,5 @@
-// Roofline: what this machine can do at most, measured as simply as possible: multiply-adds in registers, and reading memory.
+// Roofline: what this machine can do at most, measured as simply as possible: multiply-adds in registers, and reading
+// memory.
 #pragma once
 
 #include "support/stopwatch.hpp"
@@ -15,7 +16,7 @@ namespace bench {
 
 namespace detail {
 
-static_assert(fbt::detail::has_simd<float>, "the roofline is measured with the vectors of core/simd.hpp");
+static_assert(fbt::detail::has_simd<float>, "the roofline is measured with the vectors of kernels/simd.hpp");
 using Vector = fbt::detail::SimdOf<float>;
 inline constexpr fbt::Index vector_floats = fbt::detail::simd_width<float>;
 
@@ -25,7 +26,8 @@ inline void keep(float value) {
   static_cast<void>(sink);
 }
 
-/// Runs f() on several threads that start together, some times over. Returns the seconds of the slowest thread in the best round.
+/// Runs f() on several threads that start together, some times over. Returns the seconds of the slowest thread in the best
+/// round.
 template <class F>
 double best_seconds(fbt::Index threads, F&& f) {
   constexpr int rounds = 8;
@@ -79,7 +81,8 @@ inline double multiply_add_peak(fbt::Index threads) {
 
 namespace detail {
 
-/// Bytes per second of threads that each read their equal part of the working set again and again, from so many places at once.
+/// Bytes per second of threads that each read their equal part of the working set again and again, from so many places at
+/// once.
 template <int streams>
 double read_streams(double working_set, fbt::Index threads) {
   constexpr int sums = 8, sums_each = sums / streams;
@@ -107,7 +110,8 @@ double read_streams(double working_set, fbt::Index threads) {
 
 }  // namespace detail
 
-/// Bytes per second that the given number of threads read together when each reads its equal part of the working set again and again.
+/// Bytes per second that the given number of threads read together when each reads its equal part of the working set again
+/// and again.
 inline double read_bandwidth(double working_set, fbt::Index threads) {
   // outside the caches several streams at once are faster, within them often one
   return std::max({detail::read_streams<1>(working_set, threads), detail::read_streams<4>(working_set, threads),

@@ -1,5 +1,5 @@
-// sample_model FILE: writes a small model with random parameters, tokens for it, and what it makes of them (logits, loss and the
-// gradients of all parameters), as a safetensors file. Another implementation can be checked against it.
+// sample_model FILE: writes a small model with random parameters, tokens for it, and what it makes of them (logits, loss and
+// the gradients of all parameters), as a safetensors file. Another implementation can be checked against it.
 #include "configurations.hpp"
 
 #include "fbt/io/model_file.hpp"
@@ -28,13 +28,13 @@ int main(int argc, char** argv) {
     const auto tokens = bench::random_tokens(segment.columns() + segment.lanes, config.vocabulary);
     const fbt::Tokens inputs = fbt::Tokens(tokens).first(static_cast<std::size_t>(segment.columns()));
     const fbt::Tokens targets = fbt::Tokens(tokens).last(inputs.size());
-    bench::Model::State state{model.make_memory(segment.lanes), {}};
-    const fbt::Matrix<float> logits = model.forward(inputs, segment, state);
+    auto memory = model.make_memory(segment.lanes);
+    bench::Model::Trace trace;
+    const fbt::Matrix<float> logits = model.forward(inputs, segment, memory, trace);
     fbt::Matrix<float> dlogits(logits.rows(), logits.cols());
     const auto loss = fbt::cross_entropy<float>(logits, targets, 1 / static_cast<float>(segment.columns()), dlogits);
-    model.backward(dlogits, state);
     auto grad = fbt::zeros_like(model);
-    model.accumulate(state, grad);
+    model.backward(dlogits, memory, trace, grad);
 
     fbt::TensorWriter writer;
     fbt::add_parameters(writer, "", model);

@@ -28,9 +28,9 @@ namespace detail {
 
 using Json = nlohmann::ordered_json;
 
-/// Forward, backward and update through a Trainer. carried: with the memory of the segment before, else each segment starts empty.
-/// Every thread has a shard of its own if that leaves it 16 lanes, so that a reading of the weights serves many; else all share the steps
-/// of one.
+/// Forward, backward and update through a Trainer. carried: with the memory of the segment before, else each segment starts
+/// empty. Every thread has a shard of its own if that leaves it 16 lanes, so that a reading of the weights serves many; else
+/// all share the steps of one.
 inline double train_rate(const Configuration& configuration, fbt::Index threads, bool carried, const Effort& effort) {
   const fbt::Config config = configuration.config();
   Model model = make_model(config);
@@ -61,18 +61,19 @@ inline Json measure_training(const Configuration& configuration, fbt::Index thre
 
 /// Tokens per second of all lanes together, with a full window.
 inline double decode_rate(const Model& model, fbt::Index lanes, fbt::Index threads, const Effort& effort) {
-  auto state = start_with_full_memory(model, lanes, threads);
+  auto stepper = start_with_full_memory(model, lanes, threads);
   const auto tokens = random_tokens(lanes, model.config().vocabulary);
-  return best_rate(effort, static_cast<double>(lanes), [&] { model.step(tokens, state); });
+  return best_rate(effort, static_cast<double>(lanes), [&] { model.step(tokens, stepper); });
 }
 
 /// Tokens per second of one sequence that is read in segments.
 inline double prompt_rate(const Model& model, const Effort& effort) {
   const fbt::Index steps = model.config().window;
-  Model::State state{model.make_memory(1), {}};
-  fill_memory(state.memory);
+  Model::Memory memory = model.make_memory(1);
+  Model::Trace trace;
+  fill_memory(memory);
   const auto tokens = random_tokens(steps, model.config().vocabulary);
-  return best_rate(effort, static_cast<double>(steps), [&] { model.forward(tokens, {steps, 1, false, 0}, state); });
+  return best_rate(effort, static_cast<double>(steps), [&] { model.forward(tokens, {steps, 1, false, 0}, memory, trace); });
 }
 
 inline Json measure_decoding(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
@@ -95,7 +96,8 @@ inline Json measure_decoding(const Configuration& configuration, fbt::Index thre
 
 }  // namespace detail
 
-/// One object of the report. What does not apply is null. Peak memory is that of training, or of decoding where there is none.
+/// One object of the report. What does not apply is null. Peak memory is that of training, or of decoding where there is
+/// none.
 inline nlohmann::ordered_json measure_speed(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
   nlohmann::ordered_json row{{"config", configuration.name}, {"threads", threads}};
   for (const char* key : {"train_tokens_per_second", "decode_tokens_per_second", "fma_fraction", "bandwidth_fraction",

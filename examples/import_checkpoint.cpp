@@ -1,11 +1,11 @@
-// Reads a checkpoint of a public PyTorch implementation, says what it is, compares it with numbers that PyTorch computed, and
-// converts it.
-#include "fbt/text/vocabulary.hpp"
+// Reads a checkpoint of a public PyTorch implementation, says what it is, compares it with numbers that PyTorch computed,
+// and converts it.
 #include "support/comparison.hpp"
 #include "support/program.hpp"
 #include "support/text_file.hpp"
 
 #include "fbt/io/pytorch/import.hpp"
+#include "fbt/text/vocabulary.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -23,12 +23,12 @@ struct Options {
 };
 
 /// The vocabulary that the flags give to a model, if they do.
-std::optional<example::Vocabulary> choose_vocabulary(const Options& options, fbt::Index size) {
-  std::optional<example::Vocabulary> vocabulary;
+std::optional<fbt::Vocabulary> choose_vocabulary(const Options& options, fbt::Index size) {
+  std::optional<fbt::Vocabulary> vocabulary;
   if (options.bytes) {
-    vocabulary.emplace(example::TokenKind::byte, "", "");
+    vocabulary.emplace(fbt::TokenKind::byte, "", "");
   } else if (!options.characters.empty()) {
-    vocabulary = example::Vocabulary::in_order(example::read_text_file(options.characters), options.characters);
+    vocabulary = fbt::Vocabulary::in_order(example::read_text_file(options.characters), options.characters);
   }
   fbt::check(!vocabulary || vocabulary->size() == size, "{}: expected {} tokens, as the model has, found {}",
              options.bytes ? "--bytes" : options.characters, size, vocabulary ? vocabulary->size() : 0);

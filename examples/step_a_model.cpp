@@ -28,11 +28,11 @@ int main() {
     if (i % 30 == 0) fmt::print("update {:3}  loss {:.3f}\n", i, report.loss);
   }
 
-  auto state = model.start(1);  // one lane with an empty memory
+  auto stepper = model.start(1);  // one lane with an empty memory
   std::string text = "what the top ";
   for (std::size_t i = 0; i + 1 < sentence.size(); ++i) {
     const fbt::Token token = text[i];
-    const auto& logits = model.step({&token, 1}, state);  // (V, 1), of the token after this one
+    const auto& logits = model.step({&token, 1}, stepper);  // (V, 1), of the token after this one
     fbt::Index best;
     logits.col(0).maxCoeff(&best);
     if (i + 1 == text.size()) text += static_cast<char>(best);

@@ -27,8 +27,7 @@ inline void eigen_complaint(const char* condition) {
   }
 }
 
-#include "fbt/models/feedback_transformer.hpp"
-#include "fbt/models/lstm_model.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 namespace {
 
@@ -99,14 +98,17 @@ bool check_model(const AnyConfig& config, const char* name, Index lanes) {
   const Matrix<float> delta = Matrix<float>::Constant(config.vocabulary, segment.columns(), 0.01f);
 
   // warm up until the memory has been full and has moved to the front
-  typename Model::State stepping = model.start(lanes), training{model.make_memory(lanes), {}};
+  auto stepper = model.start(lanes);
+  auto memory = model.make_memory(lanes);
+  typename Model::Trace trace;
+  Model grad = zeros_like(model);
   const auto step = [&] {
-    for (Index i = 0; i < 150; ++i) model.step(step_columns(Tokens(tokens), i % segment.steps, lanes), stepping);
+    for (Index i = 0; i < 150; ++i) model.step(step_columns(Tokens(tokens), i % segment.steps, lanes), stepper);
   };
   const auto segments = [&] {
     for (int i = 0; i < 10; ++i) {
-      model.forward(tokens, segment, training);
-      model.backward(delta, training);
+      model.forward(tokens, segment, memory, trace);
+      model.backward(delta, memory, trace, grad);
     }
   };
   step();

@@ -43,8 +43,8 @@ inline void evaluate(const EvaluateFlags& flags) {
   const fbt::Tokens text = fbt::Tokens(tokens).last(kept);
   const double nats = fbt::evaluate(model, text, flags.lanes, model.config().window, flags.threads).mean();
   fmt::print("{} tokens\n{:.4f} nats per token\n{:.4f} bits per {}\n{:.4f} perplexity\n", kept, nats,
-             nats / std::numbers::ln2, vocabulary.kind() == TokenKind::number ? "token" : fbt::name_of(vocabulary.kind()),
-             std::exp(nats));
+             nats / std::numbers::ln2,
+             vocabulary.kind() == fbt::TokenKind::number ? "token" : fbt::name_of(vocabulary.kind()), std::exp(nats));
 }
 
 }  // namespace example

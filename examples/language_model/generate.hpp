@@ -62,7 +62,7 @@ inline void generate(GenerateFlags flags) {
   if (tokens.empty()) tokens = vocabulary.contains("\n") ? vocabulary.encode("\n", "") : std::vector<fbt::Token>{0};
   for (const std::string& stop : flags.stop) flags.options.stop.push_back(vocabulary.encode(stop, "--stop"));
 
-  StreamDecoder decoder(vocabulary);
+  fbt::StreamDecoder decoder(vocabulary);
   flags.options.validate();
   detail::write_text(prompt);
   fbt::generate(model, tokens, flags.options, [&](fbt::Token token) {

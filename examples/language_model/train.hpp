@@ -5,7 +5,6 @@
 //   loss.svg, layer_weights.svg
 #pragma once
 
-#include "fbt/text/vocabulary.hpp"
 #include "language_model/metrics.hpp"
 #include "language_model/model_file.hpp"
 #include "language_model/train_flags.hpp"
@@ -17,6 +16,7 @@
 #include "fbt/core/random.hpp"
 #include "fbt/io/training_file.hpp"
 #include "fbt/models/mimetic.hpp"
+#include "fbt/text/vocabulary.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <nlohmann/json.hpp>
@@ -61,8 +61,8 @@ void visit_standing(F&& f, Same& standing) {
 class Training {
  public:
   /// The tokens are those to learn from, then as many held out as given. clock: since the program began.
-  Training(const TrainFlags& flags, Model model, const Standing& standing, const Vocabulary& vocabulary, fbt::Tokens tokens,
-           std::size_t held_out, const Stopwatch& clock)
+  Training(const TrainFlags& flags, Model model, const Standing& standing, const fbt::Vocabulary& vocabulary,
+           fbt::Tokens tokens, std::size_t held_out, const Stopwatch& clock)
       : flags_(flags),
         standing_(standing),
         vocabulary_(vocabulary),
@@ -117,7 +117,7 @@ class Training {
     if (std::isfinite(standing_.best_loss))
       fmt::print("best validation loss {:.4f}, at update {}\n", standing_.best_loss, standing_.best_update);
     if (flags_.config.span_ramp > 0)
-      fmt::print("the heads look back at most {} of {} tokens\n", model_.longest_span(), flags_.config.window);
+      fmt::print("the heads look back at most {} of {} tokens\n", model_.core.longest_span(), flags_.config.window);
     fmt::print("all files are in {}\n", flags_.out);
   }
 
@@ -161,7 +161,8 @@ class Training {
 
   void report(double validation_loss = Report::none) {
     const auto count = static_cast<double>(unreported_.updates);
-    const auto layer_weights = model_.config().remembers_per_layer() ? fbt::Vector<float>() : model_.mix.shares();
+    const auto layer_weights =
+        model_.config().remembers_per_layer() ? fbt::Vector<float>() : model_.core.aggregator.mix.mix_weights();
     reports_.push_back({updates(),
                         budget_.elapsed(),
                         unreported_.loss / count,
@@ -205,7 +206,7 @@ class Training {
 
   TrainFlags flags_;
   Standing standing_;
-  const Vocabulary& vocabulary_;
+  const fbt::Vocabulary& vocabulary_;
   fbt::Tokens validation_;
   Budget budget_;
   Model model_;
@@ -221,7 +222,7 @@ namespace detail {
 /// What a training file holds for train().
 struct Stored {
   fbt::Config config;
-  Vocabulary vocabulary;
+  fbt::Vocabulary vocabulary;
   nlohmann::ordered_json flags;
   Standing standing;
 };
@@ -231,7 +232,7 @@ inline Stored read_stored(const std::filesystem::path& path) {
   fbt::ensure(metadata.contains("flags") && metadata.contains("standing") && metadata.contains("fbt.training.config"),
               "{}: expected a training of this program, found another file", path.string());
   Stored stored{fbt::read_config(metadata.at("fbt.training.config"), path.string()),
-                Vocabulary::read(metadata, path.string()),
+                fbt::Vocabulary::read(metadata, path.string()),
                 nlohmann::ordered_json::parse(metadata.at("flags")),
                 {}};
   const auto standing = nlohmann::json::parse(metadata.at("standing"));
@@ -259,11 +260,11 @@ inline Limits choose_limits(const TrainFlags& flags, const std::optional<Stored>
 /// std::invalid_argument when a flag that was given contradicts it.
 inline TextModel read_start(TrainFlags& flags, const CLI::App& command) {
   TextModel start = load_text_model(flags.start_from);
-  fbt::check(start.vocabulary.kind() != TokenKind::number,
+  fbt::check(start.vocabulary.kind() != fbt::TokenKind::number,
              "--start-from {}: expected a model of text, found one without a vocabulary", flags.start_from);
   if (const auto rule = start.model.config().memory_rule; rule != flags.config.memory_rule)
     fmt::print("the memory rule changes from {} to {}\n", fbt::name_of(rule), fbt::name_of(flags.config.memory_rule));
-  start.model = start.model.with_memory_rule(flags.config.memory_rule, flags.config.memory_layer);
+  start.model.core.set_memory_rule(flags.config.memory_rule, flags.config.memory_layer);
   TrainFlags begun = flags;
   begun.vocabulary = start.vocabulary.kind();
   begun.config = start.model.config();
@@ -299,8 +300,8 @@ inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) 
 /// Throws std::invalid_argument when the machine cannot hold what a training needs.
 inline void check_memory(const fbt::Config& config, const fbt::TrainerOptions& trainer) {
   const auto lanes = static_cast<double>(trainer.lanes), shards = static_cast<double>(trainer.shards);
-  // the model, its moments, a gradient per shard; keys and values of twice the window and their gradients; inputs, outputs and
-  // attention weights of a segment
+  // the model, its moments, a gradient per shard; keys and values of twice the window and their gradients; inputs, outputs
+  // and attention weights of a segment
   const auto number = [](auto... factors) { return (static_cast<double>(factors) * ...); };
   const double slot = 2 * lanes * number(config.heads, config.head_columns(), config.key_values());
   const double token =
@@ -353,9 +354,9 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   fbt::check(flags.evaluate_every >= 0, "--evaluate-every must be at least 0 updates, found {}", flags.evaluate_every);
 
   const std::string text = read_text_file(flags.data);
-  const Vocabulary vocabulary = stored  ? stored->vocabulary
-                                : start ? start->vocabulary
-                                        : Vocabulary(flags.vocabulary, text, flags.data);
+  const fbt::Vocabulary vocabulary = stored  ? stored->vocabulary
+                                     : start ? start->vocabulary
+                                             : fbt::Vocabulary(flags.vocabulary, text, flags.data);
   const std::vector<fbt::Token> tokens = vocabulary.encode(text, flags.data);
   if (!stored && !start) {
     flags.config.vocabulary = vocabulary.size();

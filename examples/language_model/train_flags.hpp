@@ -2,10 +2,10 @@
 // is resumed.
 #pragma once
 
-#include "fbt/text/vocabulary.hpp"
 #include "support/flags.hpp"
 
 #include "fbt/models/config.hpp"
+#include "fbt/text/vocabulary.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <nlohmann/json.hpp>
@@ -22,7 +22,7 @@ struct TrainFlags {
   std::string data, out;
   std::string start_from;  ///< model file; none: random parameters
   bool resume = false;
-  TokenKind vocabulary = TokenKind::character;
+  fbt::TokenKind vocabulary = fbt::TokenKind::character;
   fbt::Config config;
   fbt::TrainerOptions trainer;
   double mimetic = 0;
@@ -124,8 +124,8 @@ inline nlohmann::ordered_json write_flags(const TrainFlags& flags) {
   return json;
 }
 
-/// Sets the flags that were not given to those of the file that the training goes on from. Throws std::invalid_argument when one
-/// that was given contradicts it; name is the file's, for messages, and otherwise says what else to do.
+/// Sets the flags that were not given to those of the file that the training goes on from. Throws std::invalid_argument when
+/// one that was given contradicts it; name is the file's, for messages, and otherwise says what else to do.
 inline void merge_flags(TrainFlags& flags, const nlohmann::ordered_json& stored, const CLI::App& command,
                         std::string_view name, std::string_view otherwise) {
   visit_flags(

@@ -3,7 +3,7 @@
 
 #include "support/plot.hpp"
 
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include <fmt/format.h>
 
@@ -19,17 +19,17 @@ class AttentionMap {
  public:
   static constexpr std::size_t most_tokens = 200;  // more could not be told apart
 
-  /// Reads the tokens one by one with an empty memory. names: of the tokens, for the margins. Throws std::invalid_argument when there
-  /// are more than most_tokens, or one is outside the vocabulary.
+  /// Reads the tokens one by one with an empty memory. names: of the tokens, for the margins. Throws std::invalid_argument
+  /// when there are more than most_tokens, or one is outside the vocabulary.
   AttentionMap(const fbt::FeedbackTransformer<float>& model, fbt::Tokens tokens, std::vector<std::string> names)
       : names_(std::move(names)), layers_(model.config().layers), heads_(model.config().heads) {
     fbt::check(!tokens.empty() && tokens.size() <= most_tokens,
                "a map of attention holds from 1 to {} tokens, found {}; choose a part of the text", most_tokens,
                tokens.size());
-    auto state = model.start(1);
+    auto stepper = model.start(1);
     for (std::size_t t = 0; t < tokens.size(); ++t) {
-      model.step(tokens.subspan(t, 1), state);
-      for (fbt::Index l = 0; l < layers_; ++l) steps_.push_back(model.attention(l, state));
+      model.step(tokens.subspan(t, 1), stepper);
+      for (fbt::Index l = 0; l < layers_; ++l) steps_.push_back(model.attention(l, stepper));
     }
   }
 

@@ -43,8 +43,8 @@ class Budget {
     return limits_.seconds > 0 ? (limits_.seconds - before_) / 5 : std::numeric_limits<double>::infinity();
   }
 
-  /// The share of the training that is done after the given number of updates; 1 when a limit is reached. The limit in seconds
-  /// leaves room for a last evaluation and save.
+  /// The share of the training that is done after the given number of updates; 1 when a limit is reached. The limit in
+  /// seconds leaves room for a last evaluation and save.
   double progress(std::int64_t updates) const {
     double share = 0;
     if (limits_.updates > 0) share = static_cast<double>(updates) / static_cast<double>(limits_.updates);

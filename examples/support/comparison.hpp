@@ -62,8 +62,9 @@ Comparison compare(const fbt::ImportedModel<Scalar>& imported, const fbt::Tensor
   fbt::ensure(scored > 0, "{}: targets: expected at least one that is not negative, found none", file);
 
   Comparison result;
-  typename fbt::FeedbackTransformer<Scalar>::State state{model.make_memory(B), {}};
-  const fbt::Matrix<Scalar>& found = model.forward(tokens, {T, B, true, 0}, state);
+  auto memory = model.make_memory(B);
+  typename fbt::FeedbackTransformer<Scalar>::Trace trace;
+  const fbt::Matrix<Scalar>& found = model.forward(tokens, {T, B, true, 0}, memory, trace);
   for (fbt::Index b = 0; b < B; ++b)
     for (fbt::Index t = 0; t < T; ++t)
       for (fbt::Index v = 0; v < V; ++v)
@@ -78,9 +79,8 @@ Comparison compare(const fbt::ImportedModel<Scalar>& imported, const fbt::Tensor
   fbt::ensure(expected_loss.size() == 1, "{}: loss: expected 1 number, found {}", file, expected_loss.size());
   result.loss = detail::distance(loss.mean(), expected_loss.number(0));
 
-  model.backward(dlogits, state);
   auto grad = fbt::zeros_like(model);
-  model.accumulate(state, grad);
+  model.backward(dlogits, memory, trace, grad);
   double largest_of_all = 0;
   for (const fbt::TensorView& tensor : expected.tensors())
     if (tensor.name.starts_with("grad."))

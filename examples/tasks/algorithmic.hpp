@@ -1,10 +1,10 @@
-// Algorithmic: programs over a few variables with values 1..10, to be executed while they are read. Statements, of which the kind
-// is drawn first, all alike, and again when there is none that is possible:
+// Algorithmic: programs over a few variables with values 1..10, to be executed while they are read. Statements, of which the
+// kind is drawn first, all alike, and again when there is none that is possible:
 //   v = n ;                    v not defined yet, n in 1..10
 //   v ++ ;   v -- ;            v defined, and below 10 or above 1
 //   print v ;                  v defined; its `;` is answered with the value of v, and nothing else is scored
-//   if v < rhs : statement     or >, v defined; rhs another defined variable or, as often, a number 1..10; the statement is one of
-//                              the first three kinds, is always written, and is executed when the condition holds
+//   if v < rhs : statement     or >, v defined; rhs another defined variable or, as often, a number 1..10; the statement is
+//                              one of the first three kinds, is always written, and is executed when the condition holds
 // A program ends with END.
 #pragma once
 

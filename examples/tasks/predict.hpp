@@ -11,8 +11,8 @@
 
 namespace example {
 
-/// For every token of every example the answer that the model finds most likely, whether or not it is scored. Every example begins
-/// with an empty memory. The result does not depend on the number of threads.
+/// For every token of every example the answer that the model finds most likely, whether or not it is scored. Every example
+/// begins with an empty memory. The result does not depend on the number of threads.
 template <class Model>
 std::vector<std::vector<fbt::Token>> predict(const Model& model, const std::vector<Example>& examples, fbt::Index threads) {
   constexpr fbt::Index lanes = 32;
@@ -23,12 +23,12 @@ std::vector<std::vector<fbt::Token>> predict(const Model& model, const std::vect
     const auto example = [&](fbt::Index b) { return static_cast<std::size_t>(first + b); };
     std::size_t longest = 0;
     for (fbt::Index b = 0; b < size; ++b) longest = std::max(longest, examples[example(b)].tokens.size());
-    auto state = model.start(size);
+    auto stepper = model.start(size);
     std::vector<fbt::Token> tokens(static_cast<std::size_t>(size), 0);
     for (std::size_t t = 0; t < longest; ++t) {
       for (fbt::Index b = 0; b < size; ++b)
         if (const auto& all = examples[example(b)].tokens; t < all.size()) tokens[static_cast<std::size_t>(b)] = all[t];
-      const auto& logits = model.step(tokens, state);
+      const auto& logits = model.step(tokens, stepper);
       for (fbt::Index b = 0; b < size; ++b) {
         if (t >= examples[example(b)].tokens.size()) continue;
         fbt::Index best;
@@ -44,7 +44,8 @@ struct Accuracy {
   fbt::Index labels = 0, right = 0;
   fbt::Index examples = 0, all_right = 0;  ///< examples of which every label is right
 
-  /// Shares; an answer that is read on is right when all before it are, so that of_examples() is what a model reaches alone, too.
+  /// Shares; an answer that is read on is right when all before it are, so that of_examples() is what a model reaches alone,
+  /// too.
   double of_labels() const { return static_cast<double>(right) / static_cast<double>(labels); }
   double of_examples() const { return static_cast<double>(all_right) / static_cast<double>(examples); }
 };

@@ -1,5 +1,6 @@
-// Random walk: an agent on a grid of 8 x 8 cells goes forward, or turns left or right, at random. Walls block: against one it stays.
-// It begins in row 4, column 4 and looks north, to row 0. Every action is answered with the cell the agent is in after it.
+// Random walk: an agent on a grid of 8 x 8 cells goes forward, or turns left or right, at random. Walls block: against one
+// it stays. It begins in row 4, column 4 and looks north, to row 0. Every action is answered with the cell the agent is in
+// after it.
 #pragma once
 
 #include "tasks/example.hpp"

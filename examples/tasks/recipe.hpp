@@ -97,8 +97,8 @@ inline void add_recipe_flags(CLI::App& command, Recipe& given) {
   command.footer(table);
 }
 
-/// The task's recipe with the flags that were given. Throws std::invalid_argument when one is out of range; what the model and the
-/// trainer check themselves is left to them.
+/// The task's recipe with the flags that were given. Throws std::invalid_argument when one is out of range; what the model
+/// and the trainer check themselves is left to them.
 inline Recipe choose_recipe(Task task, const Recipe& given, const CLI::App& command) {
   Recipe result = recipe(task);
   visit_recipe(

@@ -1,13 +1,13 @@
-// Rule: which model learns a task. The one place that knows: rules of the FeedbackTransformer have the names of its memory rules.
+// Rule: which model learns a task. The one place that knows: rules of the FeedbackTransformer have the names of its memory
+// rules.
 #pragma once
 
 #include "tasks/recipe.hpp"
 
 #include "fbt/core/random.hpp"
 #include "fbt/io/model_file.hpp"
-#include "fbt/models/feedback_transformer.hpp"
-#include "fbt/models/lstm_model.hpp"
 #include "fbt/models/mimetic.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include <array>
 #include <filesystem>

@@ -36,8 +36,8 @@ inline void add_show_flags(CLI::App& command, TaskShowFlags& flags) {
   add_flag(command, "seed", flags.seed, "for the examples");
 }
 
-/// A step, or statement, per line with the right answer; strings in one line. A model's answer stands beside it, and a remark where
-/// it is wrong. answers: none, or one per token.
+/// A step, or statement, per line with the right answer; strings in one line. A model's answer stands beside it, and a
+/// remark where it is wrong. answers: none, or one per token.
 inline std::string describe(Task task, const Example& example, const std::vector<fbt::Token>& answers) {
   const Words names = words(task);
   const auto name = [&](fbt::Token token) { return names[static_cast<std::size_t>(token)]; };

@@ -1,7 +1,7 @@
 // Strings: copy, reverse and counting.
 //   copy      a c b > a c b .        reverse   a c b > b c a .        counting   a a a > a a a .
-// The string up to `>` is given. From there on every token is answered with the one that comes next, `.` being the end; what was
-// answered is read as the next token. Symbols are drawn from ten letters; counting has one.
+// The string up to `>` is given. From there on every token is answered with the one that comes next, `.` being the end; what
+// was answered is read as the next token. Symbols are drawn from ten letters; counting has one.
 #pragma once
 
 #include "tasks/example.hpp"

@@ -119,9 +119,9 @@ class TaskTraining {
         {"task", fbt::name_of(flags_.task)},           {"rule", fbt::name_of(flags_.rule)}, {"seed", flags_.seed},
         {"parameters", fbt::count_parameters(model_)}, {"updates", adam_.updates},          {"seconds", budget_.elapsed()}};
     last.update(results_);
-    if constexpr (requires { model_.mix.shares(); }) {
+    if constexpr (requires { model_.core.aggregator.mix.mix_weights(); }) {
       if (flags_.rule == Rule::feedback) {
-        const auto shares = model_.mix.shares();
+        const auto shares = model_.core.aggregator.mix.mix_weights();
         last["layer_weights"] = std::vector<float>(shares.begin(), shares.end());
       }
     }

@@ -1,7 +1,6 @@
 #include "tasks/task.hpp"
 
-#include "fbt/models/feedback_transformer.hpp"
-#include "fbt/models/lstm_model.hpp"
+#include "fbt/models/sequence_model.hpp"
 #include "support/catch.hpp"
 #include "tasks/lesson.hpp"
 #include "tasks/predict.hpp"
@@ -59,10 +58,10 @@ TEST_CASE("tasks: answers are those of a single run of every example, with any n
   CHECK(predict(model, examples, 3) == answers);
   for (std::size_t i = 0; i < examples.size(); ++i) {
     REQUIRE(answers[i].size() == examples[i].tokens.size());
-    auto state = model.start(1);
+    auto stepper = model.start(1);
     for (std::size_t t = 0; t < examples[i].tokens.size(); ++t) {
       fbt::Index best;
-      model.step({&examples[i].tokens[t], 1}, state).col(0).maxCoeff(&best);
+      model.step({&examples[i].tokens[t], 1}, stepper).col(0).maxCoeff(&best);
       REQUIRE(answers[i][t] == best);
     }
   }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fbt/io/training_file.hpp"
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include <vector>
 

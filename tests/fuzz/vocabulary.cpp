@@ -5,6 +5,8 @@
 #include "fuzz.hpp"
 
 #include <map>
+#include <string>
+#include <vector>
 
 namespace {
 
@@ -15,8 +17,8 @@ std::string until_zero(std::string& rest) {
   return part;
 }
 
-std::string decode(const example::Vocabulary& vocabulary, fbt::Tokens tokens) {
-  example::StreamDecoder decoder(vocabulary);
+std::string decode(const fbt::Vocabulary& vocabulary, fbt::Tokens tokens) {
+  fbt::StreamDecoder decoder(vocabulary);
   std::string text;
   for (const fbt::Token token : tokens) text += decoder.add(token);
   return text + decoder.finish();
@@ -24,8 +26,8 @@ std::string decode(const example::Vocabulary& vocabulary, fbt::Tokens tokens) {
 
 bool valid_utf8(std::string_view text) {
   while (!text.empty()) {
-    const example::Utf8 character = example::read_utf8(text);
-    if (character.status != example::Utf8::Status::complete) return false;
+    const fbt::Utf8 character = fbt::read_utf8(text);
+    if (character.status != fbt::Utf8::Status::complete) return false;
     text.remove_prefix(character.size);
   }
   return true;
@@ -40,9 +42,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   metadata["vocabulary.kind"] = until_zero(text);
   metadata["vocabulary"] = until_zero(text);
   fuzz::accepted([&] {
-    const auto vocabulary = example::Vocabulary::read(metadata, "input");
+    const auto vocabulary = fbt::Vocabulary::read(metadata, "input");
     const auto again = vocabulary.metadata();
-    fuzz::require(example::Vocabulary::read(again, "input").metadata() == again, "a vocabulary is read as it is written");
+    fuzz::require(fbt::Vocabulary::read(again, "input").metadata() == again, "a vocabulary is read as it is written");
     for (fbt::Token token = 0; token < vocabulary.size(); ++token)
       fuzz::require(vocabulary.contains(vocabulary.text(token)), "every token's text is in the vocabulary");
 

@@ -1,6 +1,6 @@
 #include "fbt/generation/generate.hpp"
 
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 #include "support/catch.hpp"
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
@@ -11,9 +11,9 @@ namespace {
 
 /// A model that writes a given text, whatever it reads, and notes what that was.
 struct Scripted {
-  struct State {
+  struct Stepper {
     struct {
-      Matrix<double> logits;
+      Matrix<double> outputs;
     } trace;
     std::size_t steps = 0;
   };
@@ -21,13 +21,13 @@ struct Scripted {
   std::size_t prompt = 1;
   std::vector<Token>* read = nullptr;
 
-  State start(Index, Index) const { return {{Matrix<double>::Zero(200, 1)}, 0}; }
-  const Matrix<double>& step(Tokens tokens, State& state) const {
+  Stepper start(Index, Index) const { return {{Matrix<double>::Zero(200, 1)}, 0}; }
+  const Matrix<double>& step(Tokens tokens, Stepper& stepper) const {
     if (read) read->push_back(tokens[0]);
-    ++state.steps;
-    state.trace.logits.setZero();
-    if (state.steps >= prompt) state.trace.logits(text.at(state.steps - prompt), 0) = 1;
-    return state.trace.logits;
+    ++stepper.steps;
+    stepper.trace.outputs.setZero();
+    if (stepper.steps >= prompt) stepper.trace.outputs(text.at(stepper.steps - prompt), 0) = 1;
+    return stepper.trace.outputs;
   }
 };
 
@@ -115,15 +115,15 @@ TEST_CASE("generate: emit ends the text") {
 
 TEST_CASE("generate: what was written counts as recent for the repetition penalty") {
   struct Constant {  // every step: 1 is likely, 2 less, 3 still less
-    struct State {
+    struct Stepper {
       struct {
-        Matrix<double> logits;
+        Matrix<double> outputs;
       } trace;
     };
-    State start(Index, Index) const { return {}; }
-    void step(Tokens, State& state) const {
-      state.trace.logits.resize(4, 1);
-      state.trace.logits << 0, 9, 8, 7;
+    Stepper start(Index, Index) const { return {}; }
+    void step(Tokens, Stepper& stepper) const {
+      stepper.trace.outputs.resize(4, 1);
+      stepper.trace.outputs << 0, 9, 8, 7;
     }
   };
   GenerationOptions options;
@@ -165,7 +165,7 @@ TEST_CASE("generate: with a model") {
   config.window = 3;
   Random random(1);
   FeedbackTransformer<float> model(config, random);
-  fill_normal(model.head.weight, 1, random);
+  fill_normal(model.head.linear.weight, 1, random);
   const std::vector<Token> prompt{3, 1, 4, 1, 5};
   GenerationOptions options;
   options.length = 40;
@@ -181,22 +181,22 @@ TEST_CASE("generate: with a model") {
 
   SECTION("greedy is the most likely token at every step") {
     options.sampling.temperature = 0;
-    auto state = model.start(1);
-    for (const Token token : prompt) model.step({&token, 1}, state);
+    auto stepper = model.start(1);
+    for (const Token token : prompt) model.step({&token, 1}, stepper);
     std::vector<Token> expected;
     for (int i = 0; i < 40; ++i) {
       Index best;
-      state.trace.logits.col(0).maxCoeff(&best);
+      stepper.trace.outputs.col(0).maxCoeff(&best);
       const auto token = static_cast<Token>(best);
       expected.push_back(token);
-      model.step({&token, 1}, state);
+      model.step({&token, 1}, stepper);
     }
     CHECK(text() == expected);
   }
   SECTION("the prompt counts as recent for the repetition penalty") {
     options.sampling.temperature = 0;
     options.length = 1;
-    model.head.bias(1) += 1000;  // 1 is by far the most likely, and was read
+    model.head.linear.bias(1) += 1000;  // 1 is by far the most likely, and was read
     CHECK(text().at(0) == 1);
     options.sampling.repetition_penalty = 1e6;
     CHECK(text().at(0) != 1);
@@ -215,20 +215,20 @@ TEST_CASE("generate: with a model") {
     }
   }
   SECTION("a long text takes no more room than a short one") {
-    auto state = model.start(1);
+    auto stepper = model.start(1);
     const Token token = 2;
-    for (int i = 0; i < 8; ++i) model.step({&token, 1}, state);
-    const Index capacity = state.memory.slots[0].capacity;
-    const auto* const keys = state.memory.slots[0].keys.data();
+    for (int i = 0; i < 8; ++i) model.step({&token, 1}, stepper);
+    const Index capacity = stepper.memory.banks[0].capacity;
+    const auto* const keys = stepper.memory.banks[0].keys.data();
     Index largest = 0;
     for (int i = 0; i < 5000; ++i) {
-      model.step({&token, 1}, state);
-      largest = std::max(largest, state.memory.end);
+      model.step({&token, 1}, stepper);
+      largest = std::max(largest, stepper.memory.end);
     }
-    CHECK(state.memory.slots[0].capacity == capacity);
-    CHECK(state.memory.slots[0].keys.data() == keys);
+    CHECK(stepper.memory.banks[0].capacity == capacity);
+    CHECK(stepper.memory.banks[0].keys.data() == keys);
     CHECK(largest <= capacity);
     CHECK(capacity <= 2 * config.window);
-    CHECK(state.trace.logits.allFinite());
+    CHECK(stepper.trace.outputs.allFinite());
   }
 }

@@ -1,7 +1,6 @@
 #include "fbt/io/model_file.hpp"
 
-#include "fbt/models/feedback_transformer.hpp"
-#include "fbt/models/lstm_model.hpp"
+#include "fbt/models/sequence_model.hpp"
 #include "support/catch.hpp"
 #include "support/changed_file.hpp"
 #include "support/expect.hpp"
@@ -132,10 +131,10 @@ TEST_CASE("model file: a model, there and back, bit for bit") {
   }
   // what is not a number stays as it is, too
   Model model = tiny_model();
-  model.head.bias << 1, -0.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(), 1e-45f;
+  model.head.linear.bias << 1, -0.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(), 1e-45f;
   save_model(folder / "a", model);
-  const Vector<float> bias = load_model<Model>(folder / "a").model.head.bias;
-  CHECK(std::memcmp(bias.data(), model.head.bias.data(), sizeof(float) * 5) == 0);
+  const Vector<float> bias = load_model<Model>(folder / "a").model.head.linear.bias;
+  CHECK(std::memcmp(bias.data(), model.head.linear.bias.data(), sizeof(float) * 5) == 0);
 }
 
 TEST_CASE("model file: the other scalar type") {
@@ -146,12 +145,12 @@ TEST_CASE("model file: the other scalar type") {
   CHECK(TensorFile::read(folder / "double").get("head.weight").dtype == Dtype::f64);
 
   const auto single = load_model<Model>(folder / "double").model;
-  CHECK(single.head.weight == model.head.weight.cast<float>());
+  CHECK(single.head.linear.weight == model.head.linear.weight.cast<float>());
   save_model(folder / "float", single);
   CHECK(TensorFile::read(folder / "float").get("head.weight").dtype == Dtype::f32);
   const auto wide = load_model<FeedbackTransformer<double>>(folder / "float").model;
-  CHECK(wide.head.weight == single.head.weight.cast<double>());
-  CHECK(wide.embedding.weight == single.embedding.weight.cast<double>());
+  CHECK(wide.head.linear.weight == single.head.linear.weight.cast<double>());
+  CHECK(wide.input.embedding.weight == single.input.embedding.weight.cast<double>());
 }
 
 TEST_CASE("model file: the names and shapes in a model's file") {
@@ -165,7 +164,7 @@ TEST_CASE("model file: the names and shapes in a model's file") {
   for (const auto& name : names) CHECK(file.find(name));
   const TensorView& query = file.get("blocks.1.attention.query.weight");
   CHECK(query.shape == std::vector<std::uint64_t>{4, 4});
-  CHECK(query.number(1) == model.blocks[1].attention.query.weight(0, 1));  // row-major
+  CHECK(query.number(1) == model.core.blocks[1].attention.query.weight(0, 1));  // row-major
   CHECK(file.get("embedding.weight").shape == std::vector<std::uint64_t>{5, 4});
   CHECK(file.get("mix.weight").shape == std::vector<std::uint64_t>{3});
 }
@@ -280,7 +279,7 @@ TEST_CASE("model file: a probe tests the model when it is loaded") {
     CHECK_NOTHROW(load_model<Model>(folder / "a"));  // rounded, but no other model
   }
   Model broken = tiny_model();
-  broken.head.bias(0) = std::numeric_limits<float>::quiet_NaN();
+  broken.head.linear.bias(0) = std::numeric_limits<float>::quiet_NaN();
   save_model(folder / "a", broken, {}, Probe::store);  // without: nothing could be compared
   CHECK_NOTHROW(load_model<Model>(folder / "a"));
   Config large = tiny_config();

@@ -1,7 +1,6 @@
 #include "fbt/io/training_file.hpp"
 
-#include "fbt/models/feedback_transformer.hpp"
-#include "fbt/models/lstm_model.hpp"
+#include "fbt/models/sequence_model.hpp"
 #include "support/catch.hpp"
 #include "support/changed_file.hpp"
 #include "support/expect.hpp"

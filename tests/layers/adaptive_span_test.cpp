@@ -56,7 +56,7 @@ TEST_CASE("AdaptiveSpan: gradients of an attention with learned spans") {
   scatter(position, random);
   layer.span = AdaptiveSpan<double>(heads, window, 2);
   layer.span.length << 0.13, 0.47, 0.9;  // 2, 4 and 5 slots are seen
-  const Slots<double> memory = random_slots(head_size, heads, lanes, 9, random);
+  const KeyValueCache<double> memory = random_cache(head_size, heads, lanes, 9, random);
   const GradientReport report =
       check_memory_layer<AttentionRun>(layer, position, memory, width, 2, {5, lanes, true, 9}, random);
   INFO(report.where);
@@ -72,13 +72,14 @@ TEST_CASE("AdaptiveSpan: a span that covers the window changes nothing") {
   layer.span = AdaptiveSpan<double>(2, 5, 2);
   layer.span.length.setOnes();
   const Position<double> position(PositionTerm::relative_key, 3, 2, 5, random);
-  const Slots<double> memory = random_slots(3, 2, 1, 9, random);
+  const KeyValueCache<double> memory = random_cache(3, 2, 1, 9, random);
   const Matrix<double> x = random_matrix(4, 1, random);
   Matrix<double> y(4, 1), expected(4, 1);
+  const Window window{3, 5};
   Attention<double>::Trace trace;
   for (auto [attention, to] : {std::pair{&plain, &expected}, {&std::as_const(layer), &y}}) {
     attention->prepare(position, 5, trace, {1, 1, false, 0});
-    attention->forward(x, memory, {3, 5}, position, trace, 0, *to);
+    attention->forward(x, memory, {&window, 1}, position, trace, 0, *to);
   }
   CHECK(difference(y, expected) < 1e-14);
 }

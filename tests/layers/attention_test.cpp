@@ -4,6 +4,9 @@
 #include "support/catch.hpp"
 #include "support/memory_layer_check.hpp"
 
+#include <utility>
+#include <vector>
+
 using namespace fbt;
 
 namespace {
@@ -20,13 +23,13 @@ struct ByHand {
     Attention<double>::Trace trace;
     attention.prepare(position, span, trace, {1, 1, false, 0});
     Matrix<double> y(attention.head_size, 1);
-    attention.forward(Matrix<double>::Constant(attention.head_size, 1, x), memory, window, position, trace, 0, y);
+    attention.forward(Matrix<double>::Constant(attention.head_size, 1, x), memory, {&window, 1}, position, trace, 0, y);
     return y(0);
   }
 
   Random random{1};
   Attention<double> attention;
-  Slots<double> memory;
+  KeyValueCache<double> memory;
 };
 
 }  // namespace
@@ -43,7 +46,7 @@ TEST_CASE("Attention: gradients") {
   scatter(layer, random);
   scatter(position, random);
   // four steps that see 1, 2, 3 and 3 slots of 6
-  const Slots<double> memory = random_slots(head_size, heads, lanes, 6, random);
+  const KeyValueCache<double> memory = random_cache(head_size, heads, lanes, 6, random);
   const GradientReport report =
       check_memory_layer<AttentionRun>(layer, position, memory, width, 1, {4, lanes, true, 9}, random);
   INFO(report.where);
@@ -91,13 +94,13 @@ TEST_CASE("Attention: heads and lanes are independent") {
   const Index heads = 2, lanes = 3;
   const Attention<double> both(width, heads, head_size, false, 0, random);
   const Position<double> position(PositionTerm::relative_key, head_size, heads, span, random);
-  const Slots<double> memory = random_slots(head_size, heads, lanes, 4, random);
+  const KeyValueCache<double> memory = random_cache(head_size, heads, lanes, 4, random);
   const Matrix<double> x = random_matrix(width, lanes, random);
   const Window window{1, 3};
   Attention<double>::Trace trace;
   both.prepare(position, span, trace, {1, lanes, false, 0});
   Matrix<double> y(width, lanes);
-  both.forward(x, memory, window, position, trace, 0, y);
+  both.forward(x, memory, std::vector<Window>(3, window), position, trace, 0, y);
 
   Matrix<double> sum = Matrix<double>::Zero(width, lanes);
   for (Index j = 0; j < heads; ++j) {
@@ -105,12 +108,12 @@ TEST_CASE("Attention: heads and lanes are independent") {
       Attention<double> one(width, 1, head_size, false, 0, random);
       one.query.weight = both.query.weight.middleRows(j * head_size, head_size);
       one.output.weight = both.output.weight.middleCols(j * head_size, head_size);
-      Slots<double> part(head_size, 1, 1, 4);
+      KeyValueCache<double> part(head_size, 1, 1, 4);
       part.keys = memory.key(b, j, {0, 4});
       part.values = memory.value(b, j, {0, 4});
       one.prepare(position, span, trace, {1, 1, false, 0});
-      Matrix<double> split_work(width, 1);
-      one.forward(x.col(b), part, window, position, trace, 0, share);
+      Matrix<double> share(width, 1);
+      one.forward(x.col(b), part, {&window, 1}, position, trace, 0, share);
       sum.col(b) += share;
     }
   }
@@ -122,13 +125,14 @@ TEST_CASE("Attention: a skipped step adds nothing to any gradient") {
   const PositionTerm term = GENERATE(PositionTerm::none, PositionTerm::relative_key);
   const Attention<double> layer(width, 2, head_size, true, 0, random);
   const Position<double> position(term, head_size, 2, span, random);
-  const Slots<double> memory = random_slots(head_size, 2, 2, 4, random);
+  const KeyValueCache<double> memory = random_cache(head_size, 2, 2, 4, random);
   const Matrix<double> x = random_matrix(width, 2, random);
   Matrix<double> y(width, 2);
+  const std::vector<Window> windows(2, {0, 3});
   Attention<double>::Trace trace;
   layer.prepare(position, span, trace, {1, 2, true, 0});
-  layer.forward(x, memory, {0, 3}, position, trace, 0, y);
-  layer.backward(x, memory, {0, 3}, position, trace, 0, y);
+  layer.forward(x, memory, windows, position, trace, 0, y);
+  layer.backward(x, memory, windows, position, trace, 0, y);
   layer.skip(trace, 0);
   Attention<double> grad = zeros_like(layer);
   Position<double> dposition = zeros_like(position);
@@ -144,25 +148,89 @@ TEST_CASE("Attention: layers that share slots add to them at once what they add 
   const PositionTerm term = GENERATE(PositionTerm::relative_key, PositionTerm::per_head);
   Position<double> position(term, head_size, heads, span, random);
   scatter(position, random);
-  const Slots<double> memory = random_slots(head_size, heads, lanes, 6, random);
-  const Window window{1, 3};
+  const KeyValueCache<double> memory = random_cache(head_size, heads, lanes, 6, random);
+  const std::vector<Window> windows(lanes, {1, 3}), none(lanes, {2, 0});
   std::vector<Attention<double>::Trace> traces(static_cast<std::size_t>(count));
   std::vector<Attention<double>::Trace*> readers;
-  Slots<double> one_by_one = memory, at_once = memory;
+  KeyValueCache<double> one_by_one = memory, at_once = memory;
   Matrix<double> y(width, lanes);
   for (auto& trace : traces) {
     const Attention<double> layer(width, heads, head_size, true, 0.3, random);
     layer.prepare(position, span, trace, {2, lanes, true, random.bits()});
     const Matrix<double> x = random_matrix(width, lanes, random);
-    layer.forward(x, memory, window, position, trace, 1, y);
-    layer.backward(x, memory, window, position, trace, 1, y);
+    layer.forward(x, memory, windows, position, trace, 1, y);
+    layer.backward(x, memory, windows, position, trace, 1, y);
     readers.push_back(&trace);
-    layer.add_to_slots({&readers.back(), 1}, window, 1, one_by_one);
+    layer.add_to_cache({&readers.back(), 1}, windows, 1, one_by_one);
   }
-  Attention<double>::add_to_slots(readers, window, 1, at_once);
+  Attention<double>::add_to_cache(readers, windows, 1, at_once);
   CHECK(difference(at_once.keys, one_by_one.keys) < 1e-14);
   CHECK(difference(at_once.values, one_by_one.values) < 1e-14);
   CHECK(difference(at_once.keys, memory.keys) > 1e-3);
-  Attention<double>::add_to_slots(readers, {2, 0}, 1, one_by_one);  // nothing was seen
+  Attention<double>::add_to_cache(readers, none, 1, one_by_one);  // nothing was seen
   CHECK(difference(at_once.values, one_by_one.values) < 1e-14);
+}
+
+TEST_CASE("Attention: gradients where every lane has a window of its own") {
+  Random random(1);
+  const Index lanes = 4, heads = 2;
+  const double rate = GENERATE(0.0, 0.4);
+  const PositionTerm term =
+      GENERATE(PositionTerm::none, PositionTerm::relative_key, PositionTerm::per_head, PositionTerm::buckets);
+  const bool learned_spans = GENERATE(false, true);
+  Attention<double> layer(width, heads, head_size, true, rate, random);
+  Position<double> position(term, head_size, heads, span, random);
+  scatter(layer, random);
+  scatter(position, random);
+  if (learned_spans) {
+    layer.span = AdaptiveSpan<double>(heads, span, 2);
+    layer.span.length << 0.13, 0.55;
+  }
+  const KeyValueCache<double> memory = random_cache(head_size, heads, lanes, 7, random);
+  // four steps that see slots up to 2 .. 5: lane 1 begins within them, lane 2 sees nothing at first, lane 3 never does
+  const std::vector<Index> begin{0, 2, 4, 7};
+  const GradientReport report =
+      check_memory_layer<AttentionRun>(layer, position, memory, width, 3, begin, {4, lanes, true, 9}, random);
+  INFO(report.where);
+  CHECK(report.compared ==
+        width * 4 * lanes + 2 * memory.keys.size() + count_parameters(layer) + count_parameters(position));
+  CHECK(report.worst < 1e-8);
+}
+
+TEST_CASE("Attention: a lane with a window of its own is the lane alone; an empty one gives the output bias") {
+  Random random(1);
+  const Index lanes = 3, heads = 2;
+  const PositionTerm term = GENERATE(PositionTerm::relative_key, PositionTerm::per_head);
+  Attention<double> layer(width, heads, head_size, true, 0, random);
+  Position<double> position(term, head_size, heads, span, random);
+  scatter(layer, random);
+  scatter(position, random);
+  const KeyValueCache<double> memory = random_cache(head_size, heads, lanes, 6, random);
+  const Matrix<double> x = random_matrix(width, lanes, random), dy = random_matrix(width, lanes, random);
+  const std::vector<Window> windows{{2, 3}, {5, 0}, {4, 1}};
+  const auto run = [&](Windows seen, KeyValueCache<double>& dcache) {
+    Attention<double>::Trace trace;
+    layer.prepare(position, span, trace, {1, lanes, true, 0});
+    Matrix<double> y(width, lanes), dx(width, lanes);
+    layer.forward(x, memory, seen, position, trace, 0, y);
+    dcache = memory;
+    dcache.set_zero_like(memory, 6);
+    AttentionRun::backward(layer, dy, memory, dcache, seen, position, trace, 0, dx);
+    return std::pair(y, dx);
+  };
+  KeyValueCache<double> dmixed, dalone;
+  const auto [y, dx] = run(windows, dmixed);
+  for (Index b = 0; b < lanes; ++b) {
+    const auto [y_of, dx_of] = run(std::vector<Window>(3, windows[static_cast<std::size_t>(b)]), dalone);
+    CHECK(y.col(b) == y_of.col(b));
+    CHECK(dx.col(b) == dx_of.col(b));
+    for (Index j = 0; j < heads; ++j) {
+      CHECK(dmixed.key(b, j, {0, 6}) == dalone.key(b, j, {0, 6}));
+      CHECK(dmixed.value(b, j, {0, 6}) == dalone.value(b, j, {0, 6}));
+    }
+  }
+  CHECK(y.col(1) == layer.output.bias);
+  CHECK(dx.col(1).isZero(0));
+  CHECK(dmixed.key(1, 0, {0, 6}).isZero(0));
+  CHECK(!dmixed.key(0, 0, {2, 3}).isZero(0));
 }

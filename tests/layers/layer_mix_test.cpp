@@ -22,8 +22,8 @@ TEST_CASE("LayerMix: gradients") {
 TEST_CASE("LayerMix: by hand") {
   LayerMix<double> layer(1, 2);
   layer.weight << std::log(1), std::log(3);  // shares 1/4 and 3/4
-  CHECK(layer.shares()(0) == Approx(0.25));
-  CHECK(layer.shares()(1) == Approx(0.75));
+  CHECK(layer.mix_weights()(0) == Approx(0.25));
+  CHECK(layer.mix_weights()(1) == Approx(0.75));
   LayerMix<double>::Trace trace;
   layer.prepare(trace, {1, 2, false, 0});
   Matrix<double> x(4, 2), y(2, 2), expected(2, 2);
@@ -36,7 +36,7 @@ TEST_CASE("LayerMix: by hand") {
 TEST_CASE("LayerMix: starts as the mean of all layers") {
   const LayerMix<double> layer(3, 2);
   CHECK(layer.weight.size() == 4);
-  CHECK(difference(layer.shares(), Vector<double>::Constant(4, 0.25)) < 1e-15);
+  CHECK(difference(layer.mix_weights(), Vector<double>::Constant(4, 0.25)) < 1e-15);
 }
 
 TEST_CASE("LayerMix: given shares are no parameters") {
@@ -45,7 +45,7 @@ TEST_CASE("LayerMix: given shares are no parameters") {
   shares << 0, 0.25, 2;
   const LayerMix<double> layer(shares, 3);
   CHECK(count_parameters(layer) == 0);
-  CHECK(layer.shares() == shares);
+  CHECK(layer.mix_weights() == shares);
   const GradientReport report = check_layer(layer, 9, 3, random, {3, 2, true, 0});
   INFO(report.where);
   CHECK(report.compared == 9 * 3 * 2);

@@ -21,12 +21,12 @@ TEST_CASE("initialize_mimetic: queries like keys, outputs against values, larger
   initialize_mimetic(model, 3);
 
   for (std::size_t l = 0; l < 3; ++l) {
-    const auto& read = before.key_values[c.share_key_value ? 0 : l];
-    CHECK(model.blocks[l].attention.query.weight == 3 * read.key.weight);
-    CHECK(model.blocks[l].attention.output.weight == -3 * read.value.weight.transpose());
+    const auto& read = before.core.aggregator.key_values[c.share_key_value ? 0 : l];
+    CHECK(model.core.blocks[l].attention.query.weight == 3 * read.key.weight);
+    CHECK(model.core.blocks[l].attention.output.weight == -3 * read.value.weight.transpose());
   }
-  for (std::size_t i = 0; i < before.positions.size(); ++i)
-    CHECK(model.positions[i].weight == 4 * before.positions[i].weight);
+  for (std::size_t i = 0; i < before.core.positions.size(); ++i)
+    CHECK(model.core.positions[i].weight == 4 * before.core.positions[i].weight);
   Index same = 0, changed = 0;
   visit([&](std::string_view, const auto& a, const auto& b) { ++(a == b ? same : changed); }, before, std::as_const(model));
   CHECK(changed == 2 * c.layers + c.positions());

@@ -10,15 +10,16 @@ struct AttentionRun {
   static void prepare(const Attention<double>& layer, const Position<double>& p, Trace& trace, const Segment& segment) {
     layer.prepare(p, p.window, trace, segment);
   }
-  static void forward(const Attention<double>& layer, In<double> x, const Slots<double>& memory, Window window,
+  static void forward(const Attention<double>& layer, In<double> x, const KeyValueCache<double>& cache, Windows windows,
                       const Position<double>& p, Trace& trace, Index t, Out<double> y) {
-    layer.forward(x, memory, window, p, trace, t, y);
+    layer.forward(x, cache, windows, p, trace, t, y);
   }
-  static void backward(const Attention<double>& layer, In<double> dy, const Slots<double>& memory, Slots<double>& dmemory,
-                       Window window, const Position<double>& p, Trace& trace, Index t, Out<double> dx) {
-    layer.backward(dy, memory, window, p, trace, t, dx);
+  static void backward(const Attention<double>& layer, In<double> dy, const KeyValueCache<double>& cache,
+                       KeyValueCache<double>& dcache, Windows windows, const Position<double>& p, Trace& trace, Index t,
+                       Out<double> dx) {
+    layer.backward(dy, cache, windows, p, trace, t, dx);
     Trace* const reader = &trace;
-    layer.add_to_slots({&reader, 1}, window, t, dmemory);
+    layer.add_to_cache({&reader, 1}, windows, t, dcache);
   }
   static auto& position(Trace& trace) { return trace.position; }
 };

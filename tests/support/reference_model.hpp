@@ -1,8 +1,8 @@
-// The Feedback Transformer once more, as plainly as it can be written: one sequence, one vector at a time, no Trace, no packed
-// weights, no window arithmetic. Reads the parameters of a FeedbackTransformer and shares nothing else with it.
+// The Feedback Transformer once more, as plainly as it can be written: one sequence, one vector at a time, no Trace, no
+// packed weights, no window arithmetic. Reads the parameters of a FeedbackTransformer and shares nothing else with it.
 #pragma once
 
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include <cmath>
 #include <vector>
@@ -15,21 +15,22 @@ class ReferenceModel {
   using V = Vector<Scalar>;
 
   explicit ReferenceModel(const FeedbackTransformer<Scalar>& parameters) : p_(parameters), c_(parameters.config()) {
-    keys_.resize(p_.key_values.size());
-    values_.resize(p_.key_values.size());
+    keys_.resize(p_.core.aggregator.key_values.size());
+    values_.resize(p_.core.aggregator.key_values.size());
     if (c_.empty_memory == EmptyMemory::zero_slots)
-      for (Index i = 0; i < c_.window; ++i) remember(std::vector<V>(p_.key_values.size(), V::Zero(c_.width)));
+      for (Index i = 0; i < c_.window; ++i)
+        remember(std::vector<V>(p_.core.aggregator.key_values.size(), V::Zero(c_.width)));
   }
 
   /// The logits after one more token.
   V step(Token token) {
-    std::vector<V> h{p_.embedding.weight.row(token).transpose()};
-    for (std::size_t l = 0; l < p_.blocks.size(); ++l) h.push_back(layer(l, h.back()));
+    std::vector<V> h{p_.input.embedding.weight.row(token).transpose()};
+    for (std::size_t l = 0; l < p_.core.blocks.size(); ++l) h.push_back(layer(l, h.back()));
 
     std::vector<V> vectors;
-    for (std::size_t i = 0; i < p_.key_values.size(); ++i) vectors.push_back(memory_vector(h, i));
+    for (std::size_t i = 0; i < p_.core.aggregator.key_values.size(); ++i) vectors.push_back(memory_vector(h, i));
     remember(vectors);
-    V logits = linear(p_.head, c_.pre_norm ? norm(p_.norm_out, h.back()) : h.back());
+    V logits = linear(p_.head.linear, c_.pre_norm ? norm(p_.head.norm, h.back()) : h.back());
     if (c_.log_probabilities) logits.array() -= std::log(logits.array().exp().sum());
     return logits;
   }
@@ -67,10 +68,10 @@ class ReferenceModel {
   }
 
   V attention(std::size_t l, const V& x) const {
-    const auto& parameters = p_.blocks[l].attention;
+    const auto& parameters = p_.core.blocks[l].attention;
     const std::size_t r = c_.share_key_value ? 0 : l;
     const Index e = c_.head_columns(), past = static_cast<Index>(keys_[r].size());
-    const auto& position = p_.positions[c_.position == PositionTerm::per_head ? l : 0];
+    const auto& position = p_.core.positions[c_.position == PositionTerm::per_head ? l : 0];
     const V q = linear(parameters.query, x);
     V out = V::Zero(q.size());
     for (Index j = 0; j < c_.heads; ++j) {
@@ -97,11 +98,11 @@ class ReferenceModel {
   }
 
   V layer(std::size_t l, const V& x) const {
-    const auto& b = p_.blocks[l];
+    const auto& b = p_.core.blocks[l];
     const bool attends = !keys_[0].empty();
     if (c_.pre_norm) {
       const bool tied = c_.memory_norm == MemoryNorm::block;
-      const auto& norm1 = tied ? *p_.key_values[c_.share_key_value ? 0 : l].norm : b.norm1;
+      const auto& norm1 = tied ? *p_.core.aggregator.key_values[c_.share_key_value ? 0 : l].norm : b.norm1;
       const V g = attends ? V(x + attention(l, norm(norm1, x))) : x;
       return g + feed_forward(b.feed_forward, norm(b.norm2, g));
     }
@@ -116,7 +117,7 @@ class ReferenceModel {
     switch (c_.memory_rule) {
       case MemoryRule::feedback:
         for (std::size_t l = 0; l < h.size(); ++l) {
-          const Scalar weight = std::exp(p_.mix.weight(static_cast<Index>(l)));
+          const Scalar weight = std::exp(p_.core.aggregator.mix.weight(static_cast<Index>(l)));
           m += weight * h[l];
           total += weight;
         }
@@ -133,8 +134,8 @@ class ReferenceModel {
   }
 
   void remember(const std::vector<V>& vectors) {
-    for (std::size_t i = 0; i < p_.key_values.size(); ++i) {
-      const auto& kv = p_.key_values[i];
+    for (std::size_t i = 0; i < p_.core.aggregator.key_values.size(); ++i) {
+      const auto& kv = p_.core.aggregator.key_values[i];
       const V n = c_.memory_norm == MemoryNorm::none ? vectors[i] : norm(*kv.norm, vectors[i]);
       keys_[i].push_back(linear(kv.key, n));
       values_[i].push_back(linear(kv.value, n));

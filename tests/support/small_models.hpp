@@ -1,7 +1,7 @@
 // Small models for the tests of models/.
 #pragma once
 
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 #include "support/helpers.hpp"
 
 #include <string>

@@ -3,7 +3,7 @@
 
 #include "fbt/core/random.hpp"
 #include "fbt/core/visit.hpp"
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 namespace fbt {
 

@@ -1,8 +1,7 @@
 // The trainings whose files version 0.1 wrote: tests/data/0.1/README.md.
 #pragma once
 
-#include "fbt/models/feedback_transformer.hpp"
-#include "fbt/models/lstm_model.hpp"
+#include "fbt/models/sequence_model.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <filesystem>

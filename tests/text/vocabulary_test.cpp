@@ -4,11 +4,11 @@
 
 #include <chrono>
 
-using example::read_utf8;
-using example::StreamDecoder;
-using example::TokenKind;
-using example::Utf8;
-using example::Vocabulary;
+using fbt::read_utf8;
+using fbt::StreamDecoder;
+using fbt::TokenKind;
+using fbt::Utf8;
+using fbt::Vocabulary;
 
 TEST_CASE("UTF-8 is read strictly") {
   struct Case {

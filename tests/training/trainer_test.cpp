@@ -1,6 +1,6 @@
 #include "fbt/training/trainer.hpp"
 
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 #include "support/catch.hpp"
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
@@ -190,10 +190,10 @@ TEST_CASE("Trainer: an update leaves spans between 0 and the window") {
   Config config = tiny_config();
   config.span_ramp = 2;
   Model model = tiny_model(config);
-  for (auto& block : model.blocks) block.attention.span.length << -0.5f, 1.5f;
+  for (auto& block : model.core.blocks) block.attention.span.length << -0.5f, 1.5f;
   Trainer<Model> trainer(model, text, tiny_options());
   trainer.update(0);
-  for (const auto& block : model.blocks) {
+  for (const auto& block : model.core.blocks) {
     CHECK(block.attention.span.length.minCoeff() == 0);
     CHECK(block.attention.span.length.maxCoeff() <= 1);
   }
@@ -205,13 +205,13 @@ TEST_CASE("Trainer: a span penalty shortens spans") {
   config.span_ramp = 2;
   const auto spans = [&](double penalty) {
     Model model = tiny_model(config);
-    for (auto& block : model.blocks) block.attention.span.length.setConstant(0.5f);
+    for (auto& block : model.core.blocks) block.attention.span.length.setConstant(0.5f);
     TrainerOptions options = tiny_options();
     options.span_penalty = penalty;
     Trainer<Model> trainer(model, text, options);
     for (int n = 0; n < 20; ++n) trainer.update(0);
     float sum = 0;
-    for (const auto& block : model.blocks) sum += block.attention.span.length.sum();
+    for (const auto& block : model.core.blocks) sum += block.attention.span.length.sum();
     return sum;
   };
   CHECK(spans(1) < 0.9f * 4 * 0.5f);
@@ -369,15 +369,15 @@ TEST_CASE("Trainer: a loss that is not finite stops it and leaves the model as i
   Model model = tiny_model();
   Trainer<Model> trainer(model, text, tiny_options());
   trainer.update(0);
-  model.head.bias(1) = bad;
+  model.head.linear.bias(1) = bad;
   const Model before = model, m = trainer.adam().m;
   const std::string message = message_of<std::runtime_error>([&] { trainer.update(0); });
   CHECK_THAT(message, ContainsSubstring("update 2: expected a finite loss, found "));
   CHECK_THAT(message,
              ContainsSubstring("(learning rate 0.01); the model was left as it was before this update; try a smaller"));
-  model.head.bias(1) = 0;
+  model.head.linear.bias(1) = 0;
   Model expected = before;
-  expected.head.bias(1) = 0;
+  expected.head.linear.bias(1) = 0;
   CHECK(same(model, expected));
   CHECK(same(trainer.adam().m, m));
   CHECK(trainer.adam().updates == 1);
@@ -402,13 +402,13 @@ TEST_CASE("Trainer: a gradient that is not finite stops it and leaves the model 
   Model before = model;
   TrainerOptions options = tiny_options();
   options.segment = 1;
-  float& bad = model.key_values[0].key.weight(0, 0);
+  float& bad = model.core.aggregator.key_values[0].key.weight(0, 0);
   bad = std::numeric_limits<
       float>::infinity();  // no step of this segment reads a key, but its gradient goes through the weight
   Trainer<Model> trainer(model, text, options);
   CHECK_THAT(message_of<std::runtime_error>([&] { trainer.update(0); }),
              ContainsSubstring("update 1: expected a finite gradient norm, found "));
-  bad = before.key_values[0].key.weight(0, 0);
+  bad = before.core.aggregator.key_values[0].key.weight(0, 0);
   CHECK(same(model, before));
   CHECK(trainer.adam().updates == 0);
 }
@@ -481,7 +481,7 @@ TEST_CASE("evaluate: one lane is one long run, to the last bit") {
 TEST_CASE("evaluate: many lanes are one long run, when a memory depends on no more than the window") {
   // A memory of h^0 alone: what a step sees depends on the last S tokens and on nothing before them.
   Model model = tiny_model();
-  model.mix.weight << 1000, 0, 0;
+  model.core.aggregator.mix.weight << 1000, 0, 0;
   const auto text = tiny_text(203);
   const double expected = sum(naive_losses(model, text));
   for (const Index lanes : {2, 7, 40}) {
@@ -492,7 +492,7 @@ TEST_CASE("evaluate: many lanes are one long run, when a memory depends on no mo
   CHECK(std::abs(evaluate(model, text, 40, 3, 1).sum - expected) > 1e-4 * expected);  // too little context shows
 
   // With feedback from the upper layers the past reaches further than the window, more weakly the further it is back.
-  model.mix.weight.setZero();
+  model.core.aggregator.mix.weight.setZero();
   const double feedback = sum(naive_losses(model, text));
   const double near = std::abs(evaluate(model, text, 8, 4, 1).sum - feedback);
   const double far = std::abs(evaluate(model, text, 8, 24, 1).sum - feedback);

@@ -1,6 +1,7 @@
 // Segment: how many steps of how many lanes a Trace is prepared for.
 #pragma once
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/parallel.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/core/types.hpp"
@@ -19,6 +20,44 @@ struct Segment {
   Index columns() const { return steps * lanes; }
   /// The same segment with the seed of the given child.
   Segment child(std::uint64_t number) const { return {steps, lanes, train, mix_seed(seed, number), team}; }
+};
+
+/// Keeps the verbs of a segment in their order: forward() from step 0 to T - 1, backward() from T - 1 to 0, then accumulate(). Each
+/// throws std::invalid_argument when its call may not come.
+class StepOrder {
+ public:
+  void prepare(const Segment& segment) { *this = StepOrder(segment.steps, segment.train); }
+
+  /// Step 0 may come at any time: it begins the segment again.
+  void forward(Index t) {
+    check(t >= 0 && t < steps_ && (t == 0 || t == done_), "forward: expected step {} of a segment of {}, found {}", done_,
+          steps_, t);
+    done_ = t + 1;
+    left_ = train_ && done_ == steps_ ? steps_ : -1;
+  }
+  /// Whether a walk back may begin.
+  void check_read() const {
+    check(left_ == steps_ && steps_ > 0,
+          "backward: expected a segment that forward() has read with segment.train, once each, found none");
+  }
+  void backward(Index t) {
+    if (left_ < 1) check_read();
+    check(t == left_ - 1, "backward: expected step {}, found {}", left_ - 1, t);
+    --left_;
+  }
+  void accumulate() const {
+    check(left_ == 0, "accumulate: expected a segment that backward() has gone through, found none");
+  }
+
+  StepOrder() = default;
+
+ private:
+  StepOrder(Index steps, bool train) : steps_(steps), train_(train) {}
+
+  Index steps_ = 0;
+  Index done_ = 0;   // steps that forward() has read
+  Index left_ = -1;  // steps that backward() has yet to walk; negative: it may not begin
+  bool train_ = false;
 };
 
 }  // namespace fbt

@@ -33,9 +33,9 @@ Index generate(const Model& model, Tokens prompt, const GenerationOptions& optio
   options.validate();
   check(!prompt.empty(), "the prompt must hold at least 1 token, found none");
   Sampler sampler(options.sampling);
-  auto state = model.start(1, options.threads);
+  auto stepper = model.start(1, options.threads);
   for (const Token token : prompt) {
-    model.step({&token, 1}, state);
+    model.step({&token, 1}, stepper);
     sampler.accept(token);
   }
 
@@ -52,7 +52,7 @@ Index generate(const Model& model, Tokens prompt, const GenerationOptions& optio
     return true;
   };
   for (Index n = 0; n < options.length; ++n) {
-    const Token token = sampler.sample(state.trace.logits.col(0));
+    const Token token = sampler.sample(stepper.trace.outputs.col(0));
     held.push_back(token);
     std::size_t keep = 0, cut = 0;  // the longest beginning of a stop sequence at the end, and the longest whole one
     for (const auto& stop : options.stop) {
@@ -73,7 +73,7 @@ Index generate(const Model& model, Tokens prompt, const GenerationOptions& optio
     if (!release(keep)) return emitted;
     if (n + 1 == options.length) break;
     sampler.accept(token);
-    model.step({&token, 1}, state);
+    model.step({&token, 1}, stepper);
   }
   release(0);
   return emitted;

@@ -147,8 +147,9 @@ bool can_probe(const AnyConfig& config) {
 /// The logits (V, T) of one lane.
 template <class Model>
 Matrix<typename Model::Scalar> probe_logits(const Model& model, Tokens tokens) {
-  typename Model::State state{model.make_memory(1), {}};
-  return model.forward(tokens, {static_cast<Index>(tokens.size()), 1, false, 0}, state);
+  auto memory = model.make_memory(1);
+  typename Model::Trace trace;
+  return model.forward(tokens, {static_cast<Index>(tokens.size()), 1, false, 0}, memory, trace);
 }
 
 template <class Model>

@@ -9,7 +9,7 @@
 #include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
-#include "fbt/layers/memory.hpp"
+#include "fbt/layers/key_value_cache.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -46,8 +46,7 @@ struct AdaptiveSpan {
   /// What head j looks at of a window.
   Window seen(Index j, Window w) const {
     if (!adaptive()) return w;
-    const Index count = std::min(w.count, visible(j));
-    return {w.begin + w.count - count, count};
+    return w.newest(visible(j));
   }
 
   /// From p to w for the count slots that head j looks at, the newest last.

@@ -1,15 +1,16 @@
 // Attention over a memory: for each head j, with q = W_q x,
 //   s_i = ((q_j + u_j) . k_ij + position_i(q_j)) / sqrt(e),   p = softmax(s),   o_j = sum_i dropout(p)_i v_ij,
 //   y = W_o [o_1 .. o_H] + b_o
-// over the slots i of a window (section 3 of the paper); u is the query bias of the position term, mostly absent. Keys and values
-// are the memory's: this layer only reads them. Where spans are learned, p is narrowed before it is used (layers/adaptive_span.hpp).
-// Follows the contract of layer.hpp with the memory, the window and the position term as further arguments.
+// over the slots i of a window, which is every lane's own (section 3 of the paper); u is the query bias of the position term, mostly
+// absent. Keys and values are the cache's: this layer only reads them. Where spans are learned, p is narrowed before it is used
+// (adaptive_span.hpp). Follows the contract of layer.hpp with the cache, the windows and the position term as further arguments.
 #pragma once
 
 #include "fbt/kernels/attention_products.hpp"
 #include "fbt/layers/adaptive_span.hpp"
 #include "fbt/layers/dropout.hpp"
-#include "fbt/layers/memory.hpp"
+#include "fbt/layers/key_value_cache.hpp"
+#include "fbt/layers/linear.hpp"
 #include "fbt/layers/position.hpp"
 
 #include <algorithm>
@@ -65,52 +66,53 @@ struct Attention {
     trace.dcontent.resize(head_size, parts_of(segment.team));
   }
 
-  /// x, y (d, B). The window holds at least one slot. epilogue: as in Linear.
-  void forward(const In<Scalar>& x, const Slots<Scalar>& memory, Window window, const Position<Scalar>& position,
+  /// x, y (d, B); windows (B). A lane whose window is empty gets y = b_o. epilogue: as in Linear.
+  void forward(const In<Scalar>& x, const KeyValueCache<Scalar>& cache, Windows windows, const Position<Scalar>& position,
                Trace& trace, Index t, Out<Scalar> y, const Epilogue<Scalar>& epilogue = {}) const {
     auto q = trace.position.input(t);
     auto p = trace.position.delta(t);
     auto out = trace.output.input(t);
     query.forward(x, trace.query, t, merge_heads(q));
     position.forward(q, trace.position, t, p);
-    p.topRows(p.rows() - window.count).setZero();
     add_query_bias(position, q, trace);
-    const Index work = 2 * window.count * head_size * heads * memory.lanes;
-    split_work(trace.query.team, heads * memory.lanes, 1, work, [&](Index first, Index count) {
+    const Index work = 2 * slots_of(windows) * head_size * heads;
+    split_work(trace.query.team, heads * cache.lanes, 1, work, [&](Index first, Index count) {
       for (Index column = first; column < first + count; ++column) {
         const Index b = column / heads, j = column % heads;
-        const Window seen = span.seen(j, window);
+        const Window seen = span.seen(j, windows[static_cast<std::size_t>(b)]);
         Scalar* const s = newest(p, column, seen);
-        std::fill(newest(p, column, window), s, Scalar(0));
-        add_product<Scalar>(memory.key(b, j, seen), content(trace, q, column), s);
-        scaled_softmax(s, seen.count, scale());
-        span.forward(j, s, seen.count);
+        std::fill(p.col(column).data(), s, Scalar(0));
         Scalar* const o = out.col(b).data() + j * head_size;
         std::fill_n(o, head_size, Scalar(0));
-        add_product<Scalar>(memory.value(b, j, seen), keep(trace, t, column, seen, s), o);
+        if (seen.count == 0) continue;
+        add_product<Scalar>(cache.key(b, j, seen), content(trace, q, column), s);
+        scaled_softmax(s, seen.count, scale());
+        span.forward(j, s, seen.count);
+        add_product<Scalar>(cache.value(b, j, seen), keep(trace, t, column, seen, s), o);
       }
     });
     output.forward(out, trace.output, t, y, epilogue);
   }
 
-  /// dy, dx (d, B). Overwrites dx. The gradient of the memory's slots is left for add_to_slots().
-  void backward(const In<Scalar>& dy, const Slots<Scalar>& memory, Window window, const Position<Scalar>& position,
+  /// dy, dx (d, B). Overwrites dx. The gradient of the cache's slots is left for add_to_cache().
+  void backward(const In<Scalar>& dy, const KeyValueCache<Scalar>& cache, Windows windows, const Position<Scalar>& position,
                 Trace& trace, Index t, Out<Scalar> dx) const {
     auto q = trace.position.input(t);
     auto ds = trace.position.delta(t);  // p, to be replaced by ds
     auto dq = trace.query.delta(t);
     output.backward(dy, trace.output, t, trace.dheads);
-    const Index work = window.count * head_size * heads * memory.lanes;
-    for_each_head(trace.query.team, memory, 2 * work, [&](Index b, Index j, Index part) {
+    const Index work = slots_of(windows) * head_size * heads;
+    for_each_head(trace.query.team, cache, 2 * work, [&](Index b, Index j, Index part) {
       Scalar* const dp = trace.dkept.col(part).data();
       const Index column = b * heads + j;
-      const Window seen = span.seen(j, window);
+      const Window window = windows[static_cast<std::size_t>(b)], seen = span.seen(j, window);
+      if (seen.count == 0) return;
       Scalar* const p = newest(ds, column, seen);
       // o = sum_i kept_i v_i  =>  dkept_i = v_i . do;  kept = p * mask  =>  dp = dkept * mask
       keep(trace, t, column, seen, p);
       std::fill(newest(trace.kept, column, window), newest(trace.kept, column, seen), Scalar(0));
       std::fill_n(dp, seen.count, Scalar(0));
-      add_transposed_product<Scalar>(memory.value(b, j, seen), trace.dheads.col(b).data() + j * head_size, dp);
+      add_transposed_product<Scalar>(cache.value(b, j, seen), trace.dheads.col(b).data() + j * head_size, dp);
       if (trace.dropout.active()) trace.dkept.col(part).head(seen.count).array() *= mask(trace, t, column, seen).array();
       scaled_softmax_backward(p, dp, seen.count, scale());
       span.backward(j, p, seen.count, scale(), trace.span);
@@ -118,11 +120,12 @@ struct Attention {
     // s_i = (q + u) . k_i + position_i(q)  =>  dq = position's share + sum_i ds_i k_i,  du += sum_i ds_i k_i
     add_query_bias(position, q, trace);
     position.backward(ds, trace.position, t, split_heads(dq));
-    for_each_head(trace.query.team, memory, work, [&](Index b, Index j, Index part) {
+    for_each_head(trace.query.team, cache, work, [&](Index b, Index j, Index part) {
+      const Window seen = span.seen(j, windows[static_cast<std::size_t>(b)]);
+      if (seen.count == 0) return;
       auto dcontent = trace.dcontent.col(part);
       dcontent.setZero();
-      const Window seen = span.seen(j, window);
-      add_transposed_product<Scalar>(memory.key(b, j, seen), newest(ds, b * heads + j, seen), dcontent.data());
+      add_transposed_product<Scalar>(cache.key(b, j, seen), newest(ds, b * heads + j, seen), dcontent.data());
       dq.col(b).segment(j * head_size, head_size) += dcontent;
       if (trace.content.size() > 0) trace.position.dquery_bias.segment(j * head_size, head_size) += dcontent;
     });
@@ -131,24 +134,26 @@ struct Attention {
 
   /// ADDS the gradient of the slots that step t has read, once for all the layers that read them: given the Traces of these, in
   /// which backward() has just dealt with step t.
-  static void add_to_slots(std::span<Trace* const> readers, Window window, Index t, Slots<Scalar>& dmemory) {
-    constexpr std::size_t most = 8;  // readers at a time
-    for (; !readers.empty(); readers = readers.subspan(std::min(most, readers.size()))) {
-      const std::size_t count = std::min(most, readers.size());
-      const Index work = 2 * static_cast<Index>(count) * window.count * dmemory.head_size * dmemory.heads * dmemory.lanes;
-      for_each_head(readers[0]->query.team, dmemory, work, [&](Index b, Index j, Index) {
+  static void add_to_cache(std::span<Trace* const> traces, Windows windows, Index t, KeyValueCache<Scalar>& dcache) {
+    constexpr std::size_t most = 8;  // layers at a time
+    for (; !traces.empty(); traces = traces.subspan(std::min(most, traces.size()))) {
+      const std::size_t count = std::min(most, traces.size());
+      const Index work = 2 * static_cast<Index>(count) * slots_of(windows) * dcache.head_size * dcache.heads;
+      for_each_head(traces[0]->query.team, dcache, work, [&](Index b, Index j, Index) {
+        const Window window = windows[static_cast<std::size_t>(b)];
+        if (window.count == 0) return;
         std::array<const Scalar*, most> dout, kept, ds, content_of;
-        const Index column = b * dmemory.heads + j;
+        const Index column = b * dcache.heads + j;
         for (std::size_t l = 0; l < count; ++l) {
-          Trace& trace = *readers[l];
-          dout[l] = trace.dheads.col(b).data() + j * dmemory.head_size;
+          Trace& trace = *traces[l];
+          dout[l] = trace.dheads.col(b).data() + j * dcache.head_size;
           kept[l] = newest(trace.kept, column, window);
           ds[l] = newest(trace.position.delta(t), column, window);
           content_of[l] = content(trace, trace.position.input(t), column);
         }
         // o = sum_i kept_i v_i  =>  dv_i += kept_i do;   s_i = (q + u) . k_i + ...  =>  dk_i += ds_i (q + u)
-        add_outer_products<Scalar>(dmemory.value(b, j, window), {dout.data(), count}, {kept.data(), count});
-        add_outer_products<Scalar>(dmemory.key(b, j, window), {ds.data(), count}, {content_of.data(), count});
+        add_outer_products<Scalar>(dcache.value(b, j, window), {dout.data(), count}, {kept.data(), count});
+        add_outer_products<Scalar>(dcache.key(b, j, window), {ds.data(), count}, {content_of.data(), count});
       });
     }
   }
@@ -176,13 +181,19 @@ struct Attention {
   /// Calls f(b, j, part) for every lane and head. Threads take whole heads, lane after lane, so that what is summed over the lanes
   /// does not depend on them.
   template <class F>
-  static void for_each_head(Team* team, const Slots<Scalar>& slots, Index work, F&& f) {
-    split_work(team, slots.heads, 1, work, [&](Index first, Index count, Index part) {
-      for (Index b = 0; b < slots.lanes; ++b)
+  static void for_each_head(Team* team, const KeyValueCache<Scalar>& cache, Index work, F&& f) {
+    split_work(team, cache.heads, 1, work, [&](Index first, Index count, Index part) {
+      for (Index b = 0; b < cache.lanes; ++b)
         for (Index j = first; j < first + count; ++j) f(b, j, part);
     });
   }
 
+  /// Of all lanes together.
+  static Index slots_of(Windows windows) {
+    Index count = 0;
+    for (const Window& w : windows) count += w.count;
+    return count;
+  }
   Scalar scale() const { return Scalar(1) / std::sqrt(static_cast<Scalar>(head_size)); }
 
   /// The scores or weights of the window's slots: the last rows of a column.

@@ -25,6 +25,9 @@ struct FeedForward {
     typename Linear<Scalar>::Trace first, second;
     typename Dropout<Scalar>::Trace dropout;
     Matrix<Scalar> dhidden;  // (f, B), not for relu
+
+    auto input(Index t) { return first.input(t); }
+    auto delta(Index t) { return second.delta(t); }
   };
 
   FeedForward() = default;

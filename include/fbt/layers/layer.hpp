@@ -43,4 +43,24 @@ concept ColumnLayer = Layer<L> && requires(const L layer, typename L::Trace trac
   layer.backward(m, trace, Index{}, m);
 };
 
+/// Where a composite writes the input of step t of a layer: into its Trace, if that has the place, so that nothing is copied; else into
+/// `other` (rows, B).
+template <class Trace, class Scalar>
+Out<Scalar> input_place(Trace& trace, Index t, Matrix<Scalar>& other) {
+  if constexpr (requires { trace.input(t); }) {
+    return trace.input(t);
+  } else {
+    return other;
+  }
+}
+/// The same for the output delta of step t.
+template <class Trace, class Scalar>
+Out<Scalar> delta_place(Trace& trace, Index t, Matrix<Scalar>& other) {
+  if constexpr (requires { trace.delta(t); }) {
+    return trace.delta(t);
+  } else {
+    return other;
+  }
+}
+
 }  // namespace fbt

@@ -1,5 +1,5 @@
 // LayerMix, the feedback aggregator: m = sum over l = 0..L of softmax(weight)_l h^l (section 3 of the paper), or with given
-// shares in place of the learned softmax(weight).
+// weights in place of the learned softmax(weight).
 // The input is the stack [h^0; ...; h^L] of all layer outputs of a step. Follows the contract of layer.hpp.
 #pragma once
 
@@ -12,14 +12,15 @@ namespace fbt {
 
 template <class Scalar>
 struct LayerMix {
-  Vector<Scalar> weight;  ///< (L+1), starts equal; empty if the shares are given
+  Vector<Scalar> weight;  ///< (L+1), starts equal; empty if the weights are given
   Vector<Scalar> given;   ///< (L+1), or empty if they are learned; no parameter
   Index width = 0;        ///< d
 
   struct Trace {
-    Matrix<Scalar> x;       // the stacks ((L+1) d, T*B)
-    Matrix<Scalar> dy;      // (d, T*B)
-    Vector<Scalar> shares;  // (L+1)
+    Matrix<Scalar> x;             // the stacks ((L+1) d, T*B)
+    Matrix<Scalar> dy;            // (d, T*B)
+    Vector<Scalar> mix_weights;   // (L+1)
+    Vector<Scalar> dmix_weights;  // (L+1)
     Index lanes = 0;
 
     auto input(Index t) { return step_columns(x, t, lanes); }
@@ -27,45 +28,45 @@ struct LayerMix {
   };
 
   LayerMix() = default;
-  /// Learned shares of layers 0 .. L.
+  /// Learned weights of layers 0 .. L.
   LayerMix(Index layers, Index width_) : weight(Vector<Scalar>::Zero(layers + 1)), width(width_) {}
-  /// Given shares (L+1).
-  LayerMix(const Vector<Scalar>& shares, Index width_) : given(shares), width(width_) {}
+  /// Given weights (L+1).
+  LayerMix(const Vector<Scalar>& mix_weights, Index width_) : given(mix_weights), width(width_) {}
 
   /// How much of each layer the memory holds (L+1).
-  Vector<Scalar> shares() const {
+  Vector<Scalar> mix_weights() const {
     Vector<Scalar> result;
-    write_shares(result);
+    write_mix_weights(result);
     return result;
   }
 
   void prepare(Trace& trace, const Segment& segment) const {
     trace.lanes = segment.lanes;
-    write_shares(trace.shares);
-    trace.x.resize(trace.shares.size() * width, segment.columns());
+    write_mix_weights(trace.mix_weights);
+    trace.x.resize(trace.mix_weights.size() * width, segment.columns());
     trace.dy.resize(width, segment.columns());
   }
 
   /// x ((L+1) d, B), y (d, B).
   void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const {
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
-    y = trace.shares(0) * x.topRows(width);
-    for (Index l = 1; l < trace.shares.size(); ++l) y += trace.shares(l) * x.middleRows(l * width, width);
+    y = trace.mix_weights(0) * x.topRows(width);
+    for (Index l = 1; l < trace.mix_weights.size(); ++l) y += trace.mix_weights(l) * x.middleRows(l * width, width);
   }
 
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
     if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
-    // m = sum_l shares_l h^l  =>  dh^l = shares_l dm
-    for (Index l = 0; l < trace.shares.size(); ++l) dx.middleRows(l * width, width) = trace.shares(l) * dy;
+    // m = sum_l p_l h^l  =>  dh^l = p_l dm
+    for (Index l = 0; l < trace.mix_weights.size(); ++l) dx.middleRows(l * width, width) = trace.mix_weights(l) * dy;
   }
 
   void accumulate(Trace& trace, LayerMix& grad) const {
     if (weight.size() == 0) return;
-    // m = sum_l shares_l h^l  =>  dshares_l = <dm, h^l>;  shares = softmax(w)  =>  dw = shares * (dshares - <shares,
-    // dshares>)
-    Vector<Scalar> dshares(weight.size());
-    for (Index l = 0; l < weight.size(); ++l) dshares(l) = trace.dy.cwiseProduct(trace.x.middleRows(l * width, width)).sum();
-    grad.weight.array() += trace.shares.array() * (dshares.array() - trace.shares.dot(dshares));
+    // m = sum_l p_l h^l  =>  dp_l = <dm, h^l>;  p = softmax(w)  =>  dw = p * (dp - <p, dp>)
+    auto& dmix = trace.dmix_weights;
+    dmix.resize(weight.size());
+    for (Index l = 0; l < weight.size(); ++l) dmix(l) = trace.dy.cwiseProduct(trace.x.middleRows(l * width, width)).sum();
+    grad.weight.array() += trace.mix_weights.array() * (dmix.array() - trace.mix_weights.dot(dmix));
   }
 
   template <class F, class... Same>
@@ -74,7 +75,7 @@ struct LayerMix {
   }
 
  private:
-  void write_shares(Vector<Scalar>& to) const {
+  void write_mix_weights(Vector<Scalar>& to) const {
     to = weight.size() > 0 ? weight : given;
     if (weight.size() > 0) softmax(to);
   }

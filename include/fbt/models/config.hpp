@@ -2,42 +2,20 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/names.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/layers/feed_forward.hpp"
+#include "fbt/layers/memory_aggregator.hpp"
 #include "fbt/layers/position.hpp"
 
 #include <fmt/format.h>
 
 #include <array>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 namespace fbt {
-
-/// What a step sees before anything has been remembered.
-enum class EmptyMemory {
-  skip,        ///< attention is left out until there is a slot: h passes through
-  zero_slots,  ///< S slots written from the memory vector 0 take part in the softmax from the start
-};
-
-/// What a slot remembers of a past step (section 3 of the paper and its ablation).
-enum class MemoryRule {
-  feedback,     ///< the mix of all layers h^0 .. h^L with learned weights
-  average,      ///< their mean
-  top_only,     ///< h^L
-  layer,        ///< h^k with k = memory_layer
-  recurrent,    ///< layer l reads its own past output h^l
-  transformer,  ///< layer l reads its own past input h^(l-1): an ordinary causal Transformer
-};
-
-/// What a memory vector goes through before it is projected to key and value.
-enum class MemoryNorm {
-  none,
-  own,    ///< an own LayerNorm
-  block,  ///< norm1 of the block that reads it, one for all blocks if they share the projection (pre-norm form only)
-};
 
 struct Config {
   Index vocabulary = 0;    ///< V, number of different tokens
@@ -69,9 +47,16 @@ struct Config {
   Index head_columns() const { return head_size > 0 ? head_size : width / heads; }
   Index hidden_units() const { return feed_forward > 0 ? feed_forward : 4 * width; }
   /// Whether every layer remembers something of its own.
-  bool remembers_per_layer() const { return memory_rule == MemoryRule::recurrent || memory_rule == MemoryRule::transformer; }
+  bool remembers_per_layer() const { return info_of(memory_rule).per_layer(); }
   Index key_values() const { return share_key_value ? 1 : layers; }
+  Index output_rows() const { return vocabulary; }
+  bool norms_output() const { return pre_norm; }
   Index positions() const { return position == PositionTerm::per_head ? layers : 1; }
+
+  MemoryOptions memory_options() const {
+    return {memory_rule, memory_layer,    layers,      width,      heads,        head_columns(),
+            window,      share_key_value, memory_norm, value_bias, empty_memory, norm_epsilon};
+  }
 
   /// Throws std::invalid_argument naming the first field that is out of range or does not fit another.
   void validate() const;
@@ -91,9 +76,7 @@ struct Config {
 /// The largest accepted size of any dimension: keeps every product of two of them far from overflow.
 inline constexpr Index largest_dimension = 1 << 24;
 
-/// The names of an enum's enumerators, in files and messages: a list of pairs.
-template <class Enum>
-struct Names;
+// The names of the enumerators of a Config, in files and messages.
 template <>
 struct Names<Activation> {
   static constexpr std::array<std::pair<std::string_view, Activation>, 3> list{
@@ -109,12 +92,11 @@ struct Names<PositionTerm> {
 };
 template <>
 struct Names<MemoryRule> {
-  static constexpr std::array<std::pair<std::string_view, MemoryRule>, 6> list{{{"feedback", MemoryRule::feedback},
-                                                                                {"average", MemoryRule::average},
-                                                                                {"top_only", MemoryRule::top_only},
-                                                                                {"layer", MemoryRule::layer},
-                                                                                {"recurrent", MemoryRule::recurrent},
-                                                                                {"transformer", MemoryRule::transformer}}};
+  static constexpr auto list = [] {
+    std::array<std::pair<std::string_view, MemoryRule>, memory_rules.size()> names;
+    for (std::size_t i = 0; i < names.size(); ++i) names[i] = {memory_rules[i].name, memory_rules[i].rule};
+    return names;
+  }();
 };
 template <>
 struct Names<EmptyMemory> {
@@ -126,38 +108,6 @@ struct Names<MemoryNorm> {
   static constexpr std::array<std::pair<std::string_view, MemoryNorm>, 3> list{
       {{"none", MemoryNorm::none}, {"own", MemoryNorm::own}, {"block", MemoryNorm::block}}};
 };
-
-/// Empty when the list has no such enumerator.
-template <class Enum>
-std::string_view name_of(Enum value) {
-  for (const auto& [name, enumerator] : Names<Enum>::list)
-    if (enumerator == value) return name;
-  return "";
-}
-
-/// "relu, gelu, geglu", for messages.
-template <class Enum>
-std::string names_of() {
-  std::string names;
-  for (const auto& entry : Names<Enum>::list) names += fmt::format("{}{}", names.empty() ? "" : ", ", entry.first);
-  return names;
-}
-
-/// The enumerator of a name; none when the list has no such name.
-template <class Enum>
-std::optional<Enum> find_name(std::string_view name) {
-  for (const auto& entry : Names<Enum>::list)
-    if (entry.first == name) return entry.second;
-  return {};
-}
-
-/// The enumerator of a name. Throws std::invalid_argument that begins with `what` when there is none.
-template <class Enum>
-Enum from_name(std::string_view name, std::string_view what) {
-  const std::optional<Enum> found = find_name<Enum>(name);
-  check(found.has_value(), "{}: expected one of {}, found {:?}", what, names_of<Enum>(), name);
-  return *found;
-}
 
 /// Calls f(name, field) for every field of one or more configs, with the names they have in files.
 template <class F, class... Same>

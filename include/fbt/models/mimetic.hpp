@@ -4,7 +4,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/feedback_core.hpp"
 
 #include <cmath>
 
@@ -14,20 +14,22 @@ namespace fbt {
 ///   W_q = strength * W_k       a token looks for slots of tokens like itself,
 ///   W_o = -strength * W_v^T    and takes what it reads in the directions in which it was written;
 ///   positions times 1 + strength, so that some heads look at single ages from the start (not of buckets, which begin at 0).
-/// For a new model, of any memory rule. strength: above 0; 3 suits tasks of recall, and of text 1 changes little.
+/// For a new model with a FeedbackCore, of any memory rule. strength: above 0; 3 suits tasks of recall, and of text 1 changes little.
 /// Throws std::invalid_argument.
-template <class Scalar>
-void initialize_mimetic(FeedbackTransformer<Scalar>& model, double strength) {
+template <class Model>
+void initialize_mimetic(Model& model, double strength) {
+  using Scalar = typename Model::Scalar;
   check(std::isfinite(strength) && strength > 0, "mimetic initialization: the strength must be above 0 and finite, found {}",
         strength);
   const auto s = static_cast<Scalar>(strength);
-  for (std::size_t l = 0; l < model.blocks.size(); ++l) {
-    const KeyValue<Scalar>& read = model.key_values[model.key_values.size() == 1 ? 0 : l];
-    Attention<Scalar>& attention = model.blocks[l].attention;
+  auto& core = model.core;
+  for (std::size_t l = 0; l < core.blocks.size(); ++l) {
+    const auto& read = core.aggregator.key_values[core.aggregator.bank_of(l)];
+    Attention<Scalar>& attention = core.blocks[l].attention;
     attention.query.weight = s * read.key.weight;
     attention.output.weight = -s * read.value.weight.transpose();
   }
-  for (Position<Scalar>& position : model.positions) position.weight *= 1 + s;
+  for (Position<Scalar>& position : core.positions) position.weight *= 1 + s;
 }
 
 }  // namespace fbt

@@ -1,15 +1,17 @@
-// Vocabulary: text to tokens and back. A token is a character (a Unicode code point of a text in UTF-8) or a byte. For a model that
-// came without a vocabulary, text is the numbers of tokens.
+// Vocabulary: text to tokens and back. A token is a character (a Unicode code point of a text in UTF-8) or a byte. For a
+// model that came without a vocabulary, text is the numbers of tokens.
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/names.hpp"
 #include "fbt/core/types.hpp"
-#include "fbt/models/config.hpp"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -19,19 +21,15 @@
 #include <utility>
 #include <vector>
 
-namespace example {
+namespace fbt {
 
 enum class TokenKind { character, byte, number };
 
-}  // namespace example
-
 template <>
-struct fbt::Names<example::TokenKind> {  // of vocabularies that files keep
-  static constexpr std::array<std::pair<std::string_view, example::TokenKind>, 2> list{
-      {{"character", example::TokenKind::character}, {"byte", example::TokenKind::byte}}};
+struct Names<TokenKind> {  // of vocabularies that files keep
+  static constexpr std::array<std::pair<std::string_view, TokenKind>, 2> list{
+      {{"character", TokenKind::character}, {"byte", TokenKind::byte}}};
 };
-
-namespace example {
 
 /// What a text in UTF-8 begins with. Overlong forms, surrogates and code points above U+10FFFF are invalid (RFC 3629).
 struct Utf8 {
@@ -62,8 +60,8 @@ inline Utf8 read_utf8(std::string_view text) {
 
 class Vocabulary {
  public:
-  /// The characters that occur in a text, in the order of their code points, or all 256 bytes. Throws std::runtime_error when
-  /// characters are wanted and the text is not UTF-8; name is for messages.
+  /// The characters that occur in a text, in the order of their code points, or all 256 bytes. Throws std::runtime_error
+  /// when characters are wanted and the text is not UTF-8; name is for messages.
   Vocabulary(TokenKind kind, std::string_view text, std::string_view name) : kind_(kind) {
     if (kind == TokenKind::byte) {
       for (int byte = 0; byte < 256; ++byte) add(std::string(1, static_cast<char>(byte)));
@@ -77,15 +75,15 @@ class Vocabulary {
   static Vocabulary in_order(std::string_view characters, std::string_view name) {
     Vocabulary result(TokenKind::character);
     result.split(characters, name, [&](std::string_view piece) {
-      fbt::ensure(result.add(std::string(piece)), "{}: expected every character of a vocabulary once, found {} again", name,
-                  result.describe(piece));
+      ensure(result.add(std::string(piece)), "{}: expected every character of a vocabulary once, found {} again", name,
+             result.describe(piece));
     });
     return result;
   }
   /// The numbers 0, 1, ..., written with a space before each and read with spaces, line ends or commas between them.
-  static Vocabulary numbers(fbt::Index size) {
+  static Vocabulary numbers(Index size) {
     Vocabulary result(TokenKind::number);
-    for (fbt::Index i = 0; i < size; ++i) {
+    for (Index i = 0; i < size; ++i) {
       result.add(std::to_string(i));
       result.pieces_.back().insert(0, " ");
     }
@@ -93,13 +91,13 @@ class Vocabulary {
   }
 
   TokenKind kind() const { return kind_; }
-  fbt::Index size() const { return static_cast<fbt::Index>(pieces_.size()); }
+  Index size() const { return static_cast<Index>(pieces_.size()); }
 
   /// The bytes of a token.
-  const std::string& text(fbt::Token token) const { return pieces_.at(static_cast<std::size_t>(token)); }
+  const std::string& text(Token token) const { return pieces_.at(static_cast<std::size_t>(token)); }
 
   /// A token for the margin of a picture: what could not be seen or would break the line has a sign of its own.
-  std::string label(fbt::Token token) const {
+  std::string label(Token token) const {
     const std::string& piece = text(token);
     if (kind_ == TokenKind::number) return piece.substr(1);
     if (piece == " ") return "\u00b7";
@@ -112,8 +110,8 @@ class Vocabulary {
   bool contains(std::string_view piece) const { return index_.contains(std::string(piece)); }
 
   /// Throws std::runtime_error that lists the characters outside the vocabulary, or when the text is not UTF-8 as it should.
-  std::vector<fbt::Token> encode(std::string_view text, std::string_view name) const {
-    std::vector<fbt::Token> tokens;
+  std::vector<Token> encode(std::string_view text, std::string_view name) const {
+    std::vector<Token> tokens;
     std::vector<std::string_view> unknown;  // every one once
     std::unordered_set<std::string_view> seen;
     tokens.reserve(text.size());
@@ -127,25 +125,25 @@ class Vocabulary {
     constexpr std::size_t most = 10;
     std::vector<std::string> shown;
     for (std::size_t i = 0; i < std::min(unknown.size(), most); ++i) shown.push_back(describe(unknown[i]));
-    fbt::ensure(unknown.empty(), "{}: expected only {} of the model's vocabulary of {}, found {}{}", name,
-                kind_ == TokenKind::number ? "token numbers" : "characters", size(), fmt::join(shown, ", "),
-                unknown.size() > most ? fmt::format(" and {} more", unknown.size() - most) : "");
+    ensure(unknown.empty(), "{}: expected only {} of the model's vocabulary of {}, found {}{}", name,
+           kind_ == TokenKind::number ? "token numbers" : "characters", size(), fmt::join(shown, ", "),
+           unknown.size() > most ? fmt::format(" and {} more", unknown.size() - most) : "");
     return tokens;
   }
 
-  /// What a checkpoint keeps of a vocabulary.
+  /// What a model file keeps of a vocabulary, in its metadata.
   std::map<std::string, std::string> metadata() const {
     if (kind_ == TokenKind::number) return {};
-    return {{"vocabulary.kind", std::string(fbt::name_of(kind_))},
+    return {{"vocabulary.kind", std::string(name_of(kind_))},
             {"vocabulary", kind_ == TokenKind::byte ? "" : fmt::format("{}", fmt::join(pieces_, ""))}};
   }
 
-  /// The vocabulary in a checkpoint's metadata. Throws when there is none; name is for messages.
+  /// The vocabulary in a model file's metadata. Throws when there is none; name is for messages.
   static Vocabulary read(const std::map<std::string, std::string>& metadata, std::string_view name) {
     const auto kind = metadata.find("vocabulary.kind"), characters = metadata.find("vocabulary");
-    fbt::ensure(kind != metadata.end() && characters != metadata.end(),
-                "{}: expected a model of text, found no vocabulary in its __metadata__", name);
-    const auto known = fbt::from_name<TokenKind>(kind->second, fmt::format("{}: vocabulary", name));
+    ensure(kind != metadata.end() && characters != metadata.end(),
+           "{}: expected a model of text, found no vocabulary in its __metadata__", name);
+    const auto known = from_name<TokenKind>(kind->second, fmt::format("{}: vocabulary", name));
     return known == TokenKind::character ? in_order(characters->second, name) : Vocabulary(known, "", name);
   }
 
@@ -154,7 +152,7 @@ class Vocabulary {
 
   /// False when the piece is there already.
   bool add(std::string piece) {
-    if (!index_.try_emplace(piece, static_cast<fbt::Token>(pieces_.size())).second) return false;
+    if (!index_.try_emplace(piece, static_cast<Token>(pieces_.size())).second) return false;
     pieces_.push_back(std::move(piece));
     return true;
   }
@@ -174,9 +172,9 @@ class Vocabulary {
       std::size_t size = 1;
       if (kind_ == TokenKind::character) {
         const Utf8 character = read_utf8(text.substr(at));
-        fbt::ensure(character.status == Utf8::Status::complete,
-                    "{}: expected text in UTF-8, found the byte 0x{:02x} of no valid character at offset {}", name,
-                    static_cast<unsigned char>(text[at]), at);
+        ensure(character.status == Utf8::Status::complete,
+               "{}: expected text in UTF-8, found the byte 0x{:02x} of no valid character at offset {}", name,
+               static_cast<unsigned char>(text[at]), at);
         size = character.size;
       }
       f(text.substr(at, size));
@@ -193,7 +191,7 @@ class Vocabulary {
 
   TokenKind kind_;
   std::vector<std::string> pieces_;
-  std::unordered_map<std::string, fbt::Token> index_;
+  std::unordered_map<std::string, Token> index_;
 };
 
 /// Turns tokens to text as they come, whole characters at a time, whatever a token is. Bytes that belong to no character
@@ -203,7 +201,7 @@ class StreamDecoder {
   explicit StreamDecoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
 
   /// The characters that this token completes.
-  std::string add(fbt::Token token) {
+  std::string add(Token token) {
     pending_ += vocabulary_.text(token);
     std::string out;
     while (!pending_.empty()) {
@@ -224,4 +222,4 @@ class StreamDecoder {
   std::string pending_;
 };
 
-}  // namespace example
+}  // namespace fbt

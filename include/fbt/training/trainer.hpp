@@ -3,8 +3,7 @@
 // A shard is a fixed group of lanes with its own state and gradient. Threads take whole shards; the shards' gradients are added
 // in shard order. Where there are more threads than shards, a team of them shares the work of every step of a shard. So the result
 // is the same to the last bit with any number of threads.
-// Works for any model with Scalar, State (an aggregate of memory and trace), config(), make_memory (lanes, clear), forward,
-// backward, accumulate and visit; evaluate() also calls start and step.
+// Works for any SequenceModel.
 #pragma once
 
 #include "fbt/core/parallel.hpp"
@@ -102,7 +101,7 @@ class Trainer {
     try {
       return read_and_update(progress);
     } catch (...) {
-      for (Shard& shard : shards_) shard.state.memory.clear();
+      for (Shard& shard : shards_) shard.memory.clear();
       throw;
     }
   }
@@ -115,8 +114,8 @@ class Trainer {
   const Adam<Model>& adam() const { return adam_; }
   Batches& batches() { return batches_; }
   const Batches& batches() const { return batches_; }
-  auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard)].state.memory; }
-  const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard)].state.memory; }
+  auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard)].memory; }
+  const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard)].memory; }
 
  private:
   Trainer(Model& model, Batches batches, const TrainerOptions& options)
@@ -132,13 +131,14 @@ class Trainer {
     for (Index s = 0; s < options.shards; ++s) {
       const Index first = options.lanes * s / options.shards, end = options.lanes * (s + 1) / options.shards;
       auto team = options.threads / options.shards > 1 ? std::make_unique<Team>(options.threads / options.shards) : nullptr;
-      shards_.push_back({first, end - first, {model.make_memory(end - first), {}}, zeros, {}, {}, {}, std::move(team)});
+      shards_.push_back({first, end - first, model.make_memory(end - first), {}, zeros, {}, {}, {}, std::move(team)});
     }
   }
 
   struct Shard {
     Index first_lane, lanes;
-    typename Model::State state;
+    typename Model::Memory memory;
+    typename Model::Trace trace;
     Model grad;
     std::vector<Token> tokens, targets;
     Matrix<Scalar> dlogits;
@@ -155,18 +155,17 @@ class Trainer {
     const auto scale = static_cast<Scalar>(1 / static_cast<double>(std::max<Index>(scored, 1)));
     parallel_for(options_.shards, options_.threads, [&](Index s) {
       Shard& shard = shards_[static_cast<std::size_t>(s)];
-      if (fresh) shard.state.memory.clear();
+      if (fresh) shard.memory.clear();
       take(shard, steps);
       const Segment segment{
           steps, shard.lanes, true,
           mix_seed(mix_seed(options_.seed, static_cast<std::uint64_t>(adam_.updates)), static_cast<std::uint64_t>(s)),
           shard.team.get()};
-      const Matrix<Scalar>& logits = model_.forward(shard.tokens, segment, shard.state);
+      const Matrix<Scalar>& logits = model_.forward(shard.tokens, segment, shard.memory, shard.trace);
       shard.dlogits.resize(logits.rows(), logits.cols());
       shard.loss = cross_entropy<Scalar>(logits, shard.targets, scale, shard.dlogits);
-      model_.backward(shard.dlogits, shard.state);
       set_zero(shard.grad);
-      model_.accumulate(shard.state, shard.grad);
+      model_.backward(shard.dlogits, shard.memory, shard.trace, shard.grad);
     });
 
     CrossEntropy loss;
@@ -174,8 +173,8 @@ class Trainer {
       loss += shards_[s].loss;
       if (s > 0) add(shards_[0].grad, shards_[s].grad);
     }
-    if constexpr (requires { model_.add_span_penalty(options_.span_penalty, shards_[0].grad); })
-      model_.add_span_penalty(options_.span_penalty, shards_[0].grad);
+    if constexpr (requires { model_.core.add_span_penalty(0.0, model_.core); })
+      model_.core.add_span_penalty(options_.span_penalty, shards_[0].grad.core);
     const Index number = static_cast<Index>(adam_.updates);
     Report report{loss.count > 0 ? loss.mean() : 0, steps * options_.lanes, std::sqrt(squared_norm(shards_[0].grad)),
                   options_.schedule.rate(number, progress)};
@@ -187,7 +186,7 @@ class Trainer {
            "update {}: expected a finite gradient norm, found {} (learning rate {:.3g}); {}", number + 1,
            report.gradient_norm, report.learning_rate, advice);
     adam_.update(model_, shards_[0].grad, report.learning_rate, clip_scale(report.gradient_norm, options_.clip));
-    if constexpr (requires { model_.clamp_spans(); }) model_.clamp_spans();
+    if constexpr (requires { model_.core.clamp_spans(); }) model_.core.clamp_spans();
     return report;
   }
 

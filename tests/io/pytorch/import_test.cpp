@@ -63,8 +63,9 @@ Layout any_layout() { return GENERATE(Layout::official, Layout::labml, Layout::l
 Matrix<double> logits_of(const Model& model) {
   Random random(3);
   const auto tokens = random_tokens(2 * 9, model.config().vocabulary, random);
-  Model::State state{model.make_memory(2), {}};
-  return model.forward(tokens, {9, 2, false, 0}, state);
+  Model::Memory memory = model.make_memory(2);
+  Model::Trace trace;
+  return model.forward(tokens, {9, 2, false, 0}, memory, trace);
 }
 
 std::string message_of_import(const std::filesystem::path& path, Index window = 0) {
@@ -383,7 +384,7 @@ TEST_CASE("import: lucidrains with seq_len > 1") {
 TEST_CASE("import: an embedding that is tied to the head") {
   const ScratchFolder folder;
   Model model = model_of(config_of(Layout::labml, 2, 4));
-  model.embedding.weight = model.head.weight;
+  model.input.embedding.weight = model.head.linear.weight;
   export_model(folder / "a", model, Layout::labml);
   const auto path = changed_file(folder, folder / "a", [](Metadata& metadata, Views& tensors) {
     tensors.erase("src_embed.weight");

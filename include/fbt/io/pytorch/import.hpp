@@ -14,7 +14,7 @@
 #include "fbt/io/pytorch/lucidrains.hpp"
 #include "fbt/io/pytorch/official.hpp"
 #include "fbt/io/safetensors.hpp"
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include <algorithm>
 #include <cstdint>

@@ -4,7 +4,7 @@
 #include "fbt/core/types.hpp"
 #include "fbt/io/pytorch/layout.hpp"
 #include "fbt/models/config.hpp"
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include <array>
 #include <cstdint>
@@ -45,10 +45,10 @@ struct LabmlLayout {
   static std::vector<ForeignTensor<Scalar>> tensors(FeedbackTransformer<Scalar>& model, const LayoutDetails&) {
     const Config& c = model.config();
     ForeignTensors<Scalar> list;
-    list.add({"src_embed.weight"}, model.embedding.weight);
-    for (std::size_t l = 0; l < model.blocks.size(); ++l) {
-      Block<Scalar>& block = model.blocks[l];
-      Position<Scalar>& position = model.positions[l];
+    list.add({"src_embed.weight"}, model.input.embedding.weight);
+    for (std::size_t l = 0; l < model.core.blocks.size(); ++l) {
+      Block<Scalar>& block = model.core.blocks[l];
+      Position<Scalar>& position = model.core.positions[l];
       const std::string prefix = layer_name("transformer.layers.", l, ".");
       list.add_linear(prefix + "attn.query.linear", block.attention.query);
       list.add_linear(prefix + "attn.output", block.attention.output);
@@ -66,14 +66,14 @@ struct LabmlLayout {
       list.add_norm(prefix + "norm_self_attn", block.norm1);
       list.add_norm(prefix + "norm_ff", block.norm2);
     }
-    for (std::size_t i = 0; i < model.key_values.size(); ++i) {
+    for (std::size_t i = 0; i < model.core.aggregator.key_values.size(); ++i) {
       const std::string prefix = c.share_key_value ? "transformer." : layer_name("transformer.layers.", i, ".attn.");
-      list.add_linear(prefix + "key.linear", model.key_values[i].key);
-      list.add_linear(prefix + "value.linear", model.key_values[i].value);
+      list.add_linear(prefix + "key.linear", model.core.aggregator.key_values[i].key);
+      list.add_linear(prefix + "value.linear", model.core.aggregator.key_values[i].value);
     }
-    list.add_norm("transformer.norm", model.norm_out);
-    list.add({"transformer.weights"}, model.mix.weight);
-    list.add_linear("generator", model.head);
+    list.add_norm("transformer.norm", model.head.norm);
+    list.add({"transformer.weights"}, model.core.aggregator.mix.weight);
+    list.add_linear("generator", model.head.linear);
     return list.tensors;
   }
 

@@ -5,7 +5,7 @@
 #include "fbt/core/types.hpp"
 #include "fbt/io/pytorch/layout.hpp"
 #include "fbt/models/config.hpp"
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include <array>
 #include <cstdint>
@@ -48,19 +48,19 @@ struct LucidrainsLayout {
   static std::vector<ForeignTensor<Scalar>> tensors(FeedbackTransformer<Scalar>& model, const LayoutDetails& details) {
     const Config& c = model.config();
     ForeignTensors<Scalar> list;
-    list.add({"token_emb.weight"}, model.embedding.weight);
+    list.add({"token_emb.weight"}, model.input.embedding.weight);
     list.add_reshaped({"pos_emb.relative_attention_bias.weight"}, {32, c.heads},
                       nullptr);  // the same for every slot: no effect
     std::vector<std::string> names = each_layer(c.layers, "layers.", details.attention + ".fn.to_kv.weight");
     names.push_back("shared_kv_proj.weight");
-    KeyValue<Scalar>& kv = model.key_values[0];
+    KeyValue<Scalar>& kv = model.core.aggregator.key_values[0];
     const Index half = kv.key.weight.size(), d = c.width;
     list.add_reshaped(std::move(names), {2 * kv.key.outputs(), d}, [&kv, half, d](std::uint64_t i) -> Scalar& {
       const Index k = static_cast<Index>(i) % half;
       return (static_cast<Index>(i) < half ? kv.key : kv.value).weight(k / d, k % d);
     });
-    for (std::size_t l = 0; l < model.blocks.size(); ++l) {
-      Block<Scalar>& block = model.blocks[l];
+    for (std::size_t l = 0; l < model.core.blocks.size(); ++l) {
+      Block<Scalar>& block = model.core.blocks[l];
       const std::string attention = layer_name("layers.", l, details.attention), rest = layer_name("layers.", l, ".1.fn");
       list.add_norm(attention + ".norm", block.norm1);
       list.add_linear(attention + ".fn.to_q", block.attention.query);
@@ -69,9 +69,9 @@ struct LucidrainsLayout {
       list.add_linear(rest + ".fn.net.0", block.feed_forward.first);
       list.add_linear(rest + ".fn.net.3", block.feed_forward.second);
     }
-    list.add({"layer_weight"}, model.mix.weight);
-    list.add_norm("to_logits.0", model.norm_out);
-    list.add_linear("to_logits.1", model.head);
+    list.add({"layer_weight"}, model.core.aggregator.mix.weight);
+    list.add_norm("to_logits.0", model.head.norm);
+    list.add_linear("to_logits.1", model.head.linear);
     return list.tensors;
   }
 

@@ -4,7 +4,7 @@
 #include "fbt/core/types.hpp"
 #include "fbt/io/pytorch/layout.hpp"
 #include "fbt/models/config.hpp"
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include <array>
 #include <cstdint>
@@ -59,14 +59,14 @@ struct OfficialLayout {
   static std::vector<ForeignTensor<Scalar>> tensors(FeedbackTransformer<Scalar>& model, const LayoutDetails&) {
     const Config& c = model.config();
     ForeignTensors<Scalar> list;
-    list.add({"in_emb.weight"}, model.embedding.weight);
-    Matrix<Scalar>& table = model.positions[0].weight;  // (S, e), as (1, e, S)
+    list.add({"in_emb.weight"}, model.input.embedding.weight);
+    Matrix<Scalar>& table = model.core.positions[0].weight;  // (S, e), as (1, e, S)
     list.add_reshaped(each_layer(c.layers, "layers.", ".attn.attn.key_pe"), {1, table.cols(), table.rows()},
                       [&table](std::uint64_t i) -> Scalar& {
                         return table(static_cast<Index>(i) % table.rows(), static_cast<Index>(i) / table.rows());
                       });
-    for (std::size_t i = 0; i < model.key_values.size(); ++i) {
-      KeyValue<Scalar>& kv = model.key_values[i];
+    for (std::size_t i = 0; i < model.core.aggregator.key_values.size(); ++i) {
+      KeyValue<Scalar>& kv = model.core.aggregator.key_values[i];
       const auto names = [&](const std::string& suffix) {
         return c.share_key_value ? each_layer(c.layers, "layers.", suffix)
                                  : std::vector<std::string>{layer_name("layers.", i, suffix)};
@@ -78,8 +78,8 @@ struct OfficialLayout {
         list.add(names(".norm1.bias"), kv.norm->bias);
       }
     }
-    for (std::size_t l = 0; l < model.blocks.size(); ++l) {
-      Block<Scalar>& block = model.blocks[l];
+    for (std::size_t l = 0; l < model.core.blocks.size(); ++l) {
+      Block<Scalar>& block = model.core.blocks[l];
       list.add_linear(layer_name("layers.", l, ".attn.proj_query"), block.attention.query);
       list.add_linear(layer_name("layers.", l, ".attn.proj_out"), block.attention.output);
       list.add_linear(layer_name("layers.", l, ".ff.fc1"), block.feed_forward.first);
@@ -87,9 +87,9 @@ struct OfficialLayout {
       if (block.norm1.weight.size() > 0) list.add_norm(layer_name("layers.", l, ".norm1"), block.norm1);
       list.add_norm(layer_name("layers.", l, ".norm2"), block.norm2);
     }
-    if (c.pre_norm) list.add_norm("out_norm", model.norm_out);
-    list.add_linear("out.out_emb", model.head);
-    Vector<Scalar>& mix = model.mix.weight;
+    if (c.pre_norm) list.add_norm("out_norm", model.head.norm);
+    list.add_linear("out.out_emb", model.head.linear);
+    Vector<Scalar>& mix = model.core.aggregator.mix.weight;
     list.add_reshaped({"single_memory_attn_params"}, {1, mix.size()},
                       [&mix](std::uint64_t i) -> Scalar& { return mix(static_cast<Index>(i)); });
     list.add_reshaped({"single_memory_attn_buf"}, {1, mix.size()}, nullptr);  // the implementation logs into it

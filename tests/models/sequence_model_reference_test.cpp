@@ -1,4 +1,5 @@
 #include "support/catch.hpp"
+#include "support/lanes.hpp"
 #include "support/reference_model.hpp"
 #include "support/small_models.hpp"
 
@@ -6,8 +7,8 @@ using namespace fbt;
 
 namespace {
 
-// The largest difference to the reference over all config switches, for a sequence three times as long as the window, read in
-// segments of uneven length.
+// The largest difference to the reference over all config switches, for a sequence three times as long as the window, read
+// in segments of uneven length.
 template <class Scalar>
 void check_all_switches(double tolerance) {
   Config c = small_config();
@@ -34,12 +35,11 @@ void check_all_switches(double tolerance) {
     Matrix<Scalar> expected(c.vocabulary, 10), logits(c.vocabulary, 10);
     for (Index t = 0; t < 10; ++t) expected.col(t) = reference.step(tokens[static_cast<std::size_t>(t)]);
 
-    typename FeedbackTransformer<Scalar>::State state{model.make_memory(1), {}};
+    Lanes run(model, 1);
     Index t = 0;
     for (const Index length : {1, 4, 2, 3}) {
-      logits.middleCols(t, length) =
-          model.forward(Tokens(tokens).subspan(static_cast<std::size_t>(t), static_cast<std::size_t>(length)),
-                        {length, 1, false, 0}, state);
+      logits.middleCols(t, length) = run.forward(
+          Tokens(tokens).subspan(static_cast<std::size_t>(t), static_cast<std::size_t>(length)), {length, 1, false, 0});
       t += length;
     }
     INFO(describe(c));

@@ -1,8 +1,9 @@
-#include "fbt/models/feedback_transformer.hpp"
+#include "fbt/models/sequence_model.hpp"
 
 #include "fbt/testing/gradient_check.hpp"
 #include "fbt/training/adam.hpp"
 #include "support/catch.hpp"
+#include "support/lanes.hpp"
 #include "support/small_models.hpp"
 
 #include <set>
@@ -14,24 +15,23 @@ namespace {
 using Model = FeedbackTransformer<double>;
 
 // The logits of a sequence of one or more lanes, read in segments of the given lengths.
-Matrix<double> read(const Model& model, Tokens tokens, Index lanes, std::initializer_list<Index> lengths,
-                    Model::State& state, Segment segment = {}) {
-  Matrix<double> logits(model.config().vocabulary, static_cast<Index>(tokens.size()));
+Matrix<double> read(Lanes<Model>& run, Tokens tokens, Index lanes, std::initializer_list<Index> lengths,
+                    Segment segment = {}) {
+  Matrix<double> logits(run.model->config().vocabulary, static_cast<Index>(tokens.size()));
   Index t = 0;
   segment.lanes = lanes;
   for (const Index length : lengths) {
     segment.steps = length;
     const auto columns = static_cast<std::size_t>(length * lanes);
-    logits.middleCols(t, length * lanes) =
-        model.forward(tokens.subspan(static_cast<std::size_t>(t), columns), segment, state);
+    logits.middleCols(t, length * lanes) = run.forward(tokens.subspan(static_cast<std::size_t>(t), columns), segment);
     t += length * lanes;
   }
   return logits;
 }
 Matrix<double> read(const Model& model, Tokens tokens, Index lanes, std::initializer_list<Index> lengths,
                     Segment segment = {}) {
-  Model::State state{model.make_memory(lanes), {}};
-  return read(model, tokens, lanes, lengths, state, segment);
+  Lanes run(model, lanes);
+  return read(run, tokens, lanes, lengths, segment);
 }
 
 // Lane b of tokens laid out step by step.
@@ -65,19 +65,17 @@ TEST_CASE("FeedbackTransformer: lanes do not see each other") {
   const Index lanes = GENERATE(2, 3), steps = 8;
   const std::vector<Token> tokens = random_tokens(steps * lanes, 5, random);
   const Matrix<double> weights = random_matrix(5, steps * lanes, random);
-  Model::State state{model.make_memory(lanes), {}};
-  const Matrix<double> logits = model.forward(tokens, {steps, lanes, true, 0}, state);
-  model.backward(weights, state);
+  Lanes together(model, lanes);
+  const Matrix<double> logits = together.forward(tokens, {steps, lanes, true, 0});
   Model grad = zeros_like(model), sum = zeros_like(model);
-  model.accumulate(state, grad);
+  together.backward(weights, grad);
 
   for (Index b = 0; b < lanes; ++b) {
     const auto column = Eigen::seqN(b, steps, lanes);
-    Model::State single{model.make_memory(1), {}};
-    const Matrix<double> expected = model.forward(lane_of(tokens, lanes, b), {steps, 1, true, 0}, single);
+    Lanes single(model, 1);
+    const Matrix<double> expected = single.forward(lane_of(tokens, lanes, b), {steps, 1, true, 0});
     CHECK(difference(logits(Eigen::all, column), expected) < 1e-12);
-    model.backward(Matrix<double>(weights(Eigen::all, column)), single);
-    model.accumulate(single, sum);
+    single.backward(Matrix<double>(weights(Eigen::all, column)), sum);
   }
   visit(
       [](std::string_view name, const auto& a, const auto& b) {
@@ -93,7 +91,7 @@ TEST_CASE("FeedbackTransformer: a segment is the same as its steps") {
   const Index lanes = GENERATE(1, 3), steps = 20;  // many times the window: the memory grows, and moves to the front
   const std::vector<Token> tokens = random_tokens(steps * lanes, 5, random);
   const Matrix<double> logits = read(model, tokens, lanes, {steps});
-  Model::State state = model.start(lanes);
+  Model::Stepper state = model.start(lanes);
   for (Index t = 0; t < steps; ++t)
     CHECK(difference(model.step(step_columns(Tokens(tokens), t, lanes), state), step_columns(logits, t, lanes)) < 1e-12);
 }
@@ -108,17 +106,17 @@ TEST_CASE("FeedbackTransformer: a Transformer goes layer by layer through a segm
   const Index lanes = GENERATE(1, 3), steps = 11;
   const std::vector<Token> tokens = random_tokens(steps * lanes, c.vocabulary, random);
   const Matrix<double> weights = random_matrix(c.vocabulary, steps * lanes, random);
-  Model::State whole{model.make_memory(lanes), {}}, stepped = model.start(lanes);
-  const Matrix<double> logits = model.forward(tokens, {steps, lanes, true, 0}, whole);
+  Lanes whole(model, lanes);
+  Model::Stepper stepped = model.start(lanes);
+  const Matrix<double> logits = whole.forward(tokens, {steps, lanes, true, 0});
   for (Index t = 0; t < steps; ++t)
     CHECK(difference(model.step(step_columns(Tokens(tokens), t, lanes), stepped), step_columns(logits, t, lanes)) < 1e-13);
 
   // the gradient in one segment is that of the loss, which a chain of steps gives, too: shift every parameter
-  model.backward(weights, whole);
   Model grad = zeros_like(model);
-  model.accumulate(whole, grad);
+  whole.backward(weights, grad);
   const auto loss = [&](Model& at) {
-    Model::State state = at.start(lanes);
+    Model::Stepper state = at.start(lanes);
     double sum = 0;
     for (Index t = 0; t < steps; ++t)
       sum += at.step(step_columns(Tokens(tokens), t, lanes), state).cwiseProduct(step_columns(weights, t, lanes)).sum();
@@ -166,9 +164,9 @@ TEST_CASE("FeedbackTransformer: the memory carries a sequence over the borders o
 TEST_CASE("FeedbackTransformer: a copied state goes on independently") {
   Random random(1);
   const Model model = scattered_model<double>(generated_config(), random);
-  Model::State state = model.start(1);
+  Model::Stepper state = model.start(1);
   for (const Token token : {1, 2, 3, 4}) model.step(Tokens(&token, 1), state);
-  Model::State copy = state;
+  Model::Stepper copy = state;
   const Token a = 0, b = 4;
   model.step(Tokens(&a, 1), state);
   const Matrix<double> after_a = model.step(Tokens(&b, 1), state);
@@ -185,16 +183,17 @@ TEST_CASE("FeedbackTransformer: the top of one step reaches the bottom of the ne
   Config c = small_config();
   c.layers = 1;
   Model model = scattered_model<double>(c, random);
-  model.head.weight.setZero();
-  model.head.weight.topRows(4).setIdentity();
+  model.head.linear.weight.setZero();
+  model.head.linear.weight.topRows(4).setIdentity();
   Model changed = model;
-  changed.blocks[0].feed_forward.second.bias(0) += 1;
+  changed.core.blocks[0].feed_forward.second.bias(0) += 1;
   const std::vector<Token> tokens{1, 2};
-  Model::State state{model.make_memory(1), {}}, other{model.make_memory(1), {}};
-  read(model, tokens, 1, {2}, state);
-  read(changed, tokens, 1, {2}, other);
+  Lanes run(model, 1), other(changed, 1);
+  read(run, tokens, 1, {2});
+  read(other, tokens, 1, {2});
   // what the second step's attention produced differs, although its own input is the same
-  CHECK(difference(state.trace.blocks[0].attention.output.x.col(1), other.trace.blocks[0].attention.output.x.col(1)) > 1e-3);
+  CHECK(difference(run.trace.core.blocks[0].attention.output.x.col(1),
+                   other.trace.core.blocks[0].attention.output.x.col(1)) > 1e-3);
 }
 
 TEST_CASE("FeedbackTransformer: a step sees at most the window") {
@@ -204,7 +203,7 @@ TEST_CASE("FeedbackTransformer: a step sees at most the window") {
   const Model model = scattered_model<double>(c, random);
   // with the embedding alone in the memory, nothing older than the window can be seen
   Model direct = model;
-  direct.mix.weight << 1000, 0;
+  direct.core.aggregator.mix.weight << 1000, 0;
   std::vector<Token> tokens{0, 1, 2, 3, 4}, changed{4, 1, 2, 3, 4};
   CHECK(difference(read(direct, tokens, 1, {5}).col(3), read(direct, changed, 1, {5}).col(3)) > 1e-6);
   CHECK(difference(read(direct, tokens, 1, {5}).col(4), read(direct, changed, 1, {5}).col(4)) == 0);
@@ -239,11 +238,10 @@ TEST_CASE("FeedbackTransformer: gradients of several segments add up") {
   const Matrix<double> weights = random_matrix(5, 4, random);
   Model once = zeros_like(model), twice = zeros_like(model);
   for (int i = 0; i < 2; ++i) {
-    Model::State state{model.make_memory(2), {}};
-    model.forward(tokens, {4, 2, true, 0}, state);
-    model.backward(weights.replicate(1, 2), state);
-    if (i == 0) model.accumulate(state, once);
-    model.accumulate(state, twice);
+    Lanes run(model, 2);
+    run.forward(tokens, {4, 2, true, 0});
+    run.backward(weights.replicate(1, 2), i == 0 ? once : twice);
+    if (i == 0) twice = once;
   }
   add(once, Model(once));
   visit([](std::string_view, const auto& a, const auto& b) { CHECK(difference(a, b) < 1e-12); }, once, twice);
@@ -253,7 +251,7 @@ TEST_CASE("FeedbackTransformer: one seed gives one model") {
   Random a(7), b(7), c(8);
   const Model first(small_config(), a), second(small_config(), b), third(small_config(), c);
   visit([](std::string_view, const auto& x, const auto& y) { CHECK(x == y); }, first, second);
-  CHECK(first.embedding.weight != third.embedding.weight);
+  CHECK(first.input.embedding.weight != third.input.embedding.weight);
 }
 
 TEST_CASE("FeedbackTransformer: memorises a short sequence") {
@@ -269,11 +267,11 @@ TEST_CASE("FeedbackTransformer: memorises a short sequence") {
   const std::vector<Token> text{0, 1, 2, 2, 3, 4, 0, 1, 2, 2, 3, 4, 0, 1, 2, 2, 3};  // hello hello hello
   const Index steps = static_cast<Index>(text.size()) - 1;
   const auto first = zeros_like(model);
-  Model::State state;
+  Lanes run(model, 1);
   double loss = 0;
   for (int update = 0; update < 200; ++update) {
-    state.memory = model.make_memory(1);
-    Matrix<double> delta = model.forward(Tokens(text).first(text.size() - 1), {steps, 1, true, 0}, state);
+    run.memory = model.make_memory(1);
+    Matrix<double> delta = run.forward(Tokens(text).first(text.size() - 1), {steps, 1, true, 0});
     loss = 0;
     for (Index t = 0; t < steps; ++t) {  // cross-entropy: -log p(next), with the gradient p - (1 at next)
       softmax(delta.col(t));
@@ -281,9 +279,8 @@ TEST_CASE("FeedbackTransformer: memorises a short sequence") {
       loss -= std::log(next) / static_cast<double>(steps);
       next -= 1;
     }
-    model.backward(delta / static_cast<double>(steps), state);
     auto grad = first;
-    model.accumulate(state, grad);
+    run.backward(delta / static_cast<double>(steps), grad);
     visit([](std::string_view, auto& parameter, const auto& g) { parameter -= 0.2 * g; }, model, grad);
     if (update == 0) CHECK(loss > 1);
   }
@@ -384,22 +381,22 @@ TEST_CASE("FeedbackTransformer: shapes and starting values") {
   const Model model(c, random);
   CHECK(model.config() == c);
   const auto is = [](const auto& m, Index rows, Index columns) { return m.rows() == rows && m.cols() == columns; };
-  CHECK(is(model.embedding.weight, 5, 4));
-  CHECK(is(model.blocks[1].attention.query.weight, 6, 4));
-  CHECK(is(model.blocks[1].attention.output.weight, 4, 6));
-  CHECK(is(model.blocks[1].feed_forward.first.weight, 6, 4));
-  CHECK(is(model.blocks[1].feed_forward.second.weight, 4, 3));
-  CHECK(is(model.positions[0].weight, 3, 3));
-  CHECK(is(model.key_values[0].key.weight, 6, 4));
-  CHECK(is(model.head.weight, 5, 4));
-  CHECK(model.mix.weight == Vector<double>::Zero(3));
-  CHECK(model.norm_out.weight == Vector<double>::Ones(4));
+  CHECK(is(model.input.embedding.weight, 5, 4));
+  CHECK(is(model.core.blocks[1].attention.query.weight, 6, 4));
+  CHECK(is(model.core.blocks[1].attention.output.weight, 4, 6));
+  CHECK(is(model.core.blocks[1].feed_forward.first.weight, 6, 4));
+  CHECK(is(model.core.blocks[1].feed_forward.second.weight, 4, 3));
+  CHECK(is(model.core.positions[0].weight, 3, 3));
+  CHECK(is(model.core.aggregator.key_values[0].key.weight, 6, 4));
+  CHECK(is(model.head.linear.weight, 5, 4));
+  CHECK(model.core.aggregator.mix.weight == Vector<double>::Zero(3));
+  CHECK(model.head.norm.weight == Vector<double>::Ones(4));
 }
 
 TEST_CASE("FeedbackTransformer: a state of before a change of the parameters is refused") {
   Random random(1);
   Model model(small_config(), random);
-  Model::State state = model.start(2);
+  Model::Stepper state = model.start(2);
   const std::vector<Token> two{0, 1};
   model.step(two, state);
   Model grad = zeros_like(model);
@@ -414,10 +411,10 @@ TEST_CASE("FeedbackTransformer: a state of before a change of the parameters is 
 TEST_CASE("FeedbackTransformer: a state of before a change is refused with one lane, too, once there is a past") {
   Random random(1);
   Model model(small_config(), random);
-  Model::State state = model.start(1);
+  Model::Stepper state = model.start(1);
   const std::vector<Token> one{0};
   model.step(one, state);
-  model.positions[0].weight.array() += 0.01;
+  model.core.positions[0].weight.array() += 0.01;
   CHECK_THROWS_WITH(model.step(one, state), ContainsSubstring("the position table (3, 2) has changed since it was packed"));
 }
 
@@ -426,8 +423,9 @@ TEST_CASE("FeedbackTransformer: steps go on from what forward() has read") {
   const Model model = scattered_model<double>(small_config(), random);
   const std::vector<Token> tokens{0, 1, 2, 3, 4, 0, 1};
   for (const std::size_t read : {1u, 2u, 5u}) {
-    Model::State segment{model.make_memory(1), {}}, steps = model.start(1), on = model.start(1);
-    model.forward(Tokens(tokens).first(read), {static_cast<Index>(read), 1, false, 0}, segment);
+    Lanes segment(model, 1);
+    Model::Stepper steps = model.start(1), on = model.start(1);
+    segment.forward(Tokens(tokens).first(read), {static_cast<Index>(read), 1, false, 0});
     on.memory = std::move(segment.memory);
     for (std::size_t t = 0; t < tokens.size(); ++t) {
       const Matrix<double> expected = model.step({&tokens[t], 1}, steps);
@@ -441,71 +439,98 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   const Config c = small_config();
   const Model model(c, random);
   const std::vector<Token> four{0, 1, 2, 3};
-  Model::State state = model.start(2);
+  const Tokens two = Tokens(four).first(2);
+  Model::Stepper stepper = model.start(2);
   CHECK_THROWS_WITH(model.make_memory(0), "memory: lanes must be at least 1, found 0");
-  CHECK_THROWS_WITH(model.step(Tokens(four).first(1), state), "expected 2 tokens (1 steps of 2 lanes), found 1");
-  CHECK_THROWS_WITH(model.step(four, state), "expected 2 tokens (1 steps of 2 lanes), found 4");
-  CHECK_THROWS_WITH(model.step(std::vector<Token>{0, 5}, state), "token 5 is outside the vocabulary: expected 0 to 4");
-  CHECK_THROWS_WITH(model.step(std::vector<Token>{-1, 0}, state), "token -1 is outside the vocabulary: expected 0 to 4");
-  CHECK(state.memory.end == 0);  // nothing was remembered
-  CHECK_THROWS_WITH(model.forward(four, {0, 2, false, 0}, state),
-                    "forward: a segment has at least 1 step and 1 lane, found 0 and 2");
-  CHECK_THROWS_WITH(model.forward({}, {1, 0, false, 0}, state),
-                    "forward: a segment has at least 1 step and 1 lane, found 1 and 0");
-  CHECK_THROWS_WITH(model.forward(four, {4, 1, false, 0}, state), "the memory has 2 lanes, expected 1");
-  CHECK_THROWS_WITH(model.forward(four, {3, 2, false, 0}, state), "expected 6 tokens (3 steps of 2 lanes), found 4");
+  CHECK_THROWS_WITH(model.start(0), "memory: lanes must be at least 1, found 0");
+  CHECK_THROWS_AS(model.start(1, 0), std::invalid_argument);
+  CHECK_THROWS_WITH(model.step(Tokens(four).first(1), stepper), "expected 2 tokens (1 steps of 2 lanes), found 1");
+  CHECK_THROWS_WITH(model.step(four, stepper), "expected 2 tokens (1 steps of 2 lanes), found 4");
+  CHECK_THROWS_WITH(model.step(std::vector<Token>{0, 5}, stepper), "token 5 is outside the vocabulary: expected 0 to 4");
+  CHECK_THROWS_WITH(model.step(std::vector<Token>{-1, 0}, stepper), "token -1 is outside the vocabulary: expected 0 to 4");
+  CHECK(stepper.memory.end == 0);  // nothing was remembered
+  Lanes run(model, 2);
+  CHECK_THROWS_WITH(run.forward(four, {0, 2, false, 0}), "forward: a segment has at least 1 step and 1 lane, found 0 and 2");
+  CHECK_THROWS_WITH(run.forward({}, {1, 0, false, 0}), "forward: a segment has at least 1 step and 1 lane, found 1 and 0");
+  CHECK_THROWS_WITH(run.forward(four, {4, 1, false, 0}), "the memory has 2 lanes, expected 1");
+  CHECK_THROWS_WITH(run.forward(four, {3, 2, false, 0}), "expected 6 tokens (3 steps of 2 lanes), found 4");
+  CHECK_THROWS_WITH(run.forward(std::vector<Token>{0, 1, 5, 0}, {2, 2, false, 0}),
+                    ContainsSubstring("outside the vocabulary"));
+  CHECK(run.memory.end == 0);
 
-  model.forward(four, {2, 2, false, 0}, state);
-  CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state),
-                    "step: expected a state made by start(), found one that forward() has read a segment with");
-  CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state),
-                    "backward: expected a segment that forward() has read with segment.train, once each, found none");
-  model.forward(four, {2, 2, true, 0}, state);
-  CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 3), state),
-                    "backward: expected the gradient of the logits (5, 4), found (5, 3)");
-  CHECK_THROWS_AS(model.backward(Matrix<double>::Zero(4, 4), state), std::invalid_argument);
   Model grad = zeros_like(model);
-  CHECK_THROWS_WITH(model.accumulate(state, grad),
-                    "accumulate: expected a segment that backward() has gone through, found none");
-  CHECK_NOTHROW(model.backward(Matrix<double>::Zero(5, 4), state));
-  CHECK_NOTHROW(model.accumulate(state, grad));
-  CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), state), ContainsSubstring("once each, found none"));
-  model.forward(four, {2, 2, true, 0}, state);
-  Model::State cleared = state, moved = state;
-  cleared.memory.clear();
-  moved.memory.slots.clear();
-  for (Model::State* const changed : {&cleared, &moved})
-    CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 4), *changed),
-                      "backward: the memory has changed since forward(): expected " + std::to_string(state.memory.end) +
-                          " slots in use, found 0");
-  model.backward(Matrix<double>::Zero(5, 4), state);
+  const Matrix<double> zero = Matrix<double>::Zero(5, 4);
+  constexpr const char* none_read =
+      "backward: expected a segment that forward() has read with segment.train, once each, found none";
+  CHECK_THROWS_WITH(run.backward(zero, grad), none_read);
+  run.forward(four, {2, 2, false, 0});
+  CHECK_THROWS_WITH(run.backward(zero, grad), none_read);
+  run.forward(four, {2, 2, true, 0});
+  CHECK_THROWS_WITH(run.backward(Matrix<double>::Zero(5, 3), grad),
+                    "backward: expected the gradient of the outputs (5, 4), found (5, 3)");
+  CHECK_THROWS_AS(run.backward(Matrix<double>::Zero(4, 4), grad), std::invalid_argument);
   Model none;
-  CHECK_THROWS_WITH(model.accumulate(state, none),
-                    "accumulate: expected a gradient made by zeros_like(model), found one of another config");
-  for (const bool train : {false, true}) {  // a segment of one step has room for fewer slots than steps may see
-    model.forward(Tokens(four).first(2), {1, 2, train, 0}, state);
-    CHECK_THROWS_WITH(model.step(Tokens(four).first(2), state), ContainsSubstring("expected a state made by start()"));
-    CHECK_THROWS_WITH(model.attention(0, state), ContainsSubstring("attention: expected a state made by start()"));
+  CHECK_THROWS_WITH(run.backward(zero, none),
+                    "backward: expected a gradient made by zeros_like(model), found one of another config");
+  CHECK_NOTHROW(run.backward(zero, grad));  // what was refused has changed nothing
+  CHECK_THROWS_WITH(run.backward(zero, grad), none_read);
+  run.forward(four, {2, 2, true, 0});
+  Lanes cleared = run, moved = run;
+  cleared.memory.clear();
+  moved.memory.banks.clear();
+  for (Lanes<Model>* const changed : {&cleared, &moved})
+    CHECK_THROWS_WITH(changed->backward(zero, grad), "backward: the memory has changed since forward(): expected " +
+                                                         std::to_string(run.memory.end) + " slots in use, found 0");
+  run.backward(zero, grad);
+
+  // a stepper is not for segments
+  for (const bool train : {false, true}) {
+    Model::Stepper misused = model.start(2);
+    model.forward(four, {2, 2, train, 0}, misused.memory, misused.trace);
+    CHECK_THROWS_WITH(model.step(two, misused), "expected 4 tokens (2 steps of 2 lanes), found 2");
+    CHECK_THROWS_WITH(model.attention(0, misused),
+                      "attention: expected a Trace of single steps, such as that of start(), found one of a segment");
   }
+  Model::Stepper misused = model.start(2);
+  model.forward(two, {1, 2, false, 0}, misused.memory, misused.trace);  // has room for fewer slots than steps may see
+  CHECK_THROWS_WITH(
+      [&] {
+        for (Index t = 0; t < c.window; ++t) model.step(two, misused);
+      }(),
+      ContainsSubstring("forward: the Trace was prepared for windows of at most"));
+  misused = model.start(2);
+  model.forward(two, {1, 2, true, 0}, misused.memory, misused.trace);
+  CHECK_THROWS_WITH(model.attention(0, misused), ContainsSubstring("attention: expected a Trace of single steps"));
+  CHECK_THROWS_WITH(model.attention(2, model.start(2)), "attention: expected a layer below 2, found 2");
+  CHECK_THROWS_WITH(model.attention(-1, model.start(2)), "attention: expected a layer below 2, found -1");
+
   Config deep = c;
   deep.layers += 1;
-  Model::State shallow = model.start(2);
-  CHECK_THROWS_WITH(Model(deep, random).step(Tokens(four).first(2), shallow),
-                    "step: the state was made by a model of another config; use start()");
-
-  CHECK_THROWS_WITH(Model(deep, random).attention(2, shallow), ContainsSubstring("made by a model of another config"));
-  model.forward(four, {2, 2, true, 0}, state);
-  CHECK_THROWS_WITH(Model(deep, random).backward(Matrix<double>::Zero(5, 4), state),
-                    ContainsSubstring("made by a model of another config"));
+  Model::Stepper shallow = model.start(2);
+  CHECK_THROWS_WITH(Model(deep, random).step(two, shallow),
+                    "step: the stepper was made by a model of another config; use start()");
+  CHECK_THROWS_WITH(Model(deep, random).attention(2, shallow),
+                    "attention: the stepper was made by a model of another config; use start()");
+  run.forward(four, {2, 2, true, 0});
+  Model deep_grad(deep, random);
+  CHECK_THROWS_WITH(Model(deep, random).backward(zero, run.memory, run.trace, deep_grad),
+                    "backward: the trace was made by a model of another config");
+  CHECK_THROWS_WITH(run.backward(zero, deep_grad), ContainsSubstring("expected a gradient made by zeros_like(model)"));
 
   Config wide = c;
   wide.window += 1;
-  Model::State other = Model(wide, random).start(2);
-  CHECK_THROWS_WITH(model.forward(four, {2, 2, false, 0}, other),
+  const Model other(wide, random);
+  Lanes wider(other, 2);
+  CHECK_THROWS_WITH(model.forward(four, {2, 2, false, 0}, wider.memory, wider.trace),
                     ContainsSubstring("the memory was made by a model of another config"));
-  Model::State empty;
+  stepper = model.start(2);
+  stepper.memory = other.make_memory(2);
+  CHECK_THROWS_WITH(model.step(two, stepper), ContainsSubstring("the memory was made by a model of another config"));
+  stepper.memory = model.make_memory(1);
+  CHECK_THROWS_WITH(model.step(two, stepper), "the memory has 1 lanes, expected 2");
+  Model::Stepper empty;
   CHECK_THROWS_AS(model.step(four, empty), std::invalid_argument);
-  CHECK_THROWS_AS(model.forward(four, {2, 2, false, 0}, empty), std::invalid_argument);
+  CHECK_THROWS_AS(model.forward(four, {2, 2, false, 0}, empty.memory, empty.trace), std::invalid_argument);
   Config invalid = c;
   invalid.width = 5;
   CHECK_THROWS_WITH(Model(invalid, random), ContainsSubstring("width 5 is not divisible by heads 2"));
@@ -517,12 +542,16 @@ TEST_CASE("FeedbackTransformer: another memory rule keeps the parameters and beg
   c.memory_rule = MemoryRule::transformer;
   c.share_key_value = false;
   const Model transformer = scattered_model<double>(c, random);
-  const Model feedback = transformer.with_memory_rule(MemoryRule::feedback);
+  const auto under = [](Model model, MemoryRule rule, Index layer = 0) {
+    model.core.set_memory_rule(rule, layer);
+    return model;
+  };
+  const Model feedback = under(transformer, MemoryRule::feedback);
   CHECK(feedback.config().memory_rule == MemoryRule::feedback);
-  CHECK(feedback.mix.weight == Vector<double>::Zero(c.layers + 1));
+  CHECK(feedback.core.aggregator.mix.weight == Vector<double>::Zero(c.layers + 1));
   CHECK(count_parameters(feedback) == count_parameters(transformer) + c.layers + 1);
-  CHECK(feedback.blocks[1].attention.query.weight == transformer.blocks[1].attention.query.weight);
-  CHECK(feedback.key_values[1].key.weight == transformer.key_values[1].key.weight);
+  CHECK(feedback.core.blocks[1].attention.query.weight == transformer.core.blocks[1].attention.query.weight);
+  CHECK(feedback.core.aggregator.key_values[1].key.weight == transformer.core.aggregator.key_values[1].key.weight);
 
   // the model that is built with the rule from the start, with the same parameters, gives the same
   Config direct = c;
@@ -533,10 +562,17 @@ TEST_CASE("FeedbackTransformer: another memory rule keeps the parameters and beg
   CHECK(read(same, tokens, 1, {7}) == read(feedback, tokens, 1, {7}));
   CHECK(difference(read(transformer, tokens, 1, {7}), read(feedback, tokens, 1, {7})) > 1e-3);
 
-  CHECK(feedback.with_memory_rule(MemoryRule::layer, 2).config().memory_layer == 2);
-  const Model shared(small_config(), random);
-  CHECK_THROWS_AS(shared.with_memory_rule(MemoryRule::recurrent), std::invalid_argument);
-  CHECK_THROWS_AS(feedback.with_memory_rule(MemoryRule::layer, 3), std::invalid_argument);
+  CHECK(under(feedback, MemoryRule::layer, 2).config().memory_layer == 2);
+  Model shared(small_config(), random), unchanged = feedback;
+  CHECK_THROWS_AS(shared.core.set_memory_rule(MemoryRule::recurrent), std::invalid_argument);
+  CHECK(shared.config() == small_config());  // what was refused has changed nothing
+  CHECK_THROWS_AS(unchanged.core.set_memory_rule(MemoryRule::layer, 3), std::invalid_argument);
+  CHECK(unchanged.config() == feedback.config());
+  CHECK(count_parameters(unchanged) == count_parameters(feedback));
+  // the model's own rule: the layer weights stay
+  unchanged.core.aggregator.mix.weight << 1, 2, 3;
+  unchanged.core.set_memory_rule(MemoryRule::feedback);
+  CHECK(unchanged.core.aggregator.mix.weight == Vector<double>{{1, 2, 3}});
 }
 
 TEST_CASE("FeedbackTransformer: decoding keeps no more slots than the longest learned span, and gives the same") {
@@ -546,22 +582,23 @@ TEST_CASE("FeedbackTransformer: decoding keeps no more slots than the longest le
   c.span_ramp = 2;
   c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
   Model model = scattered_model<double>(c, random);
-  model.blocks[0].attention.span.length << 0.1, 0.3;  // 3 and 5 slots
-  model.blocks[1].attention.span.length << 0.25, 0;   // 4 and 1
-  CHECK(model.longest_span() == 5);
+  model.core.blocks[0].attention.span.length << 0.1, 0.3;  // 3 and 5 slots
+  model.core.blocks[1].attention.span.length << 0.25, 0;   // 4 and 1
+  CHECK(model.core.longest_span() == 5);
   const auto tokens = random_tokens(30, c.vocabulary, random);
   const Matrix<double> logits = read(model, tokens, 1, {10, 20});
-  Model::State state = model.start(1);
-  CHECK(state.memory.span == 5);
-  for (Index t = 0; t < 30; ++t)
+  Model::Stepper state = model.start(1);
+  for (Index t = 0; t < 30; ++t) {
     CHECK(difference(model.step(step_columns(Tokens(tokens), t, 1), state), logits.col(t)) < 1e-12);
+    CHECK(state.memory.window == 5);
+  }
 }
 
 namespace {
 
 /// All heads look that far back, as a share of the window.
 void set_spans(Model& model, double share) {
-  for (auto& block : model.blocks) block.attention.span.length.setConstant(share);
+  for (auto& block : model.core.blocks) block.attention.span.length.setConstant(share);
 }
 Model short_sighted_model(Random& random) {
   Config c = small_config();
@@ -578,44 +615,44 @@ TEST_CASE("FeedbackTransformer: segments keep what the longest span sees, and a 
   Random random(1);
   Model model = short_sighted_model(random);
   const std::vector<Token> tokens{0, 1, 2, 3, 4, 0, 1, 2};
-  const auto read = [&](std::size_t first, Model::State& state) {
-    return Matrix<double>(model.forward(Tokens(tokens).subspan(first, 4), {4, 1, false, 0}, state));
+  const auto read = [&](std::size_t first, Lanes<Model>& run) {
+    return Matrix<double>(run.forward(Tokens(tokens).subspan(first, 4), {4, 1, false, 0}));
   };
-  Model::State on{model.make_memory(1), {}};
+  Lanes on(model, 1);
   read(0, on);
-  CHECK(on.memory.span == model.longest_span());
-  CHECK(model.longest_span() < 4);
-  Model::State saved{on.memory, {}};
+  CHECK(on.memory.window == model.core.longest_span());
+  CHECK(model.core.longest_span() < 4);
+  Lanes saved(model, on.memory);
   saved.memory.move_to_front();  // what a checkpoint keeps
   CHECK(saved.memory.end < on.memory.end);
   set_spans(model, 0.9);
-  CHECK(model.longest_span() == 6);
+  CHECK(model.core.longest_span() == 6);
   CHECK(read(4, on) == read(4, saved));
-  CHECK(on.memory.span == 6);
+  CHECK(on.memory.window == 6);
 }
 
 TEST_CASE("FeedbackTransformer: steps after segments see what a span that has grown sees") {
   Random random(1);
   Model model = short_sighted_model(random);
   const auto tokens = random_tokens(10, model.config().vocabulary, random);
-  Model::State segments{model.make_memory(1), {}};
-  model.forward(Tokens(tokens).first(4), {4, 1, false, 0}, segments);
-  CHECK(segments.memory.span < 4);
+  Lanes segments(model, 1);
+  segments.forward(Tokens(tokens).first(4), {4, 1, false, 0});
+  CHECK(segments.memory.window < 4);
   set_spans(model, 0.9);
-  Model::State steps = model.start(1);
+  Model::Stepper steps = model.start(1);
   steps.memory = segments.memory;
   CHECK(model.attention(0, steps).rows() == 0);  // nothing has been looked at yet
-  const Matrix<double> expected = model.forward(Tokens(tokens).subspan(4), {6, 1, false, 0}, segments);
+  const Matrix<double> expected = segments.forward(Tokens(tokens).subspan(4), {6, 1, false, 0});
   Matrix<double> found(expected.rows(), 6);
   for (Index t = 0; t < 6; ++t) found.col(t) = model.step(Tokens(tokens).subspan(static_cast<std::size_t>(4 + t), 1), steps);
   CHECK(difference(found, expected) < 1e-12);
-  CHECK(steps.memory.span == 6);
+  CHECK(steps.memory.window == 6);
 }
 
 TEST_CASE("FeedbackTransformer: what a layer looks at") {
   Random random(1);
   const Model model = scattered_model<double>(small_config(), random);
-  Model::State state = model.start(2);
+  Model::Stepper state = model.start(2);
   const auto tokens = random_tokens(2 * 6, model.config().vocabulary, random);
   for (Index t = 0; t < 6; ++t) {
     model.step(Tokens(tokens).subspan(static_cast<std::size_t>(2 * t), 2), state);
@@ -628,7 +665,7 @@ TEST_CASE("FeedbackTransformer: what a layer looks at") {
     }
   }
   // column b*H + j: lane 1 alone gives the second half
-  Model::State alone = model.start(1);
+  Model::Stepper alone = model.start(1);
   for (std::size_t t = 0; t < 6; ++t) model.step(Tokens(tokens).subspan(2 * t + 1, 1), alone);
   CHECK(difference(model.attention(1, state).rightCols(model.config().heads), model.attention(1, alone)) < 1e-12);
 }
@@ -638,10 +675,10 @@ TEST_CASE("FeedbackTransformer: the gradient of the span penalty") {
   Config c = small_config();
   c.span_ramp = 2;
   Model model(c, random), grad = ones_like(model);
-  model.blocks[1].attention.span.length << 0.5, -0.1;
-  model.add_span_penalty(0.8, grad);
-  CHECK(grad.blocks[0].attention.span.length == Vector<double>::Ones(2));  // 0: as short as can be
-  CHECK(grad.blocks[1].attention.span.length(0) == Approx(1 + 0.8 * 3 / 4).epsilon(1e-14));
-  CHECK(grad.blocks[1].attention.span.length(1) == 1);
-  CHECK(grad.head.weight == ones_like(model).head.weight);
+  model.core.blocks[1].attention.span.length << 0.5, -0.1;
+  model.core.add_span_penalty(0.8, grad.core);
+  CHECK(grad.core.blocks[0].attention.span.length == Vector<double>::Ones(2));  // 0: as short as can be
+  CHECK(grad.core.blocks[1].attention.span.length(0) == Approx(1 + 0.8 * 3 / 4).epsilon(1e-14));
+  CHECK(grad.core.blocks[1].attention.span.length(1) == 1);
+  CHECK(grad.head.linear.weight == ones_like(model).head.linear.weight);
 }

@@ -1,5 +1,7 @@
+#include "fbt/models/sequence_model.hpp"
 #include "fbt/testing/gradient_check.hpp"
 #include "support/catch.hpp"
+#include "support/lanes.hpp"
 #include "support/small_models.hpp"
 
 using namespace fbt;
@@ -12,21 +14,20 @@ constexpr Index lanes = 2, steps = 5;
 // parameters are varied: carried slots are constants.
 GradientReport check_model(FeedbackTransformer<double>& model, Index carried_steps, Random& random) {
   const Config& c = model.config();
-  FeedbackTransformer<double>::State state{model.make_memory(lanes), {}};
+  Lanes run(model, lanes);
   if (carried_steps > 0)
-    model.forward(random_tokens(carried_steps * lanes, c.vocabulary, random), {carried_steps, lanes, true, 3}, state);
-  const Memory<double> carried = state.memory;
+    run.forward(random_tokens(carried_steps * lanes, c.vocabulary, random), {carried_steps, lanes, true, 3});
+  const Memory<double> carried = run.memory;
   const std::vector<Token> tokens = random_tokens(steps * lanes, c.vocabulary, random);
   const Matrix<double> weights = random_matrix(c.vocabulary, steps * lanes, random);
 
   const auto loss = [&] {
-    state.memory = carried;
-    return model.forward(tokens, {steps, lanes, true, 11}, state).cwiseProduct(weights).sum();
+    run.memory = carried;
+    return run.forward(tokens, {steps, lanes, true, 11}).cwiseProduct(weights).sum();
   };
   loss();
-  model.backward(weights, state);
   FeedbackTransformer<double> grad = ones_like(model);
-  model.accumulate(state, grad);
+  run.backward(weights, grad);
   remove_ones(grad);
 
   GradientReport report;
@@ -64,7 +65,7 @@ TEST_CASE("FeedbackTransformer: gradients") {
 
   FeedbackTransformer<double> model = scattered_model<double>(c, random);
   if (c.activation == Activation::relu)
-    for (auto& block : model.blocks) avoid_kinks(block.feed_forward);
+    for (auto& block : model.core.blocks) avoid_kinks(block.feed_forward);
   const GradientReport report = check_model(model, carried_steps, random);
   INFO(describe(c) << "carried = " << carried_steps << ": " << report.where);
   CHECK(report.compared == count_parameters(model));
@@ -105,8 +106,8 @@ TEST_CASE("FeedbackTransformer: gradients with learned spans") {
   const Index carried_steps = GENERATE(0, 4);
   Random random(3);
   FeedbackTransformer<double> model = scattered_model<double>(c, random);
-  model.blocks[0].attention.span.length << 0.2, 0.55;  // away from the kinks of the mask
-  model.blocks[1].attention.span.length << 0.8, 0.1;
+  model.core.blocks[0].attention.span.length << 0.2, 0.55;  // away from the kinks of the mask
+  model.core.blocks[1].attention.span.length << 0.8, 0.1;
   const GradientReport report = check_model(model, carried_steps, random);
   INFO(describe(c) << "carried = " << carried_steps << ": " << report.where);
   CHECK(report.compared == count_parameters(model));

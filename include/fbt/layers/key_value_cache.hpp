@@ -1,0 +1,88 @@
+// KeyValueCache: the key and the value of every slot, for all lanes and heads (the KV cache of a Transformer). A slot is one past step.
+// Slots are rows of a key's columns, and columns of the values, so that any window of slots is a strided view: plain products read it
+// without a copy.
+#pragma once
+
+#include "fbt/core/types.hpp"
+
+#include <algorithm>
+#include <span>
+
+namespace fbt {
+
+/// The slots that a query sees: [begin, begin + count).
+struct Window {
+  Index begin = 0;
+  Index count = 0;
+
+  /// The newest of them, at most so many.
+  Window newest(Index most) const {
+    const Index seen = std::min(count, most);
+    return {begin + count - seen, seen};
+  }
+};
+
+/// One for every lane (B).
+using Windows = std::span<const Window>;
+
+/// Keys and values of all slots, lanes and heads; also, in another object of this class, the gradient with respect to them.
+template <class Scalar>
+struct KeyValueCache {
+  Index head_size = 0, heads = 0, lanes = 0, capacity = 0;
+  Matrix<Scalar> keys;    ///< (capacity, e*H*B): entry i of head j in lane b is column (b*H + j)*e + i
+  Matrix<Scalar> values;  ///< (e, capacity*H*B): slot s of head j in lane b is column (b*H + j)*capacity + s
+
+  KeyValueCache() = default;
+  KeyValueCache(Index head_size_, Index heads_, Index lanes_, Index capacity_)
+      : head_size(head_size_), heads(heads_), lanes(lanes_), capacity(capacity_) {
+    keys.setZero(capacity, head_size * heads * lanes);
+    values.setZero(head_size, capacity * heads * lanes);
+  }
+
+  /// Becomes a cache of the size of another, whose first `count` slots are zero: a gradient to add to.
+  void set_zero_like(const KeyValueCache& other, Index count) {
+    if (capacity != other.capacity || lanes != other.lanes || heads != other.heads || head_size != other.head_size) {
+      *this = KeyValueCache(other.head_size, other.heads, other.lanes, other.capacity);
+    } else {
+      keys.topRows(count).setZero();
+      for (Index i = 0; i < heads * lanes; ++i) values.middleCols(i * capacity, count).setZero();
+    }
+  }
+
+  /// Keys of head j in lane b within the window (count, e).
+  auto key(Index b, Index j, Window w) { return keys.block(w.begin, (b * heads + j) * head_size, w.count, head_size); }
+  auto key(Index b, Index j, Window w) const { return keys.block(w.begin, (b * heads + j) * head_size, w.count, head_size); }
+  /// Values of head j in lane b within the window (e, count).
+  auto value(Index b, Index j, Window w) { return values.middleCols((b * heads + j) * capacity + w.begin, w.count); }
+  auto value(Index b, Index j, Window w) const { return values.middleCols((b * heads + j) * capacity + w.begin, w.count); }
+
+  /// Writes a slot from key, value (H*e, B).
+  void write(Index slot, const In<Scalar>& key, const In<Scalar>& value) {
+    for (Index b = 0; b < lanes; ++b) {
+      keys.row(slot).segment(b * heads * head_size, heads * head_size) = key.col(b).transpose();
+      for (Index j = 0; j < heads; ++j)
+        values.col((b * heads + j) * capacity + slot) = value.col(b).segment(j * head_size, head_size);
+    }
+  }
+  /// Reads a slot into key, value (H*e, B).
+  void read(Index slot, Out<Scalar> key, Out<Scalar> value) const {
+    for (Index b = 0; b < lanes; ++b) {
+      key.col(b) = keys.row(slot).segment(b * heads * head_size, heads * head_size).transpose();
+      for (Index j = 0; j < heads; ++j)
+        value.col(b).segment(j * head_size, head_size) = values.col((b * heads + j) * capacity + slot);
+    }
+  }
+  /// Moves the slots of the window to the front.
+  void move_to_front(Window w) {
+    for (Index i = 0; i < keys.cols(); ++i) {
+      Scalar* const column = keys.col(i).data();
+      std::copy(column + w.begin, column + w.begin + w.count, column);
+    }
+    for (Index i = 0; i < heads * lanes; ++i) {
+      Scalar* const front = values.col(i * capacity).data();
+      std::copy(front + w.begin * head_size, front + (w.begin + w.count) * head_size, front);
+    }
+  }
+};
+
+}  // namespace fbt

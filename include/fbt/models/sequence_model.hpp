@@ -1,0 +1,160 @@
+// SequenceModel: an Input, a Core and a Head.
+//   values --Input--> x (d, T*B) --Core--> h (d, T*B) --Head--> outputs (rows, T*B)
+// The parts are template arguments, so that a model of another kind is a line: FeedbackTransformer and LstmModel below. Stepped through
+// start() and step(); trained by forward() and backward() over segments, with a Memory and a Trace of the caller's.
+#pragma once
+
+#include "fbt/core/check.hpp"
+#include "fbt/models/feedback_core.hpp"
+#include "fbt/models/head.hpp"
+#include "fbt/models/input.hpp"
+#include "fbt/models/lstm_core.hpp"
+
+#include <memory>
+
+namespace fbt {
+
+template <class Input_, class Core_, class Head_>
+class SequenceModel {
+ public:
+  using Input = Input_;
+  using Core = Core_;
+  using Head = Head_;
+  using Scalar = typename Core::Scalar;
+  using Config = typename Core::Config;
+  using Memory = typename Core::Memory;
+  using Values = typename Input::Values;
+  static constexpr const char* config_key = Core::config_key;
+
+  /// What one segment keeps for its backward pass.
+  struct Trace {
+    typename Input::Trace input;
+    typename Core::Trace core;
+    typename Head::Trace head;  // over all columns of the segment as one step
+    Matrix<Scalar> outputs;     // (rows, T*B)
+    Matrix<Scalar> dh;          // of the core's outputs, then of its inputs (d, T*B)
+    Config config;              // of the model that prepared it
+  };
+
+  /// Sequences that are read step by step: what they remember, and what a step needs.
+  struct Stepper {
+    Memory memory;
+    Trace trace;
+    std::shared_ptr<Team> team = nullptr;  ///< shared by copies; one that steps while another does goes on alone
+  };
+
+  SequenceModel() = default;
+  /// Random parameters. Throws std::invalid_argument when the config does not hold.
+  SequenceModel(const Config& config, Random& random)
+      : input((config.validate(), config), random), core(config, random), head(config, random) {}
+
+  Input input;
+  Core core;
+  Head head;
+
+  const Config& config() const { return core.config(); }
+
+  /// Nothing is remembered by the given number of lanes. Throws std::invalid_argument unless there is at least 1.
+  Memory make_memory(Index lanes) const { return core.make_memory(lanes); }
+
+  /// For stepping the given number of lanes from the beginning. Holds keys, values and packed weights made from the present parameters:
+  /// start anew after changing them. step() refuses one whose weights it finds changed.
+  /// Up to so many threads share the work of a step, where it is large enough; outputs are the same to the last bit.
+  /// Throws std::invalid_argument unless there is at least 1 lane, and 1 to 1024 threads.
+  Stepper start(Index lanes, Index threads = 1) const {
+    Stepper stepper{make_memory(lanes), {}, std::make_shared<Team>(threads)};
+    prepare(stepper.trace, {1, lanes, false, 0, stepper.team.get()}, 0);
+    return stepper;
+  }
+
+  /// Reads one value per lane (tokens (B), or vectors (inputs, B)) and remembers the step. Returns the outputs (rows, B): the logits of
+  /// the next token, say, or with Config::log_probabilities their log-probabilities. They stay valid until the next call. Throws
+  /// std::invalid_argument for a wrong number of values, a token outside the vocabulary, and a stepper of another config.
+  const Matrix<Scalar>& step(Values values, Stepper& stepper) const {
+    Trace& trace = stepper.trace;
+    check(trace.config == config(), "step: the stepper was made by a model of another config; use start()");
+    const Segment& segment = trace.core.segment;
+    core.check_memory(stepper.memory, segment.lanes);
+    input.check_values(values, segment);
+    run(values, stepper.memory, trace);
+    return trace.outputs;
+  }
+
+  /// What a layer (0 .. L-1) looked at in the last step: FeedbackCore::attention().
+  Matrix<Scalar> attention(Index layer, const Stepper& stepper) const {
+    check(stepper.trace.config == config(), "attention: the stepper was made by a model of another config; use start()");
+    return core.attention(layer, stepper.trace.core);
+  }
+
+  /// Reads a segment of T steps: values of T*B columns, the B lanes of step 0 first. The memory is carried on from whatever it holds.
+  /// Returns the outputs (rows, T*B), which the trace keeps; with segment.train, backward() may follow. Packs the weights anew.
+  /// Throws std::invalid_argument for a wrong number of values, a token outside the vocabulary, and a memory of other lanes or of a
+  /// model of another config. Threads: those of segment.team.
+  const Matrix<Scalar>& forward(Values values, const Segment& segment, Memory& memory, Trace& trace) const {
+    check(segment.steps >= 1 && segment.lanes >= 1, "forward: a segment has at least 1 step and 1 lane, found {} and {}",
+          segment.steps, segment.lanes);
+    core.check_memory(memory, segment.lanes);
+    input.check_values(values, segment);
+    prepare(trace, segment, core.most_slots(memory, segment.steps));
+    run(values, memory, trace);
+    return trace.outputs;
+  }
+
+  /// Goes back through the segment that forward() has just read, given the gradient of its outputs (rows, T*B), and ADDS the gradient
+  /// of the parameters to grad (zeros_like(model)). What was carried from before the segment is constant. Throws std::invalid_argument
+  /// when there is no such segment, the memory has changed since, and for a wrong shape or a gradient of another config.
+  void backward(const In<Scalar>& doutputs, const Memory& memory, Trace& trace, SequenceModel& grad) const {
+    trace.core.order.check_read();
+    check(trace.config == config(), "backward: the trace was made by a model of another config");
+    check(grad.config() == config(), "backward: expected a gradient made by zeros_like(model), found one of another config");
+    check(doutputs.rows() == trace.outputs.rows() && doutputs.cols() == trace.outputs.cols(),
+          "backward: expected the gradient of the outputs ({}, {}), found ({}, {})", trace.outputs.rows(),
+          trace.outputs.cols(), doutputs.rows(), doutputs.cols());
+    const Segment& segment = trace.core.segment;
+    head.backward(doutputs, trace.head, 0, trace.dh);
+    core.backward_segment(trace.dh, memory, trace.core);
+    for (Index t = 0; t < segment.steps; ++t) input.backward(step_columns(trace.dh, t, segment.lanes), trace.input, t);
+    input.accumulate(trace.input, grad.input);
+    core.accumulate(trace.core, grad.core);
+    head.accumulate(trace.head, grad.head);
+  }
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... models) {
+    Input::visit(f, models.input...);
+    Core::visit(f, models.core...);
+    Head::visit(f, models.head...);
+  }
+
+ private:
+  void prepare(Trace& trace, const Segment& segment, Index rows) const {
+    Segment all = segment;  // the head sees the whole segment as one step
+    all.steps = 1;
+    all.lanes = segment.columns();
+    trace.config = config();
+    input.prepare(trace.input, segment);
+    core.prepare(trace.core, segment, rows);
+    head.prepare(trace.head, all);
+    trace.outputs.resize(head.outputs(), segment.columns());
+    trace.dh.resize(config().width, segment.train ? segment.columns() : 0);
+  }
+
+  void run(Values values, Memory& memory, Trace& trace) const {
+    const Segment& segment = trace.core.segment;
+    for (Index t = 0; t < segment.steps; ++t)
+      input.forward(step_columns(values, t, segment.lanes), trace.input, t, trace.core.input(t));
+    core.forward_segment(memory, trace.core);
+    head.forward(trace.core.outputs(), trace.head, 0, trace.outputs);
+  }
+};
+
+/// The paper's model: tokens in, logits out. Block: another one than fbt::Block, or one with another norm or feed-forward part.
+template <class Scalar, class Block = Block<Scalar>>
+using FeedbackTransformer =
+    SequenceModel<TokenInput<Scalar>, FeedbackCore<Scalar, Block>, Head<Scalar, typename Block::Norm>>;
+
+/// A recurrent network, with or without attention to its past, to compare with.
+template <class Scalar>
+using LstmModel = SequenceModel<TokenInput<Scalar>, LstmCore<Scalar>, Head<Scalar>>;
+
+}  // namespace fbt

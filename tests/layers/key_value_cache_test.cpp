@@ -1,0 +1,116 @@
+#include "fbt/layers/key_value_cache.hpp"
+
+#include "fbt/testing/gradient_check.hpp"
+#include "support/catch.hpp"
+
+#include <vector>
+
+using namespace fbt;
+
+namespace {
+
+constexpr Index head_size = 3, heads = 2, lanes = 2;
+
+/// Keys and values of so many steps.
+struct Steps {
+  Steps(Index count, std::uint64_t seed) {
+    Random random(seed);
+    for (Index s = 0; s < count; ++s) {
+      keys.push_back(random_matrix(head_size * heads, lanes, random));
+      values.push_back(random_matrix(head_size * heads, lanes, random));
+    }
+  }
+  KeyValueCache<double> cache(Index capacity) const {
+    KeyValueCache<double> all(head_size, heads, lanes, capacity);
+    for (std::size_t s = 0; s < keys.size(); ++s) all.write(static_cast<Index>(s), keys[s], values[s]);
+    return all;
+  }
+  /// Whether the slot holds what the step has written.
+  bool is_in(const KeyValueCache<double>& cache, Index slot, std::size_t step) const {
+    Matrix<double> key(head_size * heads, lanes), value = key;
+    cache.read(slot, key, value);
+    return key == keys[step] && value == values[step];
+  }
+  std::vector<Matrix<double>> keys, values;
+};
+
+}  // namespace
+
+TEST_CASE("Window: the newest slots of one") {
+  const Window window{4, 7};
+  CHECK(window.newest(3).begin == 8);
+  CHECK(window.newest(3).count == 3);
+  for (const Index most : {7, 8}) {
+    CHECK(window.newest(most).begin == 4);
+    CHECK(window.newest(most).count == 7);
+  }
+  CHECK(Window{4, 0}.newest(3).begin == 4);
+  CHECK(Window{4, 0}.newest(3).count == 0);
+}
+
+TEST_CASE("KeyValueCache: layout") {
+  Random random(1);
+  KeyValueCache<double> cache(head_size, heads, lanes, 4);
+  CHECK(cache.keys == Matrix<double>::Zero(4, 12));
+  CHECK(cache.values == Matrix<double>::Zero(3, 16));
+  const Matrix<double> key = random_matrix(head_size * heads, lanes, random),
+                       value = random_matrix(head_size * heads, lanes, random);
+  cache.write(2, key, value);
+  for (Index b = 0; b < lanes; ++b) {
+    for (Index j = 0; j < heads; ++j) {
+      for (Index i = 0; i < head_size; ++i) {
+        CHECK(cache.keys(2, (b * heads + j) * head_size + i) == key(j * head_size + i, b));
+        CHECK(cache.values(i, (b * heads + j) * 4 + 2) == value(j * head_size + i, b));
+        CHECK(cache.key(b, j, {1, 3})(1, i) == key(j * head_size + i, b));
+        CHECK(cache.value(b, j, {1, 3})(i, 1) == value(j * head_size + i, b));
+      }
+    }
+  }
+  CHECK(cache.keys.cwiseAbs().sum() == Approx(key.cwiseAbs().sum()));  // and nothing else was written
+  CHECK(cache.values.cwiseAbs().sum() == Approx(value.cwiseAbs().sum()));
+}
+
+TEST_CASE("KeyValueCache: what is written is read") {
+  const Steps steps(3, 1);
+  const KeyValueCache<double> cache = steps.cache(3);
+  for (std::size_t s = 0; s < 3; ++s) CHECK(steps.is_in(cache, static_cast<Index>(s), s));
+}
+
+TEST_CASE("KeyValueCache: a window moves to the front, of all lanes and heads, also onto itself") {
+  const Steps steps(6, 1);
+  KeyValueCache<double> cache = steps.cache(7);
+  cache.move_to_front({2, 3});
+  for (std::size_t s = 0; s < 3; ++s) CHECK(steps.is_in(cache, static_cast<Index>(s), s + 2));
+  const KeyValueCache<double> before = cache;
+  cache.move_to_front({0, 3});
+  CHECK(cache.keys == before.keys);
+  CHECK(cache.values == before.values);
+}
+
+TEST_CASE("KeyValueCache: a gradient that begins at zero") {
+  const KeyValueCache<double> like = Steps(4, 1).cache(4);
+  KeyValueCache<double> gradient;
+  gradient.set_zero_like(like, 4);
+  CHECK(gradient.keys == Matrix<double>::Zero(4, 12));
+  CHECK(gradient.values == Matrix<double>::Zero(3, 16));
+  // of the same size: only the first slots are set to zero, which is all that will be added to
+  const Steps steps(4, 2);
+  gradient = steps.cache(4);
+  gradient.set_zero_like(like, 3);
+  CHECK(gradient.keys.topRows(3).isZero(0));
+  for (Index i = 0; i < heads * lanes; ++i) CHECK(gradient.values.middleCols(4 * i, 3).isZero(0));
+  CHECK(steps.is_in(gradient, 3, 3));
+  // each size that differs makes it a new one
+  for (const KeyValueCache<double>& other :
+       {KeyValueCache<double>(2, heads, lanes, 4), KeyValueCache<double>(head_size, 1, lanes, 4),
+        KeyValueCache<double>(head_size, heads, 1, 4), KeyValueCache<double>(head_size, heads, lanes, 5)}) {
+    KeyValueCache<double> resized = steps.cache(4);
+    resized.set_zero_like(other, 1);
+    CHECK(resized.head_size == other.head_size);
+    CHECK(resized.heads == other.heads);
+    CHECK(resized.lanes == other.lanes);
+    CHECK(resized.capacity == other.capacity);
+    CHECK(resized.keys == other.keys);
+    CHECK(resized.values == other.values);
+  }
+}

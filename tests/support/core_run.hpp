@@ -1,0 +1,88 @@
+// How the tests of cores (models/) run one alone: vectors in, vectors out, with a memory.
+#pragma once
+
+#include "fbt/testing/gradient_check.hpp"
+#include "support/helpers.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <string_view>
+
+namespace fbt {
+
+/// A core with a memory and a trace. Whole segments, or step by step.
+template <class Core>
+struct CoreRun {
+  using Scalar = typename Core::Scalar;
+  static constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
+
+  CoreRun(const Core& core_, Index lanes) : CoreRun(core_, core_.make_memory(lanes)) {}
+  CoreRun(const Core& core_, const typename Core::Memory& carried) : core(&core_), memory(carried) {}
+
+  const Core* core;
+  typename Core::Memory memory;
+  typename Core::Trace trace;
+
+  void prepare(const Segment& segment) { core->prepare(trace, segment, core->most_slots(memory, segment.steps)); }
+
+  Matrix<Scalar> forward_steps(const Matrix<Scalar>& x, const Segment& segment) {
+    prepare(segment);
+    Matrix<Scalar> y = Matrix<Scalar>::Constant(x.rows(), x.cols(), nan);
+    for (Index t = 0; t < segment.steps; ++t)
+      core->forward(step_columns(x, t, segment.lanes), memory, trace, t, step_columns(y, t, segment.lanes));
+    return y;
+  }
+  Matrix<Scalar> forward_segment(const Matrix<Scalar>& x, const Segment& segment) {
+    prepare(segment);
+    for (Index t = 0; t < segment.steps; ++t) trace.input(t) = step_columns(x, t, segment.lanes);
+    core->forward_segment(memory, trace);
+    return trace.outputs();
+  }
+  Matrix<Scalar> backward_steps(const Matrix<Scalar>& dy) {
+    const Index lanes = trace.segment.lanes;
+    Matrix<Scalar> dx = Matrix<Scalar>::Constant(dy.rows(), dy.cols(), nan);
+    for (Index t = trace.segment.steps - 1; t >= 0; --t)
+      core->backward(step_columns(dy, t, lanes), memory, trace, t, step_columns(dx, t, lanes));
+    return dx;
+  }
+  Matrix<Scalar> backward_segment(Matrix<Scalar> dh) {
+    core->backward_segment(dh, memory, trace);
+    return dh;
+  }
+};
+
+/// Checks the gradient of the inputs and of every parameter over a segment that goes on from a carried memory, a constant.
+template <class Core>
+GradientReport check_core(Core core, const typename Core::Memory& carried, const Segment& segment, bool whole,
+                          Random& random, double step = 4e-4) {
+  const Index width = core.config().width;
+  Matrix<double> x = random_matrix(width, segment.columns(), random);
+  const Matrix<double> weights = random_matrix(width, segment.columns(), random);
+  CoreRun run(core, carried);
+  const auto loss = [&] {
+    run.memory = carried;
+    const Matrix<double> y = whole ? run.forward_segment(x, segment) : run.forward_steps(x, segment);
+    return y.cwiseProduct(weights).sum();
+  };
+  loss();
+  const Matrix<double> dx = whole ? run.backward_segment(weights) : run.backward_steps(weights);
+  Core grad = ones_like(core);
+  core.accumulate(run.trace, grad);
+  remove_ones(grad);
+  GradientReport report;
+  compare(report, "input", loss, x, dx, step);
+  visit([&](std::string_view name, auto& tensor,
+            const auto& analytic) { compare(report, name, loss, tensor, analytic, step); },
+        core, grad);
+  return report;
+}
+
+/// The largest difference of any parameter of two twins.
+template <class L>
+double parameter_difference(const L& a, const L& b) {
+  double largest = 0;
+  visit([&](std::string_view, const auto& x, const auto& y) { largest = std::max(largest, difference(x, y)); }, a, b);
+  return largest;
+}
+
+}  // namespace fbt
