@@ -5,7 +5,7 @@
 #include "measure.hpp"
 #include "support/plot.hpp"
 
-#include "fbt/training/cross_entropy.hpp"
+#include "fbt/training/losses.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -29,7 +29,7 @@ inline double train_step_seconds(const Model& model, fbt::Index lanes, const Eff
   fill_memory(memory);
   fbt::Matrix<float> dlogits(model.config().vocabulary, segment.columns());
   return 1 / best_rate(effort, static_cast<double>(steps), [&] {
-           fbt::cross_entropy<float>(model.forward(tokens, segment, memory, trace), tokens, 1e-3f, dlogits);
+           fbt::CrossEntropy{}.operator()<float>(model.forward(tokens, segment, memory, trace), tokens, 1e-3f, dlogits);
            model.backward(dlogits, memory, trace, grad);
          });
 }

@@ -3,11 +3,10 @@
 #include "configurations.hpp"
 
 #include "fbt/training/adam.hpp"
-#include "fbt/training/cross_entropy.hpp"
+#include "fbt/training/losses.hpp"
 
 #include <benchmark/benchmark.h>
 
-#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -164,11 +163,11 @@ void add_attention() {
             for (Index t = 0; t < steps; ++t)
               attention.forward(fbt::step_columns(x, t, lanes), cache, windows, position, trace, t, y);
           };
-          const std::array readers{&trace};
+          const auto reader = [&](Index) -> auto& { return trace; };
           const auto backward = [&] {
             for (Index t = steps - 1; t >= 0; --t) {
               attention.backward(fbt::step_columns(dy, t, lanes), cache, windows, position, trace, t, dx);
-              attention.add_to_cache(readers, windows, t, dcache);
+              attention.add_to_cache(1, reader, windows, t, dcache);
             }
           };
           verb(state, forward, backward);
@@ -203,7 +202,7 @@ void add_training() {
                     const auto targets = bench::random_tokens(columns, vocabulary);
                     Matrix<float> dlogits(vocabulary, columns);
                     for ([[maybe_unused]] auto _ : state) {
-                      auto loss = fbt::cross_entropy<float>(logits, targets, 1.0f, dlogits);
+                      auto loss = fbt::CrossEntropy{}.operator()<float>(logits, targets, 1.0f, dlogits);
                       benchmark::DoNotOptimize(loss);
                     }
                   });
@@ -216,7 +215,7 @@ void add_training() {
     add_benchmark(fmt::format("Adam/{}", configuration.name), work, [=](benchmark::State& state) {
       bench::Model model = bench::make_model(config);
       const bench::Model grad = model;
-      fbt::Adam<bench::Model> adam(model, {});
+      fbt::Adam<bench::Model> adam(model);
       for ([[maybe_unused]] auto _ : state) adam.update(model, grad, 1e-3);
     });
   }

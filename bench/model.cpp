@@ -1,7 +1,10 @@
-// Google Benchmark programs for the whole model: the parts of an update on one segment, a decoding step, and evaluation.
+// Google Benchmark programs for the whole model: the parts of an update on one segment, a decoding step, texts side by side, and evaluation.
 #include "configurations.hpp"
 
-#include "fbt/training/trainer.hpp"
+#include "fbt/generation/generate.hpp"
+#include "fbt/training/adam.hpp"
+#include "fbt/training/evaluate.hpp"
+#include "fbt/training/losses.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -19,14 +22,14 @@ struct Update {
         segment{config.window, configuration.lanes, true, 0},
         model(bench::make_model(config)),
         grad(fbt::zeros_like(model)),
-        adam(model, {}),
+        adam(model),
         tokens(bench::random_tokens(segment.columns(), config.vocabulary)),
         dlogits(config.vocabulary, segment.columns()) {}
 
   void forward() {
     memory = model.make_memory(segment.lanes);
-    fbt::cross_entropy<float>(model.forward(tokens, segment, memory, trace), tokens,
-                              1 / static_cast<float>(segment.columns()), dlogits);
+    fbt::CrossEntropy{}.operator()<float>(model.forward(tokens, segment, memory, trace), tokens,
+                                          1 / static_cast<float>(segment.columns()), dlogits);
   }
   void backward() { model.backward(dlogits, memory, trace, grad); }
   void update() { adam.update(model, grad, 1e-6); }
@@ -93,12 +96,58 @@ void add_evaluation(const bench::Configuration& configuration) {
                                  const fbt::Index window = model.config().window, count = lanes * windows * window + 1;
                                  const auto text = bench::random_tokens(count, model.config().vocabulary);
                                  for ([[maybe_unused]] auto _ : state) {
-                                   auto loss = fbt::evaluate(model, text, lanes, window, 1);
+                                   auto loss = fbt::evaluate(model, text, {.lanes = lanes, .context = window});
                                    benchmark::DoNotOptimize(loss);
                                  }
                                  count_tokens(state, count - 1);
                                })
       ->Unit(benchmark::kMillisecond);
+}
+
+/// 16 texts side by side: all of one length, or of 16 different ones with as many tokens together.
+void add_serving(const bench::Configuration& configuration) {
+  for (const bool equal : {true, false}) {
+    benchmark::RegisterBenchmark(
+        fmt::format("{}/generate/texts:16/{}", configuration.name, equal ? "equal" : "different").c_str(),
+        [=](benchmark::State& state) {
+          const Model model = bench::make_model(configuration.config());
+          constexpr fbt::Index texts = 16, mean = 256;
+          std::vector<fbt::GenerationRequest> requests(texts);
+          for (fbt::Index i = 0; i < texts; ++i) {
+            fbt::GenerationRequest& request = requests[static_cast<std::size_t>(i)];
+            request.prompt = {static_cast<fbt::Token>(i)};
+            request.options.length = equal ? mean : mean * (2 * i + 1) / texts;  // 16, 48, .. 496
+            request.options.sampling.temperature = 0;
+          }
+          for ([[maybe_unused]] auto _ : state) {
+            auto emitted = fbt::generate(model, std::span<const fbt::GenerationRequest>(requests), texts,
+                                         [](std::size_t, fbt::Token) { return true; });
+            benchmark::DoNotOptimize(emitted.data());
+          }
+          count_tokens(state, texts * mean);
+        })
+        ->Unit(benchmark::kMillisecond);
+  }
+  for (const bool equal : {true, false}) {
+    benchmark::RegisterBenchmark(
+        fmt::format("{}/step/lanes:16/{}", configuration.name, equal ? "equal" : "different").c_str(),
+        [=](benchmark::State& state) {
+          const Model model = bench::make_model(configuration.config());
+          constexpr fbt::Index lanes = 16;
+          auto running = bench::start_with_full_memory(model, lanes, 1);
+          const auto tokens = bench::random_tokens(lanes, model.config().vocabulary);
+          fbt::Index step = 0;
+          for ([[maybe_unused]] auto _ : state) {
+            // different: every few steps another lane begins anew, so that lanes see from one slot to all of the window
+            if (!equal && step % (model.config().window / lanes) == 0)
+              running.memory.clear(step / (model.config().window / lanes) % lanes);
+            ++step;
+            benchmark::DoNotOptimize(model.step(tokens, running).data());
+          }
+          count_tokens(state, lanes);
+        })
+        ->Unit(benchmark::kMicrosecond);
+  }
 }
 
 }  // namespace
@@ -108,6 +157,7 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   for (const auto& configuration : bench::configurations) {
     add_decoding(configuration);
+    if (configuration.trains) add_serving(configuration);
     if (!configuration.trains) continue;
     add_training(configuration);
     add_evaluation(configuration);

@@ -3,7 +3,7 @@
 #include "configurations.hpp"
 
 #include "fbt/io/model_file.hpp"
-#include "fbt/training/cross_entropy.hpp"
+#include "fbt/training/losses.hpp"
 
 #include <cstdio>
 #include <exception>
@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
     bench::Model::Trace trace;
     const fbt::Matrix<float> logits = model.forward(inputs, segment, memory, trace);
     fbt::Matrix<float> dlogits(logits.rows(), logits.cols());
-    const auto loss = fbt::cross_entropy<float>(logits, targets, 1 / static_cast<float>(segment.columns()), dlogits);
+    const auto loss =
+        fbt::CrossEntropy{}.operator()<float>(logits, targets, 1 / static_cast<float>(segment.columns()), dlogits);
     auto grad = fbt::zeros_like(model);
     model.backward(dlogits, memory, trace, grad);
 

@@ -34,16 +34,13 @@ using Json = nlohmann::ordered_json;
 inline double train_rate(const Configuration& configuration, fbt::Index threads, bool carried, const Effort& effort) {
   const fbt::Config config = configuration.config();
   Model model = make_model(config);
-  fbt::TrainerOptions options;
-  options.lanes = configuration.lanes;
-  options.segment = config.window;
-  options.threads = threads;
-  options.shards = options.lanes / threads >= 16 ? threads : 1;
-  options.fresh = carried ? 0 : 1;
+  fbt::Adam adam(model);
+  const fbt::Index lanes = configuration.lanes, tokens = lanes * config.window;
   constexpr fbt::Index segments = 64;
-  const auto data = random_tokens(options.lanes * options.segment * segments + 1, config.vocabulary);
-  fbt::Trainer trainer(model, data, options);
-  return best_rate(effort, static_cast<double>(options.lanes * options.segment), [&] { trainer.update(0); });
+  const auto data = random_tokens(tokens * segments + 1, config.vocabulary);
+  fbt::Trainer trainer(model, adam, fbt::Batches(data, {.lanes = lanes, .segment = config.window}),
+                       {.shards = lanes / threads >= 16 ? threads : 1, .threads = threads, .fresh = carried ? 0.0 : 1.0});
+  return best_rate(effort, static_cast<double>(tokens), [&] { trainer.update(1e-3, 0); });
 }
 
 inline Json measure_training(const Configuration& configuration, fbt::Index threads, const Effort& effort) {

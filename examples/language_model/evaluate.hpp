@@ -5,7 +5,7 @@
 #include "support/flags.hpp"
 #include "support/text_file.hpp"
 
-#include "fbt/training/trainer.hpp"
+#include "fbt/training/evaluate.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -41,7 +41,8 @@ inline void evaluate(const EvaluateFlags& flags) {
   fbt::check(kept >= 2, "{}: the text is too short: expected at least 2 tokens to predict, found {}; raise --fraction",
              flags.data, kept);
   const fbt::Tokens text = fbt::Tokens(tokens).last(kept);
-  const double nats = fbt::evaluate(model, text, flags.lanes, model.config().window, flags.threads).mean();
+  const double nats =
+      fbt::evaluate(model, text, {.lanes = flags.lanes, .context = model.config().window, .threads = flags.threads}).mean();
   fmt::print("{} tokens\n{:.4f} nats per token\n{:.4f} bits per {}\n{:.4f} perplexity\n", kept, nats,
              nats / std::numbers::ln2,
              vocabulary.kind() == fbt::TokenKind::number ? "token" : fbt::name_of(vocabulary.kind()), std::exp(nats));

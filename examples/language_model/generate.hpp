@@ -22,8 +22,8 @@ struct GenerateFlags {
   std::string model, prompt, prompt_file;
   std::vector<std::string> stop;
   fbt::GenerationOptions options;
-
-  GenerateFlags() { options.threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency()); }
+  fbt::Index count = 1;
+  fbt::Index threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency());
 };
 
 inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
@@ -34,6 +34,8 @@ inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
                                 "writes the numbers of tokens, as in \"3 1 4\"");
   add_flag(command, "prompt-file", flags.prompt_file, "file with the text to continue")->excludes(prompt);
   add_flag(command, "length", flags.options.length, "the most tokens to write");
+  add_flag(command, "count", flags.count,
+           "texts to write side by side, each with the next seed; more than 1 are printed when all have ended");
   add_flag(command, "temperature", sampling.temperature, "divides the logits; 0: always the most likely token");
   add_flag(command, "top-k", sampling.top_k, "keep so many of the most likely tokens; 0: all");
   add_flag(command, "top-p", sampling.top_p, "keep the most likely tokens that together reach this probability; 1: all");
@@ -41,7 +43,7 @@ inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   add_flag(command, "repetition-penalty", sampling.repetition_penalty, "makes recent tokens less likely; 1: none");
   add_flag(command, "repetition-window", sampling.repetition_window, "how many tokens are recent");
   add_flag(command, "seed", sampling.seed, "for the draws; the same seed writes the same text");
-  add_flag(command, "threads", flags.options.threads, "most threads to work on; the text does not depend on it");
+  add_flag(command, "threads", flags.threads, "most threads to work on; the text does not depend on it");
   command.add_option("--stop", flags.stop, "text to end before; may be given several times")->allow_extra_args(false);
 }
 
@@ -52,24 +54,51 @@ inline void write_text(std::string_view text) {
   fbt::ensure(written, "cannot write the text to the standard output: {}", std::strerror(errno));
 }
 
+/// Writes the prompt and its continuation to the standard output, token by token.
+inline void write_one(const TextModel& text_model, const std::string& prompt, fbt::Tokens tokens,
+                      const GenerateFlags& flags) {
+  fbt::StreamDecoder decoder(text_model.vocabulary);
+  flags.options.validate();
+  write_text(prompt);
+  const auto emit = [&](fbt::Token token) {
+    write_text(decoder.add(token));
+    return true;
+  };
+  fbt::generate(text_model.model, tokens, flags.options, emit, flags.threads);
+  write_text(decoder.finish() + "\n");
+}
+
+/// Writes the prompt with so many continuations, one after the other, when all are known.
+inline void write_many(const TextModel& text_model, const std::string& prompt, const std::vector<fbt::Token>& tokens,
+                       const GenerateFlags& flags) {
+  const auto count = static_cast<std::size_t>(flags.count);
+  std::vector<fbt::GenerationRequest> requests(count, {tokens, flags.options});
+  for (std::size_t i = 0; i < count; ++i) requests[i].options.sampling.seed += i;
+  std::vector<fbt::StreamDecoder> decoders(count, fbt::StreamDecoder(text_model.vocabulary));
+  std::vector<std::string> texts(count, prompt);
+  const auto emit = [&](std::size_t i, fbt::Token token) {
+    texts[i] += decoders[i].add(token);
+    return true;
+  };
+  fbt::generate(text_model.model, requests, std::min<fbt::Index>(flags.count, 16), emit, flags.threads);
+  for (std::size_t i = 0; i < count; ++i) write_text((i > 0 ? "\n" : "") + texts[i] + decoders[i].finish() + "\n");
+}
+
 }  // namespace detail
 
-/// Writes the prompt and its continuation to the standard output, token by token.
 inline void generate(GenerateFlags flags) {
-  const auto [model, vocabulary] = load_text_model(flags.model);
+  fbt::check(flags.count >= 1 && flags.count <= 1000, "--count must be from 1 to 1000, found {}", flags.count);
+  const TextModel text_model = load_text_model(flags.model);
+  const fbt::Vocabulary& vocabulary = text_model.vocabulary;
   const std::string prompt = flags.prompt_file.empty() ? flags.prompt : read_text_file(flags.prompt_file);
   std::vector<fbt::Token> tokens = vocabulary.encode(prompt, flags.prompt_file.empty() ? "the prompt" : flags.prompt_file);
   if (tokens.empty()) tokens = vocabulary.contains("\n") ? vocabulary.encode("\n", "") : std::vector<fbt::Token>{0};
   for (const std::string& stop : flags.stop) flags.options.stop.push_back(vocabulary.encode(stop, "--stop"));
-
-  fbt::StreamDecoder decoder(vocabulary);
-  flags.options.validate();
-  detail::write_text(prompt);
-  fbt::generate(model, tokens, flags.options, [&](fbt::Token token) {
-    detail::write_text(decoder.add(token));
-    return true;
-  });
-  detail::write_text(decoder.finish() + "\n");
+  if (flags.count == 1) {
+    detail::write_one(text_model, prompt, tokens, flags);
+  } else {
+    detail::write_many(text_model, prompt, tokens, flags);
+  }
 }
 
 }  // namespace example

@@ -17,6 +17,7 @@
 #include "fbt/io/training_file.hpp"
 #include "fbt/models/mimetic.hpp"
 #include "fbt/text/vocabulary.hpp"
+#include "fbt/training/evaluate.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <nlohmann/json.hpp>
@@ -69,12 +70,13 @@ class Training {
         validation_(tokens.last(held_out)),
         budget_(standing.limits, standing.elapsed, clock, flags.evaluate_every),
         model_(std::move(model)),
-        trainer_(model_, tokens.first(tokens.size() - held_out), flags.trainer) {
+        adam_(model_, flags.adam),
+        trainer_(model_, adam_, fbt::Batches(tokens.first(tokens.size() - held_out), flags.batches), flags.trainer) {
     if (standing.validation_tokens > 0)
       validation_ = validation_.first(std::min(validation_.size(), static_cast<std::size_t>(standing.validation_tokens)));
-    const fbt::TrainerOptions& trainer = flags_.trainer;
+    const fbt::BatchOptions& batches = flags_.batches;
     budget_.expect_evaluation(static_cast<double>(validation_.size()),
-                              static_cast<double>(trainer.lanes * trainer.segment_at(0)));
+                              static_cast<double>(batches.lanes * flags.trainer.segment_at(0, batches.segment)));
   }
 
   /// Goes on from the files in the folder. Throws when they do not fit, or the limit is reached already.
@@ -130,11 +132,11 @@ class Training {
   };
 
   std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
-  std::int64_t updates() const { return trainer_.adam().updates; }
+  std::int64_t updates() const { return adam_.updates; }
 
   void update(double progress) {
     const Stopwatch watch;
-    unreported_.last = trainer_.update(progress);
+    unreported_.last = trainer_.update(flags_.schedule.rate(updates(), progress), progress);
     budget_.spent_on_update(watch.seconds());
     unreported_.seconds += watch.seconds();
     unreported_.loss += unreported_.last.loss;
@@ -152,9 +154,9 @@ class Training {
       }
       standing_.validation_tokens = static_cast<std::int64_t>(validation_.size());
     }
-    constexpr fbt::Index lanes = 64;
+    const fbt::EvaluationOptions options{.lanes = 64, .context = flags_.config.window, .threads = flags_.trainer.threads};
     const Stopwatch watch;
-    const double loss = fbt::evaluate(model_, validation_, lanes, flags_.config.window, flags_.trainer.threads).mean();
+    const double loss = fbt::evaluate(model_, validation_, options).mean();
     budget_.spent_on_evaluation(watch.seconds());
     return loss;
   }
@@ -210,6 +212,7 @@ class Training {
   fbt::Tokens validation_;
   Budget budget_;
   Model model_;
+  fbt::Adam<Model> adam_;
   fbt::Trainer<Model> trainer_;
   std::vector<Report> reports_;
   Unreported unreported_;
@@ -280,15 +283,15 @@ inline TextModel read_start(TrainFlags& flags, const CLI::App& command) {
 
 /// How many tokens to hold out. Throws std::invalid_argument when there are too few.
 inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) {
-  const fbt::TrainerOptions& trainer = flags.trainer;
+  const fbt::BatchOptions& batches = flags.batches;
   const double fraction = flags.validation_fraction;
   fbt::check(fraction >= 0 && fraction < 1, "--validation-fraction must be at least 0 and below 1, found {}", fraction);
   const auto held_out = static_cast<std::size_t>(fraction * static_cast<double>(tokens));
-  const double needed = static_cast<double>(trainer.lanes) * static_cast<double>(trainer.segment) + 1;
+  const double needed = static_cast<double>(batches.lanes) * static_cast<double>(batches.segment) + 1;
   fbt::check(static_cast<double>(tokens - held_out) >= needed,
              "{}: the text is too short: {} lanes of segments of {} tokens need {} tokens, found {} and {} held out; lower "
              "--lanes, --segment or --validation-fraction",
-             flags.data, trainer.lanes, trainer.segment, needed, tokens - held_out, held_out);
+             flags.data, batches.lanes, batches.segment, needed, tokens - held_out, held_out);
   fbt::check(
       fraction == 0 || held_out >= 2,
       "{}: the text is too short: an evaluation needs 2 tokens, found {} held out; raise --validation-fraction, or set "
@@ -298,23 +301,23 @@ inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) 
 }
 
 /// Throws std::invalid_argument when the machine cannot hold what a training needs.
-inline void check_memory(const fbt::Config& config, const fbt::TrainerOptions& trainer) {
-  const auto lanes = static_cast<double>(trainer.lanes), shards = static_cast<double>(trainer.shards);
+inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& batches, fbt::Index shards) {
   // the model, its moments, a gradient per shard; keys and values of twice the window and their gradients; inputs, outputs
   // and attention weights of a segment
   const auto number = [](auto... factors) { return (static_cast<double>(factors) * ...); };
-  const double slot = 2 * lanes * number(config.heads, config.head_columns(), config.key_values());
+  const double slot = 2 * number(batches.lanes, config.heads, config.head_columns(), config.key_values());
   const double token =
       number(config.layers + 1, config.width) +
-      number(config.layers, 2 * config.hidden_units() + config.heads * std::min(config.window, trainer.segment));
-  const double needed = sizeof(float) * ((3 + shards) * config.parameters() + 4 * static_cast<double>(config.window) * slot +
-                                         number(trainer.lanes, trainer.segment) * token);
+      number(config.layers, 2 * config.hidden_units() + config.heads * std::min(config.window, batches.segment));
+  const double needed =
+      sizeof(float) * ((3 + static_cast<double>(shards)) * config.parameters() +
+                       4 * static_cast<double>(config.window) * slot + number(batches.lanes, batches.segment) * token);
   const double present = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   fbt::check(
       needed < present,
       "too large for this machine: {:.3g} parameters, {} lanes, segments of {} and a window of {} tokens need more than "
       "{:.0f} GB of memory, found {:.0f} GB",
-      config.parameters(), trainer.lanes, trainer.segment, config.window, needed / 1e9, present / 1e9);
+      config.parameters(), batches.lanes, batches.segment, config.window, needed / 1e9, present / 1e9);
 }
 
 }  // namespace detail
@@ -343,8 +346,10 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   }
   Standing standing = stored ? stored->standing : Standing{};
   standing.limits = detail::choose_limits(flags, stored);
-  if (flags.trainer.schedule.peak == 0) flags.trainer.schedule.peak = flags.default_learning_rate();
-  flags.trainer.validate();
+  if (flags.schedule.peak == 0) flags.schedule.peak = flags.default_learning_rate();
+  flags.trainer.validate(flags.batches.lanes, flags.batches.segment);
+  flags.schedule.validate();
+  flags.adam.validate();
   fbt::check(flags.trainer.span_penalty == 0 || flags.config.span_ramp > 0,
              "--span-penalty {}: expected --span-ramp, too; without it no span is learned", flags.trainer.span_penalty);
   fbt::check(flags.mimetic >= 0 && flags.mimetic <= 100, "--mimetic must be from 0 to 100, found {}", flags.mimetic);
@@ -363,9 +368,9 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
     flags.config.share_key_value = !flags.config.remembers_per_layer();
   }
   flags.config.validate();
-  detail::check_memory(flags.config, flags.trainer);
+  detail::check_memory(flags.config, flags.batches, flags.trainer.shards);
   const std::size_t held_out = detail::choose_held_out(flags, tokens.size());
-  fbt::Random random(flags.trainer.seed);
+  fbt::Random random(flags.batches.seed);
   Model model = start ? std::move(start->model) : Model(flags.config, random);
   if (flags.mimetic > 0) fbt::initialize_mimetic(model, flags.mimetic);
   Training training(flags, std::move(model), standing, vocabulary, tokens, held_out, clock);

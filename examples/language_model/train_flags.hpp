@@ -6,6 +6,9 @@
 
 #include "fbt/models/config.hpp"
 #include "fbt/text/vocabulary.hpp"
+#include "fbt/training/adam.hpp"
+#include "fbt/training/batches.hpp"
+#include "fbt/training/schedule.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <nlohmann/json.hpp>
@@ -24,7 +27,10 @@ struct TrainFlags {
   bool resume = false;
   fbt::TokenKind vocabulary = fbt::TokenKind::character;
   fbt::Config config;
+  fbt::BatchOptions batches;
   fbt::TrainerOptions trainer;
+  fbt::AdamOptions adam;
+  fbt::Schedule schedule;
   double mimetic = 0;
   double validation_fraction = 0.1;
   fbt::Index evaluate_every = 0;
@@ -35,10 +41,10 @@ struct TrainFlags {
   /// The recipe: of those tried on a megabyte of text for two minutes, the one with the smallest validation loss.
   TrainFlags() {
     trainer.threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency());
-    trainer.lanes = 16;
+    batches.lanes = 16;
     trainer.fresh = 0.7;
-    trainer.adam.weight_decay = 0.1;
-    trainer.schedule.peak = 0;
+    adam.weight_decay = 0.1;
+    schedule.peak = 0;
   }
   /// A wider model is trained with smaller steps.
   double default_learning_rate() const { return 0.003 * std::sqrt(128 / static_cast<double>(config.width)); }
@@ -51,6 +57,7 @@ enum class OnResume { keep, may_change };
 template <class F, class Flags>
 void visit_flags(F&& f, Flags& flags) {
   auto& config = flags.config;
+  auto& batches = flags.batches;
   auto& trainer = flags.trainer;
   using enum OnResume;
   f("vocabulary", flags.vocabulary, keep, "what a token is");
@@ -68,19 +75,19 @@ void visit_flags(F&& f, Flags& flags) {
   f("dropout", config.dropout, keep, "rate, at least 0 and below 1");
   f("mimetic", flags.mimetic, keep,
     "strength of the initialization by which attention begins with tokens like the present one; 0: none");
-  f("segment", trainer.segment, keep, "tokens of a lane between two updates");
-  f("lanes", trainer.lanes, keep, "places of the text that are read side by side");
+  f("segment", batches.segment, keep, "tokens of a lane between two updates");
+  f("lanes", batches.lanes, keep, "places of the text that are read side by side");
   f("shards", trainer.shards, keep, "groups of lanes, which threads take first; part of the result, unlike threads");
-  f("seed", trainer.seed, keep, "for the initial parameters, dropout and the cuts of the text");
+  f("seed", batches.seed, keep, "for the initial parameters, dropout and the cuts of the text");
   f("validation-fraction", flags.validation_fraction, keep, "share of the text, at its end, that is held out; 0: none");
-  f("learning-rate", trainer.schedule.peak, may_change, "peak of the schedule; 0: 0.003 * sqrt(128 / width)");
-  f("warmup", trainer.schedule.warmup, may_change, "updates until the learning rate is at its peak");
+  f("learning-rate", flags.schedule.peak, may_change, "peak of the schedule; 0: 0.003 * sqrt(128 / width)");
+  f("warmup", flags.schedule.warmup, may_change, "updates until the learning rate is at its peak");
   f("fresh", trainer.fresh, may_change,
     "share of the training, from its start, in which segments begin with an empty memory");
   f("first-segment", trainer.first_segment, may_change,
     "a curriculum: segments begin with so many tokens and are doubled until they have all; 0: none");
   f("growing", trainer.growing, may_change, "share of the training, from its start, in which segments grow");
-  f("weight-decay", trainer.adam.weight_decay, may_change, "of matrices, per update and unit of the learning rate");
+  f("weight-decay", flags.adam.weight_decay, may_change, "of matrices, per update and unit of the learning rate");
   f("span-penalty", trainer.span_penalty, may_change, "nats per token of the heads' mean span, with --span-ramp");
   f("clip", trainer.clip, may_change, "largest norm of the gradient; 0: no limit");
   f("evaluate-every", flags.evaluate_every, may_change, "updates between evaluations; 0: about five over the run");

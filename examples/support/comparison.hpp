@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fbt/io/pytorch/import.hpp"
-#include "fbt/training/cross_entropy.hpp"
+#include "fbt/training/losses.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -73,8 +73,8 @@ Comparison compare(const fbt::ImportedModel<Scalar>& imported, const fbt::Tensor
                      detail::distance(found(v, t * B + b), logits.number(static_cast<std::uint64_t>((b * T + t) * V + v))));
 
   fbt::Matrix<Scalar> dlogits(V, T * B);
-  const auto loss =
-      fbt::cross_entropy<Scalar>(found, targets, static_cast<Scalar>(1.0 / static_cast<double>(scored)), dlogits);
+  const auto loss = fbt::CrossEntropy{}.operator()<Scalar>(found, targets,
+                                                           static_cast<Scalar>(1.0 / static_cast<double>(scored)), dlogits);
   const fbt::TensorView& expected_loss = expected.get("loss");
   fbt::ensure(expected_loss.size() == 1, "{}: loss: expected 1 number, found {}", file, expected_loss.size());
   result.loss = detail::distance(loss.mean(), expected_loss.number(0));

@@ -6,7 +6,6 @@
 
 #include "fbt/core/check.hpp"
 #include "fbt/models/config.hpp"
-#include "fbt/training/trainer.hpp"
 
 #include <CLI/CLI.hpp>
 

@@ -14,6 +14,8 @@
 
 #include "fbt/core/random.hpp"
 #include "fbt/io/model_file.hpp"
+#include "fbt/training/adam.hpp"
+#include "fbt/training/schedule.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <nlohmann/json.hpp>
@@ -105,7 +107,10 @@ class TaskTraining {
         model_(model),
         tests_(flags.task, recipe, flags.seed),
         budget_({flags.updates, recipe.seconds}, 0, clock, 0),
-        adam_(model, {}) {}
+        adam_(model),
+        schedule_{.peak = recipe.learning_rate, .warmup = recipe.warmup} {
+    schedule_.validate();
+  }
 
   void run() {
     fmt::print("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
@@ -143,20 +148,6 @@ class TaskTraining {
                       fbt::Probe::store);
   }
 
-  fbt::TrainerOptions trainer_options(fbt::Index segment) const {
-    fbt::TrainerOptions options;
-    options.lanes = recipe_.lanes;
-    options.segment = segment;
-    options.shards = flags_.shards;
-    options.threads = flags_.threads;
-    options.schedule.peak = recipe_.learning_rate;
-    options.schedule.warmup = recipe_.warmup;
-    options.clip = recipe_.clip;
-    options.fresh = recipe_.fresh;
-    options.seed = flags_.seed;
-    return options;
-  }
-
   /// Goes on with a lesson until its share of the training is done, or the loss is small enough.
   void train(const Lesson& lesson, double small_loss) {
     if (progress_ >= lesson.until || interrupt_.requested()) return;
@@ -166,35 +157,37 @@ class TaskTraining {
     const bool stream = is_algorithmic(flags_.task);  // programs follow one another, all else are sequences of their own
     std::size_t longest = 0;
     for (const Example& example : examples) longest = std::max(longest, example.tokens.size());
-    const fbt::TrainerOptions options = trainer_options(stream ? recipe_.segment : static_cast<fbt::Index>(longest));
-    const Example data = join(examples, stream ? 0 : options.segment);
-    fbt::Trainer<Model> trainer(model_, data.tokens, data.labels,
-                                stream ? fbt::Segments::carried : fbt::Segments::independent, options);
-    trainer.adam() = std::move(adam_);
-    const auto tokens_per_update = static_cast<double>(options.lanes * options.segment);
+    const fbt::Index segment = stream ? recipe_.segment : static_cast<fbt::Index>(longest);
+    const Example data = join(examples, stream ? 0 : segment);
+    const fbt::BatchOptions batches{.lanes = recipe_.lanes,
+                                    .segment = segment,
+                                    .segments = stream ? fbt::Segments::carried : fbt::Segments::independent,
+                                    .seed = flags_.seed};
+    fbt::Trainer trainer(model_, adam_, fbt::Batches(data.tokens, data.labels, batches),
+                         {.shards = flags_.shards, .threads = flags_.threads, .fresh = recipe_.fresh, .clip = recipe_.clip});
+    const auto tokens_per_update = static_cast<double>(recipe_.lanes * segment);
     budget_.expect_evaluation(tests_.tokens(), tokens_per_update);
     double recent = 0;  // a running mean of the loss
     for (int n = 0; progress_ < lesson.until && (n < 100 || recent > small_loss) && !interrupt_.requested(); ++n) {
       const Stopwatch watch;
-      const auto report = trainer.update(progress_);
+      const auto report = trainer.update(schedule_.rate(adam_.updates, progress_), progress_);
       budget_.spent_on_update(watch.seconds());
       recent += (report.loss - recent) / std::min(n + 1, 50);
       ++unreported_.updates;
       unreported_.loss += report.loss;
       unreported_.tokens += tokens_per_update;
       unreported_.seconds += watch.seconds();
-      progress_ = std::max(progress_, budget_.progress(trainer.adam().updates));
-      const bool test = budget_.evaluation_due(trainer.adam().updates, progress_) || interrupt_.requested();
+      progress_ = std::max(progress_, budget_.progress(adam_.updates));
+      const bool test = budget_.evaluation_due(adam_.updates, progress_) || interrupt_.requested();
       const double now = budget_.elapsed();
-      if (test || now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0)) this->report(trainer.adam().updates, report, test);
+      if (test || now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0)) this->report(report, test);
     }
-    adam_ = std::move(trainer.adam());
   }
 
-  void report(std::int64_t updates, const typename fbt::Trainer<Model>::Report& last, bool with_test) {
+  void report(const typename fbt::Trainer<Model>::Report& last, bool with_test) {
     const double loss = unreported_.loss / unreported_.updates, speed = unreported_.tokens / unreported_.seconds;
     nlohmann::ordered_json line{
-        {"update", updates},          {"seconds", budget_.elapsed()},        {"loss", loss},
+        {"update", adam_.updates},    {"seconds", budget_.elapsed()},        {"loss", loss},
         {"tokens_per_second", speed}, {"learning_rate", last.learning_rate}, {"gradient_norm", last.gradient_norm}};
     if (with_test) {
       const Stopwatch watch;
@@ -205,7 +198,7 @@ class TaskTraining {
     }
     write(line);
     fmt::print("update {:6}  length {:3}  loss {:.4f}  norm {:5.2f}  rate {:.2e}  {:6.0f} tokens/s  {:4.0f} s  {}\n",
-               updates, length_, loss, last.gradient_norm, last.learning_rate, speed, budget_.elapsed(),
+               adam_.updates, length_, loss, last.gradient_norm, last.learning_rate, speed, budget_.elapsed(),
                with_test ? percentages(results_) : "");
     std::fflush(stdout);
     unreported_ = {};
@@ -227,7 +220,8 @@ class TaskTraining {
   Model& model_;
   Tests tests_;
   Budget budget_;
-  fbt::Adam<Model> adam_;
+  fbt::Adam<Model> adam_;  // over all lessons
+  fbt::Schedule schedule_;
   Interrupt interrupt_;
   nlohmann::ordered_json results_;
   std::string metrics_;

@@ -7,5 +7,13 @@
 #include "fbt/io/training_file.hpp"
 #include "fbt/models/mimetic.hpp"
 #include "fbt/models/sequence_model.hpp"
+#include "fbt/text/vocabulary.hpp"
+#include "fbt/training/evaluate.hpp"
+#include "fbt/training/schedule.hpp"
 #include "fbt/training/trainer.hpp"
 #include "fbt/version.hpp"
+
+// With the target fbt::compiled: declares what its library holds, so that it is not compiled again.
+#if __has_include(<fbt/compiled.hpp>)
+#include <fbt/compiled.hpp>
+#endif

@@ -2,5 +2,5 @@
 #pragma once
 
 #define FBT_VERSION_MAJOR 0
-#define FBT_VERSION_MINOR 1
+#define FBT_VERSION_MINOR 2
 #define FBT_VERSION_PATCH 0

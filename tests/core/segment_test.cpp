@@ -28,7 +28,7 @@ TEST_CASE("StepOrder: forward in order, backward in the opposite one, then accum
       "backward: expected a segment that forward() has read with segment.train, once each, found none";
   const char* const none_walked = "accumulate: expected a segment that backward() has gone through, found none";
   StepOrder order;
-  CHECK_THROWS_WITH(order.forward(0), "forward: expected step 0 of a segment of 0, found 0");
+  CHECK_THROWS_WITH(order.forward(0), "forward: expected a Trace that prepare() has sized, found one that it has not");
   CHECK_THROWS_WITH(order.check_read(), none_read);
   CHECK_THROWS_WITH(order.accumulate(), none_walked);
   order.prepare({2, 3, true});

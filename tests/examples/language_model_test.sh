@@ -128,6 +128,24 @@ test_generate() {
   [ $code -eq 1 ] && contains "$(cat stderr)" "No space left on device"
 }
 
+test_generate_many() {
+  tr '\n' ' ' <text >line  # so that every text is a line
+  train run --data line --updates 40
+  local write=(generate --model run/model.safetensors --length 80 --prompt "in the")
+  succeed "${write[@]}" --count 3; local three=$output
+  [ "$(grep -cE '^in the.{80}$' <<<"$three")" -eq 3 ] || fail "expected 3 texts: $three"
+  [ -z "$(sed -n '2p;4p' <<<"$three")" ] || fail "expected blank lines between: $three"
+  [ "$(sort -u <<<"$three" | wc -l)" -eq 4 ] || fail "texts are alike: $three"
+  succeed "${write[@]}" --count 3 --threads 2; [ "$output" = "$three" ] || fail "a second run gave other texts: $output"
+  succeed "${write[@]}" --count 2 --seed 2; [ "$output" = "$(tail -n 3 <<<"$three")" ] || fail "expected the last 2 of $three, found $output"
+  succeed "${write[@]}" --count 20; [ "$(head -n 5 <<<"$output")" = "$three" ] || fail "expected to begin with $three, found $output"
+  [ "$(wc -l <<<"$output")" -eq 39 ] || fail "expected 20 texts: $output"
+  succeed "${write[@]}"; local one=$output
+  succeed "${write[@]}" --count 1; [ "$output" = "$one" ] || fail "--count 1 is not the default: $output"
+  error "temperature must be at least 0, found -1" "${write[@]}" --count 3 --temperature -1
+  error "--count must be from 1 to 1000, found 0" "${write[@]}" --count 0
+}
+
 test_byte_vocabulary() {
   printf '\xff\xfe binary \xc3' >>text
   error "text: expected text in UTF-8, found the byte 0xff of no valid character at offset $(($(wc -c <text) - 11))" \

@@ -81,7 +81,7 @@ void write_models(const fs::path& folder) {
 void write_trainings(const fs::path& folder) {
   fuzz::Training training;
   fbt::save_training(folder / "start", training.trainer);
-  for (int n = 0; n < 5; ++n) training.trainer.update(0.1 * n);
+  for (int n = 0; n < 5; ++n) training.update(0.1 * n);
   fbt::save_training(folder / "later", training.trainer, {{"note", "x"}});
 }
 

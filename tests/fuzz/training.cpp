@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::accepted([&] {
     const fbt::TensorFile file = fbt::TensorFile::parse(fuzz::text(data, size), "input");
     fbt::load_training(file, training.trainer);
-    for (int n = 0; n < 3; ++n) training.trainer.update(0.5);  // can go on, if its numbers are finite
+    for (int n = 0; n < 3; ++n) training.update(0.5);  // can go on, if its numbers are finite
   });
   return 0;
 }

@@ -3,6 +3,7 @@
 
 #include "fbt/io/training_file.hpp"
 #include "fbt/models/sequence_model.hpp"
+#include "fbt/training/schedule.hpp"
 
 #include <vector>
 
@@ -18,9 +19,10 @@ inline Model tiny_model(const fbt::Config& config) {
 struct Training {
   Model model;
   std::vector<fbt::Token> text{0, 1, 2, 0, 2, 1, 1, 0, 2, 2, 1, 0, 0, 1, 2, 0, 1};
+  fbt::Adam<Model> adam;
   fbt::Trainer<Model> trainer;
 
-  Training() : model(tiny_model(config())), trainer(model, text, options()) {}
+  Training() : model(tiny_model(config())), adam(model), trainer(model, adam, {text, {2, 2}}, {.shards = 2}) {}
 
   static fbt::Config config() {
     fbt::Config c;
@@ -30,11 +32,10 @@ struct Training {
     c.window = 3;
     return c;
   }
-  static fbt::TrainerOptions options() {
-    fbt::TrainerOptions o;
-    o.lanes = o.shards = o.segment = 2;
-    o.schedule = {0.01, 5, 0.1};
-    return o;
+  /// One update; progress: the share of the training that is done.
+  void update(double progress) {
+    const fbt::Schedule schedule{0.01, 5, 0.1};
+    trainer.update(schedule.rate(adam.updates, progress), progress);
   }
 };
 

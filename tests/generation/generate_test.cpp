@@ -116,14 +116,13 @@ TEST_CASE("generate: emit ends the text") {
 TEST_CASE("generate: what was written counts as recent for the repetition penalty") {
   struct Constant {  // every step: 1 is likely, 2 less, 3 still less
     struct Stepper {
-      struct {
-        Matrix<double> outputs;
-      } trace;
+      Matrix<double> outputs;
     };
     Stepper start(Index, Index) const { return {}; }
-    void step(Tokens, Stepper& stepper) const {
-      stepper.trace.outputs.resize(4, 1);
-      stepper.trace.outputs << 0, 9, 8, 7;
+    const Matrix<double>& step(Tokens, Stepper& stepper) const {
+      stepper.outputs.resize(4, 1);
+      stepper.outputs << 0, 9, 8, 7;
+      return stepper.outputs;
     }
   };
   GenerationOptions options;

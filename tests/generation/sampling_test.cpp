@@ -287,3 +287,16 @@ TEST_CASE("SamplingOptions: the documented defaults") {
   CHECK(options.repetition_penalty == 1);
   CHECK(options.repetition_window == 64);
 }
+
+TEST_CASE("SamplingOptions: softmax draws every token as often as its probability") {
+  Vector<double> logits(4);
+  logits << 0, 1, 2, -3;
+  Vector<double> p = logits.array().exp();
+  p /= p.sum();
+  Sampler sampler(SamplingOptions::softmax(3));
+  Vector<double> counts = Vector<double>::Zero(4);
+  constexpr int draws = 20000;
+  for (int i = 0; i < draws; ++i) counts(sampler.sample(logits)) += 1;
+  CHECK((counts / draws - p).cwiseAbs().maxCoeff() < 0.01);
+  CHECK(counts(3) > 0);  // also what the defaults cut off
+}

@@ -65,7 +65,8 @@ TEST_CASE("model file: a config as JSON, there and back") {
 
   // the exact text: files have to stay readable
   CHECK(write_config(tiny_config()) ==
-        R"({"vocabulary":5,"width":4,"layers":2,"heads":2,"head_size":0,"feed_forward":0,"window":3,"activation":"relu",)"
+        R"({"vocabulary":5,"inputs":0,"outputs":0,"width":4,"layers":2,"heads":2,"head_size":0,"feed_forward":0,"window":3,)"
+        R"("activation":"relu",)"
         R"("position":"relative_key","span_ramp":0,"empty_memory":"skip","pre_norm":true,"memory_rule":"feedback",)"
         R"("memory_layer":0,"share_key_value":true,"memory_norm":"own",)"
         R"("value_bias":false,"output_bias":true,"log_probabilities":false,"dropout":0.0,)"
@@ -131,7 +132,8 @@ TEST_CASE("model file: a model, there and back, bit for bit") {
   }
   // what is not a number stays as it is, too
   Model model = tiny_model();
-  model.head.linear.bias << 1, -0.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(), 1e-45f;
+  model.head.linear.bias << 1, -0.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(),
+      1e-45f;
   save_model(folder / "a", model);
   const Vector<float> bias = load_model<Model>(folder / "a").model.head.linear.bias;
   CHECK(std::memcmp(bias.data(), model.head.linear.bias.data(), sizeof(float) * 5) == 0);
@@ -321,7 +323,8 @@ TEST_CASE("model file: a probe notices damaged weights, and is checked itself") 
                t.at("fbt.probe.logits").shape = {5, 8};
              }),
              ContainsSubstring(shape + "(8) and (5, 8)"));
-  CHECK_THAT(message([](Metadata&, Views& t) { t.at("fbt.probe.tokens").dtype = Dtype::f32; }), ContainsSubstring(shape));
+  CHECK_THAT(message([](Metadata&, Views& t) { t.at("fbt.probe.tokens").dtype = Dtype::f32; }),
+             ContainsSubstring("changed: the probe: expected tokens of dtype I32, found F32"));
   for (const float number : {INFINITY, NAN}) {
     std::string logits;
     CHECK_THAT(message([&](Metadata&, Views& t) {
@@ -387,6 +390,26 @@ TEST_CASE("model file: a failed save leaves the old file") {
   CHECK(folder.files() == 1);
 }
 
+TEST_CASE("model file: outputs of another number than the vocabulary") {
+  const ScratchFolder folder;
+  Config config = tiny_config();
+  config.outputs = GENERATE(3, 7);
+  const auto model = tiny_model<float>(config);
+  save_model(folder / "a", model);
+  const auto loaded = load_model<Model>(folder / "a");
+  CHECK(loaded.model.config() == config);
+  CHECK(same(loaded.model, model));
+}
+
+TEST_CASE("model file: a probe of outputs of another number than the vocabulary") {
+  const ScratchFolder folder;
+  Config config = tiny_config();
+  config.outputs = 7;
+  const auto model = tiny_model<float>(config);
+  save_model(folder / "a", model, {}, Probe::store);
+  CHECK(same(load_model<Model>(folder / "a").model, model));
+}
+
 TEST_CASE("model file: files of version 0.1") {
   const auto feedback = load_model<Model>(version_0_1::file("feedback", "model"));
   CHECK(feedback.model.config() == version_0_1::feedback_config());
@@ -404,7 +427,11 @@ TEST_CASE("model file: files of version 0.1") {
   const ScratchFolder folder;
   save_model(folder / "a", feedback.model, feedback.metadata);
   const TensorFile before = TensorFile::read(version_0_1::file("feedback", "model")), after = TensorFile::read(folder / "a");
-  CHECK(after.metadata() == before.metadata());
+  Metadata metadata = after.metadata();
+  std::string& config = metadata.at("fbt.config");
+  const std::string later = R"("inputs":0,"outputs":0,)";  // fields that 0.1 did not have
+  config.erase(config.find(later), later.size());
+  CHECK(metadata == before.metadata());
   CHECK(after.tensors().size() + 2 == before.tensors().size());
   for (const TensorView& tensor : after.tensors()) CHECK(tensor.bytes == before.get(tensor.name).bytes);
 }

@@ -4,6 +4,8 @@
 #include "support/expect.hpp"
 #include "support/scratch.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <chrono>
 #include <limits>
 #include <numeric>

@@ -1,12 +1,14 @@
 #include "fbt/io/training_file.hpp"
 
 #include "fbt/models/sequence_model.hpp"
+#include "fbt/training/schedule.hpp"
 #include "support/catch.hpp"
 #include "support/changed_file.hpp"
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
 #include "support/scratch.hpp"
 #include "support/tiny_model.hpp"
+#include "support/training.hpp"
 #include "support/version_0_1.hpp"
 
 #include <limits>
@@ -21,16 +23,27 @@ std::vector<Token> tiny_text(std::uint64_t seed = 5) {
   Random random(seed);
   return random_tokens(62, 5, random);
 }
-TrainerOptions tiny_options() {
-  TrainerOptions options;
-  options.fresh = 0;
-  options.lanes = 3;
-  options.segment = 4;
-  options.shards = 2;
-  options.schedule = {0.01, 5, 0.1};
-  options.adam.weight_decay = 0.1;
-  return options;
-}
+struct Options {
+  BatchOptions batches{.lanes = 3, .segment = 4};
+  AdamOptions adam{.weight_decay = 0.1};
+  TrainerOptions trainer{.fresh = 0};
+  Schedule schedule{0.01, 5, 0.1};
+};
+
+/// A training with a schedule, of the tokens that follow or of labels.
+template <class AnyModel>
+struct TinyTraining : Training<AnyModel> {
+  Schedule schedule;
+
+  TinyTraining(AnyModel& model, const Batches<>& batches, const Options& o)
+      : Training<AnyModel>(model, batches, o.adam, o.trainer), schedule(o.schedule) {}
+  TinyTraining(AnyModel& model, const std::vector<Token>& text, const Options& o = {})
+      : TinyTraining(model, Batches<>(text, o.batches), o) {}
+  TinyTraining(AnyModel& model, const std::vector<Token>& text, const std::vector<Token>& labels, const Options& o = {})
+      : TinyTraining(model, Batches<>(text, labels, o.batches), o) {}
+
+  auto update(double progress = 0) { return this->trainer.update(schedule.rate(this->adam.updates, progress), progress); }
+};
 
 /// Resumes a training of version 0.1 after its 3 updates, does 2 more, and compares with what 0.1 made of them. Other
 /// vectors and compilers round otherwise.
@@ -41,12 +54,14 @@ void check_version_0_1(const std::string& name, const AnyConfig& config) {
   Random random(99);
   AnyModel model(config, random);
   const auto text = version_0_1::text();
-  Trainer<AnyModel> trainer(model, text, version_0_1::options());
-  load_training(version_0_1::file(name, "training"), trainer);
-  REQUIRE(trainer.adam().updates == 3);
+  TinyTraining<AnyModel> training(
+      model, text,
+      {version_0_1::batch_options(), version_0_1::adam_options(), version_0_1::options(), version_0_1::schedule()});
+  load_training(version_0_1::file(name, "training"), training.trainer);
+  REQUIRE(training.adam.updates == 3);
   const auto expected = load_model<AnyModel>(version_0_1::file(name, "model"));
   for (const int n : {3, 4}) {
-    const double loss = trainer.update(0.1 * n).loss;
+    const double loss = training.update(0.1 * n).loss;
     CHECK(loss == Approx(std::stod(expected.metadata.at(fmt::format("update.{}.loss", n + 1)))).epsilon(tolerance));
   }
   visit(
@@ -85,53 +100,53 @@ TEST_CASE("training file: N + M updates are N, save, load, M, to the last bit") 
   config.span_ramp = c.first_segment > 0 ? 2 : 0;
   config.dropout = 0.1;
   const auto text = tiny_text();
-  TrainerOptions options = tiny_options();
-  options.first_segment = c.first_segment;
-  options.growing = 0.1;
-  options.lanes = c.lanes;
-  options.shards = c.shards;
-  options.segment = c.segment;
+  Options options;
+  options.trainer.first_segment = c.first_segment;
+  options.trainer.growing = 0.1;
+  options.trainer.shards = c.shards;
+  options.batches.lanes = c.lanes;
+  options.batches.segment = c.segment;
 
   const ScratchFolder folder;
   Model whole = tiny_model(config);
-  Trainer<Model> one(whole, text, options);
-  const auto run = [](Trainer<Model>& trainer, int from, int to) {
+  TinyTraining one(whole, text, options);
+  const auto run = [](TinyTraining<Model>& training, int from, int to) {
     std::vector<double> losses;
-    for (int n = from; n < to; ++n) losses.push_back(trainer.update(0.01 * n).loss);
+    for (int n = from; n < to; ++n) losses.push_back(training.update(0.01 * n).loss);
     return losses;
   };
   run(one, 0, c.before);
-  save_training(folder / "a", one, {{"note", "x"}});
+  save_training(folder / "a", one.trainer, {{"note", "x"}});
   const auto expected = run(one, c.before, c.before + c.after);
-  CHECK(one.batches().place().passes > 0);  // went over the border of a pass
+  CHECK(one.trainer.batches().place().passes > 0);  // went over the border of a pass
 
   Model resumed = tiny_model(config, 99);
-  Trainer<Model> two(resumed, text, options);
+  TinyTraining two(resumed, text, options);
   run(two, 0, 2);  // whatever it had done before
-  CHECK(load_training(folder / "a", two).at("note") == "x");
-  CHECK(two.adam().updates == c.before);
-  save_training(folder / "b", two, {{"note", "x"}});
+  CHECK(load_training(folder / "a", two.trainer).at("note") == "x");
+  CHECK(two.adam.updates == c.before);
+  save_training(folder / "b", two.trainer, {{"note", "x"}});
   CHECK(read_all(folder / "b") == read_all(folder / "a"));  // nothing that is kept has changed on the way
   CHECK(run(two, c.before, c.before + c.after) == expected);
   CHECK(same(resumed, whole));
-  CHECK(same(two.adam().m, one.adam().m));
-  CHECK(same(two.adam().v, one.adam().v));
-  CHECK(two.batches().place() == one.batches().place());
+  CHECK(same(two.adam.m, one.adam.m));
+  CHECK(same(two.adam.v, one.adam.v));
+  CHECK(two.trainer.batches().place() == one.trainer.batches().place());
 }
 
 TEST_CASE("training file: the carried memory is part of a training") {
   const ScratchFolder folder;
   const auto text = tiny_text();
   Model model = tiny_model();
-  Trainer<Model> trainer(model, text, tiny_options());
-  for (int n = 0; n < 2; ++n) trainer.update(0);
-  save_training(folder / "a", trainer);
-  const double expected = trainer.update(0).loss;
+  TinyTraining training(model, text);
+  for (int n = 0; n < 2; ++n) training.update();
+  save_training(folder / "a", training.trainer);
+  const double expected = training.update().loss;
   const auto loss_after = [&](auto&& change) {
     Model other = tiny_model();
-    Trainer<Model> resumed(other, text, tiny_options());
-    load_training(changed_file(folder, folder / "a", change), resumed);
-    return resumed.update(0).loss;
+    TinyTraining resumed(other, text);
+    load_training(changed_file(folder, folder / "a", change), resumed.trainer);
+    return resumed.update().loss;
   };
   CHECK(loss_after([](Metadata&, Views&) {}) == expected);
   for (const std::string name : {"memory.0.0.keys", "memory.0.0.values", "memory.1.0.keys", "memory.1.0.values"}) {
@@ -149,59 +164,61 @@ TEST_CASE("training file: a training that does not fit leaves trainer and model 
   const ScratchFolder folder;
   const auto text = tiny_text();
   Model model = tiny_model();
-  Trainer<Model> trainer(model, text, tiny_options());
-  for (int n = 0; n < 3; ++n) trainer.update(0);
-  save_training(folder / "a", trainer);
+  TinyTraining training(model, text);
+  for (int n = 0; n < 3; ++n) training.update();
+  save_training(folder / "a", training.trainer);
   const std::string whole = read_all(folder / "a");
 
   /// Loads into a trainer of other options, text or config, and checks that nothing has changed.
-  const auto message = [&](const std::filesystem::path& path, const TrainerOptions& options, const std::vector<Token>& data,
+  const auto message = [&](const std::filesystem::path& path, const Options& options, const std::vector<Token>& data,
                            const Config& config) {
     Model other = tiny_model(config, 7);
-    Trainer<Model> target(other, data, options);
-    target.update(0);
-    save_training(folder / "before", target);
-    const std::string result = message_of<std::runtime_error>([&] { load_training(path, target); });
-    save_training(folder / "after", target);
+    TinyTraining target(other, data, options);
+    target.update();
+    save_training(folder / "before", target.trainer);
+    const std::string result = message_of<std::runtime_error>([&] { load_training(path, target.trainer); });
+    save_training(folder / "after", target.trainer);
     CHECK(read_all(folder / "before") == read_all(folder / "after"));
     std::filesystem::remove(folder / "before");
     std::filesystem::remove(folder / "after");
     return result;
   };
   const auto with_options = [&](auto&& change) {
-    TrainerOptions options = tiny_options();
+    Options options;
     change(options);
     return message(folder / "a", options, text, tiny_config());
   };
   const auto with_file = [&](auto&& change) {
-    return message(changed_file(folder, folder / "a", change), tiny_options(), text, tiny_config());
+    return message(changed_file(folder, folder / "a", change), Options{}, text, tiny_config());
   };
   const std::string name = (folder / "a").string();
 
   SECTION("other options") {
-    using O = TrainerOptions;
-    CHECK(with_options([](O& o) { o.lanes = 4; }) == name + ": the training belongs to another lanes: expected 4, found 3");
-    CHECK(with_options([](O& o) { o.segment = 5; }) ==
+    using O = Options;
+    CHECK(with_options([](O& o) { o.batches.lanes = 4; }) ==
+          name + ": the training belongs to another lanes: expected 4, found 3");
+    CHECK(with_options([](O& o) { o.batches.segment = 5; }) ==
           name + ": the training belongs to another segment: expected 5, found 4");
-    CHECK(with_options([](O& o) { o.shards = 3; }) ==
+    CHECK(with_options([](O& o) { o.trainer.shards = 3; }) ==
           name + ": the training belongs to another shards: expected 3, found 2");
-    CHECK(with_options([](O& o) { o.seed = 2; }) == name + ": the training belongs to another seed: expected 2, found 1");
+    CHECK(with_options([](O& o) { o.batches.seed = 2; }) ==
+          name + ": the training belongs to another seed: expected 2, found 1");
   }
   SECTION("another text") {
-    CHECK_THAT(message(folder / "a", tiny_options(), tiny_text(6), tiny_config()),
+    CHECK_THAT(message(folder / "a", Options{}, tiny_text(6), tiny_config()),
                ContainsSubstring(": the training belongs to another text: expected 62 tokens "));
     auto longer = text;
     longer.push_back(0);
-    CHECK_THAT(message(folder / "a", tiny_options(), longer, tiny_config()), ContainsSubstring("expected 63 tokens "));
+    CHECK_THAT(message(folder / "a", Options{}, longer, tiny_config()), ContainsSubstring("expected 63 tokens "));
   }
   SECTION("another config") {
     Config config = tiny_config();
     config.window = 4;
-    CHECK_THAT(message(folder / "a", tiny_options(), text, config),
+    CHECK_THAT(message(folder / "a", Options{}, text, config),
                ContainsSubstring(": the training belongs to another config: expected window 4, found 3"));
     config = tiny_config();
     config.memory_rule = MemoryRule::average;
-    CHECK_THAT(message(folder / "a", tiny_options(), text, config),
+    CHECK_THAT(message(folder / "a", Options{}, text, config),
                ContainsSubstring(": the training belongs to another config: expected memory_rule average, found feedback"));
   }
   SECTION("a config from before a field was added") {
@@ -210,29 +227,29 @@ TEST_CASE("training file: a training that does not fit leaves trainer and model 
       const std::string field = R"("span_ramp":0,)";
       config.erase(config.find(field), field.size());
     });
-    load_training(older, trainer);
-    CHECK(trainer.adam().updates == 3);
+    load_training(older, training.trainer);
+    CHECK(training.adam.updates == 3);
   }
   SECTION("another scalar type") {
     Random random(1);
     FeedbackTransformer<double> other(tiny_config(), random);
-    Trainer<FeedbackTransformer<double>> target(other, text, tiny_options());
-    CHECK_THAT(message_of<std::runtime_error>([&] { load_training(folder / "a", target); }),
+    TinyTraining target(other, text);
+    CHECK_THAT(message_of<std::runtime_error>([&] { load_training(folder / "a", target.trainer); }),
                ContainsSubstring("the training belongs to another scalar: expected F64, found F32"));
   }
   SECTION("a foreign file") {
     save_model(folder / "model", model);
-    CHECK_THAT(message(folder / "model", tiny_options(), text, tiny_config()),
+    CHECK_THAT(message(folder / "model", Options{}, text, tiny_config()),
                ContainsSubstring("expected a training written by fbt, found no fbt.training."));
-    CHECK_THAT(message(folder / "none", tiny_options(), text, tiny_config()), ContainsSubstring("cannot open the file"));
+    CHECK_THAT(message(folder / "none", Options{}, text, tiny_config()), ContainsSubstring("cannot open the file"));
     write_all(folder / "text", "It was the best of times, it was the worst of times.");
-    CHECK_THAT(message(folder / "text", tiny_options(), text, tiny_config()), ContainsSubstring("safetensors header"));
+    CHECK_THAT(message(folder / "text", Options{}, text, tiny_config()), ContainsSubstring("safetensors header"));
   }
   SECTION("cut off anywhere") {
     for (std::size_t size = 0; size < whole.size(); size += 331) {
       INFO(size);
       write_all(folder / "cut", whole.substr(0, size));
-      CHECK_THAT(message(folder / "cut", tiny_options(), text, tiny_config()), ContainsSubstring("cut: "));
+      CHECK_THAT(message(folder / "cut", Options{}, text, tiny_config()), ContainsSubstring("cut: "));
     }
   }
   SECTION("tensors") {
@@ -291,17 +308,17 @@ TEST_CASE("training file: an LstmModel goes on to the last bit") {
   LstmModel<float> model(config, random);
   const ScratchFolder folder;
   const auto text = tiny_text();
-  Trainer whole(model, text, tiny_options());
-  for (int n = 0; n < 3; ++n) whole.update(0);
-  save_training(folder / "training", whole);
+  TinyTraining whole(model, text);
+  for (int n = 0; n < 3; ++n) whole.update();
+  save_training(folder / "training", whole.trainer);
   LstmModel<float> other(config, random);
-  Trainer resumed(other, text, tiny_options());
-  load_training(folder / "training", resumed);
-  for (int n = 0; n < 9; ++n) CHECK(resumed.update(0).loss == whole.update(0).loss);
+  TinyTraining resumed(other, text);
+  load_training(folder / "training", resumed.trainer);
+  for (int n = 0; n < 9; ++n) CHECK(resumed.update().loss == whole.update().loss);
   CHECK(same(other, model));
   for (const std::string name : {"memory.1.hidden.1", "memory.1.cell.0"}) {
     const auto path = changed_file(folder, folder / "training", [&](Metadata&, Views& t) { t.erase(name); });
-    CHECK_THAT(message_of<std::runtime_error>([&] { load_training(path, resumed); }),
+    CHECK_THAT(message_of<std::runtime_error>([&] { load_training(path, resumed.trainer); }),
                ContainsSubstring("expected a tensor named " + name + ", found none"));
   }
   CHECK(same(other, model));
@@ -309,53 +326,188 @@ TEST_CASE("training file: an LstmModel goes on to the last bit") {
 
 TEST_CASE("training file: a training of labelled data goes on with the same labels only") {
   const auto text = tiny_text(), labels = tiny_text(6);
-  const Segments segments = GENERATE(Segments::carried, Segments::independent);
+  Options options;
+  const Segments segments = options.batches.segments = GENERATE(Segments::carried, Segments::independent);
   const ScratchFolder folder;
   Model model = tiny_model();
-  Trainer<Model> whole(model, text, labels, segments, tiny_options());
-  for (int n = 0; n < 7; ++n) whole.update(0);
-  save_training(folder / "a", whole);
+  TinyTraining whole(model, text, labels, options);
+  for (int n = 0; n < 7; ++n) whole.update();
+  save_training(folder / "a", whole.trainer);
   Model other = tiny_model();
-  Trainer<Model> resumed(other, text, labels, segments, tiny_options());
-  load_training(folder / "a", resumed);
-  for (int n = 0; n < 7; ++n) CHECK(resumed.update(0).loss == whole.update(0).loss);
+  TinyTraining resumed(other, text, labels, options);
+  load_training(folder / "a", resumed.trainer);
+  for (int n = 0; n < 7; ++n) CHECK(resumed.update().loss == whole.update().loss);
   CHECK(same(other, model));
 
-  const auto message = [&](Trainer<Model> trainer) {
-    return message_of<std::runtime_error>([&] { load_training(folder / "a", trainer); });
+  const auto message = [&](const Batches<>& batches) {
+    TinyTraining training(other, batches, options);
+    return message_of<std::runtime_error>([&] { load_training(folder / "a", training.trainer); });
   };
-  CHECK_THAT(message({other, text, tiny_options()}), ContainsSubstring("the training belongs to another text: expected "));
-  CHECK_THAT(message({other, text, text, segments, tiny_options()}),
+  CHECK_THAT(message({text, options.batches}), ContainsSubstring("the training belongs to another text: expected "));
+  CHECK_THAT(message({text, text, options.batches}),
              ContainsSubstring("the training belongs to another text: expected 62 tokens"));
   const bool carried = segments == Segments::carried;
-  CHECK_THAT(message({other, text, labels, carried ? Segments::independent : Segments::carried, tiny_options()}),
+  BatchOptions others = options.batches;
+  others.segments = carried ? Segments::independent : Segments::carried;
+  CHECK_THAT(message({text, labels, others}),
              ContainsSubstring(carried ? "another segment: expected 4, independent, found 4"
                                        : "another segment: expected 4, found 4, independent"));
+}
+
+TEST_CASE("training file: a training of a stream with starts goes on to the last bit, with the same starts only") {
+  const auto text = tiny_text();
+  Random random(3);
+  std::vector<std::uint8_t> starts, others;
+  for (std::size_t i = 0; i < text.size(); ++i) starts.push_back(random.below(5) == 0);
+  starts[30] = 1;  // step 10 of lane 1; lane 2 has begun before
+  starts[49] = starts[50] = starts[51] = 0;
+  others = starts;
+  others[17] = !others[17];
+  const Options options;
+  const auto with_starts = [&](const std::vector<std::uint8_t>& marks) {
+    Batches batches(text, options.batches);
+    batches.set_starts(marks);
+    return batches;
+  };
+  const ScratchFolder folder;
+  Model model = tiny_model();
+  TinyTraining whole(model, with_starts(starts), options);
+  for (int n = 0; n < 3; ++n) whole.update();
+  save_training(folder / "a", whole.trainer);
+  // lanes have begun at different slots: that is kept
+  CHECK(TensorFile::read(folder / "a").find("memory.1.begin") != nullptr);
+  Model other = tiny_model(tiny_config(), 99);
+  TinyTraining resumed(other, with_starts(starts), options);
+  load_training(folder / "a", resumed.trainer);
+  save_training(folder / "b", resumed.trainer);
+  CHECK(read_all(folder / "b") == read_all(folder / "a"));
+  for (int n = 0; n < 9; ++n) CHECK(resumed.update().loss == whole.update().loss);
+  CHECK(same(other, model));
+  CHECK(same(resumed.adam.v, whole.adam.v));
+
+  // any number but 0 is a start
+  std::vector<std::uint8_t> larger = starts;
+  for (std::uint8_t& mark : larger) mark = static_cast<std::uint8_t>(mark * 7);
+  TinyTraining same_starts(other, with_starts(larger), options);
+  CHECK_NOTHROW(load_training(folder / "a", same_starts.trainer));
+  const auto message = [&](const Batches<>& batches) {
+    TinyTraining training(other, batches, options);
+    return message_of<std::runtime_error>([&] { load_training(folder / "a", training.trainer); });
+  };
+  CHECK_THAT(message(with_starts(others)), ContainsSubstring("the training belongs to another text: expected 62 tokens") &&
+                                               ContainsSubstring(" with the starts "));
+  CHECK_THAT(message({text, options.batches}),
+             ContainsSubstring("the training belongs to another text: expected 62 tokens") &&
+                 ContainsSubstring(" with the starts "));
+}
+
+TEST_CASE("training file: a training with parameter groups goes on to the last bit, and they may be changed") {
+  const auto text = tiny_text();
+  Options options;
+  options.adam.groups = {{.pattern = "blocks.0.*", .frozen = true},
+                         {.pattern = "head.*", .rate = 0.25, .weight_decay = 0.5}};
+  const ScratchFolder folder;
+  Model model = tiny_model();
+  const Model start = model;
+  TinyTraining whole(model, text, options);
+  for (int n = 0; n < 4; ++n) whole.update();
+  save_training(folder / "a", whole.trainer);
+  Model other = tiny_model(tiny_config(), 99);
+  TinyTraining resumed(other, text, options);
+  load_training(folder / "a", resumed.trainer);
+  CHECK(resumed.adam.options().groups.size() == 2);
+  for (int n = 0; n < 6; ++n) CHECK(resumed.update().loss == whole.update().loss);
+  CHECK(same(other, model));
+  CHECK(same(other.core.blocks[0], start.core.blocks[0]));
+  CHECK_FALSE(same(other.core.blocks[1], start.core.blocks[1]));
+
+  // the groups are the trainer's, not the file's: what was frozen is trained from here on
+  options.adam.groups.clear();
+  TinyTraining thawed(other, text, options);
+  load_training(folder / "a", thawed.trainer);
+  thawed.update();
+  CHECK_FALSE(same(other.core.blocks[0], start.core.blocks[0]));
+}
+
+TEST_CASE("training file: a training of vectors goes on to the last bit, with the same vectors only") {
+  using Exact = VectorModel<double>;
+  using Data = Batches<Vectors<double>, Vectors<double>>;
+  Config config = tiny_config();
+  config.vocabulary = 0;
+  config.inputs = 3;
+  config.outputs = 2;
+  config.dropout = 0.1;
+  Random random(1);
+  const Exact start(config, random);
+  Matrix<double> values(3, 62), targets(2, 62);
+  fill_normal(values, 1, random);
+  fill_normal(targets, 1, random);
+  const auto view = [](const Matrix<double>& m) { return Vectors<double>(m.data(), m.rows(), m.cols()); };
+  const Options options;
+  using VectorTraining = Training<Exact, Data, SquaredError<double>>;
+  const ScratchFolder folder;
+  Exact model = start, other = start;
+  VectorTraining whole(model, {view(values), view(targets), options.batches}, options.adam, options.trainer);
+  for (int n = 0; n < 4; ++n) whole.update(0.01);
+  save_training(folder / "a", whole.trainer);
+  VectorTraining resumed(other, {view(values), view(targets), options.batches}, options.adam, options.trainer);
+  resumed.update(0.02);
+  load_training(folder / "a", resumed.trainer);
+  for (int n = 0; n < 6; ++n) CHECK(resumed.update(0.01).loss == whole.update(0.01).loss);
+  CHECK(same(other, model));
+  CHECK(whole.trainer.batches().place().passes > 0);
+
+  const auto message = [&](const Matrix<double>& v, const Matrix<double>& t) {
+    VectorTraining training(other, {view(v), view(t), options.batches}, options.adam, options.trainer);
+    const Exact before = other;
+    const std::string result = message_of<std::runtime_error>([&] { load_training(folder / "a", training.trainer); });
+    CHECK(same(other, before));
+    return result;
+  };
+  Matrix<double> changed = values;
+  changed(2, 61) += 1e-12;
+  CHECK_THAT(message(changed, targets), ContainsSubstring(": expected 62 vectors of 3 "));
+  changed = targets;
+  changed(0, 0) = -changed(0, 0);
+  CHECK_THAT(message(values, changed), ContainsSubstring(" with the labels 62 vectors of 2 "));
+  CHECK_THAT(message(values.leftCols(61), targets.leftCols(61)), ContainsSubstring(": expected 61 vectors of 3 "));
 }
 
 TEST_CASE("training file: a training goes on at another thread count") {
   const ScratchFolder folder;
   const auto text = tiny_text();
-  TrainerOptions options = tiny_options();
+  Options options;
   Model model = tiny_model();
-  Trainer<Model> trainer(model, text, options);
-  for (int n = 0; n < 3; ++n) trainer.update(0);
-  save_training(folder / "a", trainer);
-  trainer.update(0);
-  options.threads = 2;
+  TinyTraining training(model, text, options);
+  for (int n = 0; n < 3; ++n) training.update();
+  save_training(folder / "a", training.trainer);
+  training.update();
+  options.trainer.threads = 2;
   Model other = tiny_model();
-  Trainer<Model> resumed(other, text, options);
-  load_training(folder / "a", resumed);
-  resumed.update(0);
+  TinyTraining resumed(other, text, options);
+  load_training(folder / "a", resumed.trainer);
+  resumed.update();
   CHECK(same(other, model));
 }
 
-TEST_CASE("training file: the fingerprint of a text") {
+TEST_CASE("training file: the fingerprint of a text, and of vectors") {
   const std::vector<Token> a{1, 2, 3}, b{1, 3, 2}, c{1, 2, 3, 0};
   CHECK(fingerprint(a) == fingerprint(std::vector<Token>{1, 2, 3}));
   CHECK(fingerprint(a) != fingerprint(b));
   CHECK(fingerprint(a) != fingerprint(c));
-  CHECK(fingerprint({}) == "0 tokens cbf29ce484222325");
+  CHECK(fingerprint(Tokens{}) == "0 tokens cbf29ce484222325");
+  Matrix<float> m(2, 3), turned(3, 2);
+  m << 1, 2, 3, 4, 5, 6;
+  turned << 1, 5, 4, 3, 2, 6;  // the same numbers in the same order
+  const auto of = [](const Matrix<float>& vectors) {
+    return fingerprint(Vectors<float>(vectors.data(), vectors.rows(), vectors.cols()));
+  };
+  const std::string before = of(m);
+  CHECK(before.starts_with("3 vectors of 2 "));
+  CHECK(before != of(turned));
+  m(1, 1) = std::numeric_limits<float>::quiet_NaN();
+  CHECK(of(m) != before);
+  CHECK(of(m) == of(m));
 }
 
 TEST_CASE("training file: trainings of version 0.1 go on") {

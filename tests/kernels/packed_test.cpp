@@ -87,27 +87,36 @@ TEST_CASE("Packed: a team packs what one thread packs") {
   CHECK(y_long == expected_long);
 }
 
-TEMPLATE_TEST_CASE("Packed: tells whether it was packed from a matrix", "", float, double, long double) {
+TEST_CASE("SharedPacked: copies share what was packed until one of them packs anew") {
   Random random(1);
-  for (const auto& [rows, depth] : std::vector<std::pair<Index, Index>>{{1, 1}, {3, 5}, {48, 2}, {49, 7}, {130, 33}}) {
-    Matrix<TestType> w = random_matrix<TestType>(rows, depth, random);
-    Packed<TestType> packed, transposed;
-    packed.pack(w);
-    transposed.pack_transposed(w);
-    INFO(rows << " x " << depth);
-    CHECK(packed.matches(w));
-    CHECK(transposed.matches(w.transpose().eval()));
-    CHECK_FALSE(packed.matches(random_matrix<TestType>(rows + 1, depth, random)));
-    for (const auto& [i, k] :
-         {std::pair(Index{0}, Index{0}), std::pair(rows / 2, depth / 2), std::pair(rows - 1, depth - 1)}) {
-      const TestType before = std::exchange(w(i, k), w(i, k) + 1);
-      CHECK_FALSE(packed.matches(w));
-      w(i, k) = before;
-    }
-    w(0, 0) = std::numeric_limits<TestType>::quiet_NaN();
-    packed.pack(w);
-    CHECK(packed.matches(w));
-  }
+  const Matrix<double> one = random_matrix<double>(3, 4, random), two = random_matrix<double>(5, 4, random);
+  const Matrix<double> x = random_matrix<double>(4, 2, random);
+  const auto product = [&](const SharedPacked<double>& packed) {
+    Matrix<double> y(packed->rows(), 2);
+    (*packed).multiply(x, y);
+    return y;
+  };
+  SharedPacked<double> first;
+  CHECK_FALSE(first.has());
+  first.own().pack(one);
+  REQUIRE(first.has());
+  const Packed<double>* const storage = &*first;
+  first.own().pack(one);
+  CHECK(&*first == storage);  // alone, it is packed in the same place again
+  const Matrix<double> expected = product(first);
+  CHECK((expected - one * x).norm() < 1e-14);
+
+  SharedPacked<double> second = first, third = first;
+  CHECK(&*second == storage);
+  second.own().pack(two);  // the others still read the first matrix
+  CHECK(&*second != storage);
+  CHECK(&*third == storage);
+  CHECK(product(first) == expected);
+  CHECK((product(second) - two * x).norm() < 1e-14);
+  third = second;
+  CHECK(&*third == &*second);
+  first.own().pack(two);
+  CHECK(&*first == storage);  // nobody else is left there
 }
 
 TEMPLATE_TEST_CASE("Packed: empty shapes", "", float, double, long double) {

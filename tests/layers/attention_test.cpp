@@ -151,7 +151,6 @@ TEST_CASE("Attention: layers that share slots add to them at once what they add 
   const KeyValueCache<double> memory = random_cache(head_size, heads, lanes, 6, random);
   const std::vector<Window> windows(lanes, {1, 3}), none(lanes, {2, 0});
   std::vector<Attention<double>::Trace> traces(static_cast<std::size_t>(count));
-  std::vector<Attention<double>::Trace*> readers;
   KeyValueCache<double> one_by_one = memory, at_once = memory;
   Matrix<double> y(width, lanes);
   for (auto& trace : traces) {
@@ -160,14 +159,15 @@ TEST_CASE("Attention: layers that share slots add to them at once what they add 
     const Matrix<double> x = random_matrix(width, lanes, random);
     layer.forward(x, memory, windows, position, trace, 1, y);
     layer.backward(x, memory, windows, position, trace, 1, y);
-    readers.push_back(&trace);
-    layer.add_to_cache({&readers.back(), 1}, windows, 1, one_by_one);
+    layer.add_to_cache(
+        1, [&](Index) -> auto& { return trace; }, windows, 1, one_by_one);
   }
-  Attention<double>::add_to_cache(readers, windows, 1, at_once);
+  const auto trace_of = [&](Index l) -> auto& { return traces[static_cast<std::size_t>(l)]; };
+  Attention<double>::add_to_cache(count, trace_of, windows, 1, at_once);
   CHECK(difference(at_once.keys, one_by_one.keys) < 1e-14);
   CHECK(difference(at_once.values, one_by_one.values) < 1e-14);
   CHECK(difference(at_once.keys, memory.keys) > 1e-3);
-  Attention<double>::add_to_cache(readers, none, 1, one_by_one);  // nothing was seen
+  Attention<double>::add_to_cache(count, trace_of, none, 1, one_by_one);  // nothing was seen
   CHECK(difference(at_once.values, one_by_one.values) < 1e-14);
 }
 

@@ -76,13 +76,31 @@ TEST_CASE("KeyValueCache: what is written is read") {
   for (std::size_t s = 0; s < 3; ++s) CHECK(steps.is_in(cache, static_cast<Index>(s), s));
 }
 
-TEST_CASE("KeyValueCache: a window moves to the front, of all lanes and heads, also onto itself") {
+TEST_CASE("KeyValueCache: a window moves to the front and back, of all lanes and heads, also onto itself") {
   const Steps steps(6, 1);
   KeyValueCache<double> cache = steps.cache(7);
-  cache.move_to_front({2, 3});
+  cache.move({2, 3}, -2);
   for (std::size_t s = 0; s < 3; ++s) CHECK(steps.is_in(cache, static_cast<Index>(s), s + 2));
   const KeyValueCache<double> before = cache;
-  cache.move_to_front({0, 3});
+  cache.move({0, 3}, 0);
+  CHECK(cache.keys == before.keys);
+  CHECK(cache.values == before.values);
+  cache.move({0, 3}, 1);
+  for (std::size_t s = 0; s < 3; ++s) CHECK(steps.is_in(cache, static_cast<Index>(s) + 1, s + 2));
+  CHECK(steps.is_in(cache, 0, 2));  // what was there before stays
+}
+
+TEST_CASE("KeyValueCache: the slots of one lane are copied to another, and nothing else is touched") {
+  const Steps steps(6, 1), others(6, 2);
+  KeyValueCache<double> cache = steps.cache(7);
+  const KeyValueCache<double> before = cache, other = others.cache(8);
+  cache.copy(1, {1, 3}, other, 0, {2, 3});
+  for (Index j = 0; j < heads; ++j) {
+    CHECK(cache.key(1, j, {1, 3}) == other.key(0, j, {2, 3}));
+    CHECK(cache.value(1, j, {1, 3}) == other.value(0, j, {2, 3}));
+    cache.key(1, j, {1, 3}) = before.key(1, j, {1, 3});
+    cache.value(1, j, {1, 3}) = before.value(1, j, {1, 3});
+  }
   CHECK(cache.keys == before.keys);
   CHECK(cache.values == before.values);
 }

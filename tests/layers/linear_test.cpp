@@ -99,9 +99,9 @@ TEST_CASE("Linear: a new segment sees changed weights") {
   layer.prepare(trace, {1, lanes, false, 0});
   layer.forward(x, trace, 0, y);
   layer.weight *= 2;
-  if (lanes > 1)
-    CHECK_THROWS_WITH(layer.forward(x, trace, 0, y),
-                      "the weights (2, 3) have changed since they were packed: call prepare() again, or a model's start()");
+  CHECK_THROWS_WITH(
+      layer.forward(x, trace, 0, y),
+      "the weights (2, 3) have changed since the Trace was prepared: call prepare() again, or a model's start()");
   layer.prepare(trace, {1, lanes, false, 0});
   layer.forward(x, trace, 0, y);
   CHECK(difference(y, layer.weight * x) < 1e-14);

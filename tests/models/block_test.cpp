@@ -24,8 +24,8 @@ struct Run {
                        KeyValueCache<double>& dcache, Windows windows, const Position<double>& p, Trace& trace, Index t,
                        Out<double> dx) {
     layer.backward(dy, {nullptr, p, &cache, windows}, trace, t, dx);
-    auto* const reader = &trace.attention;
-    layer.attention.add_to_cache({&reader, 1}, windows, t, dcache);
+    layer.attention.add_to_cache(
+        1, [&](Index) -> auto& { return trace.attention; }, windows, t, dcache);
   }
   static auto& position(Trace& trace) { return trace.attention.position; }
 };

@@ -67,6 +67,30 @@ TEST_CASE("Config: fields that do not fit each other") {
   CHECK_THROWS_WITH(c.validate(), "config: heads * head_size must be at most 16777216, found 1048576 * 17");
 }
 
+TEST_CASE("Config: a model reads tokens or vectors") {
+  Config c;
+  c.inputs = 3;
+  CHECK_THROWS_WITH(c.validate(), "config: outputs must be between 1 and 16777216, found 0");
+  c.outputs = 2;
+  CHECK_NOTHROW(c.validate());
+  CHECK(c.output_rows() == 2);
+  c.vocabulary = 5;
+  CHECK_THROWS_WITH(c.validate(), "config: a model reads tokens or vectors: expected a vocabulary or inputs, found 5 and 3");
+  c.inputs = 0;
+  CHECK_NOTHROW(c.validate());  // labels of other classes than the vocabulary
+  CHECK(c.output_rows() == 2);
+  c.outputs = 0;
+  CHECK(c.output_rows() == 5);
+  c.inputs = -1;
+  CHECK_THROWS_WITH(c.validate(), "config: inputs must be between 0 and 16777216, found -1");
+  c.inputs = 0;
+  c.outputs = -1;
+  CHECK_THROWS_WITH(c.validate(), "config: outputs must be between 0 and 16777216, found -1");
+  c.vocabulary = -1;
+  c.inputs = 3;
+  CHECK_THROWS_WITH(c.validate(), "config: vocabulary must be between 0 and 16777216, found -1");
+}
+
 TEST_CASE("Config: the limits themselves are accepted") {
   Config c = valid();
   c.vocabulary = largest_dimension;
@@ -148,28 +172,14 @@ TEST_CASE("Config: visit_config meets every field once, under its public name") 
       },
       a, b);
   CHECK(a == b);
-  CHECK(names == std::set<std::string_view>{"vocabulary",
-                                            "width",
-                                            "layers",
-                                            "heads",
-                                            "head_size",
-                                            "feed_forward",
-                                            "window",
-                                            "activation",
-                                            "position",
-                                            "span_ramp",
-                                            "empty_memory",
-                                            "pre_norm",
-                                            "memory_rule",
-                                            "memory_layer",
-                                            "share_key_value",
-                                            "memory_norm",
-                                            "value_bias",
-                                            "output_bias",
-                                            "log_probabilities",
-                                            "dropout",
-                                            "norm_epsilon",
-                                            "embedding_deviation"});
+  CHECK(names == std::set<std::string_view>{"vocabulary",   "inputs",          "outputs",
+                                            "width",        "layers",          "heads",
+                                            "head_size",    "feed_forward",    "window",
+                                            "activation",   "position",        "span_ramp",
+                                            "empty_memory", "pre_norm",        "memory_rule",
+                                            "memory_layer", "share_key_value", "memory_norm",
+                                            "value_bias",   "output_bias",     "log_probabilities",
+                                            "dropout",      "norm_epsilon",    "embedding_deviation"});
 }
 
 TEST_CASE("Config: names of the enumerators") {

@@ -49,7 +49,7 @@ TEST_CASE("FeedbackCore: gradients of inputs and parameters, step by step and wh
   Random random(1);
   const Core core = scattered_core(c, random);
   const Core::Memory carried = carried_memory(core, carried_steps, lanes, random);
-  const GradientReport report = check_core(core, carried, {5, lanes, true, 11}, whole, random);
+  const GradientReport report = check_carried_core(core, carried, {5, lanes, true, 11}, whole, random);
   INFO(describe(c) << "carried = " << carried_steps << ", whole = " << whole << ": " << report.where);
   CHECK(report.compared == c.width * 5 * lanes + count_parameters(core));
   CHECK(report.worst < 1e-7);
@@ -62,7 +62,7 @@ TEST_CASE("FeedbackCore: gradients where lanes have begun at different times") {
   const Core core = scattered_core(c, random);
   Core::Memory carried = carried_memory(core, 4, 3, random);
   carried.begin = {0, carried.end - 1, carried.end};  // all of the window, one slot, none
-  const GradientReport report = check_core(core, carried, {5, 3, true, 11}, whole, random);
+  const GradientReport report = check_carried_core(core, carried, {5, 3, true, 11}, whole, random);
   INFO(describe(c) << "whole = " << whole << ": " << report.where);
   CHECK(report.compared == c.width * 5 * 3 + count_parameters(core));
   CHECK(report.worst < 1e-7);
@@ -127,6 +127,44 @@ TEST_CASE("FeedbackCore: inputs and outputs in the trace's own places are not co
   CHECK(other.trace.input(0) == x);
 }
 
+TEST_CASE("FeedbackCore: a call that is refused moves nothing") {
+  const Config c = config_of(GENERATE(MemoryRule::feedback, MemoryRule::transformer));
+  Random random(1);
+  const Core core = scattered_core(c, random);
+  const Matrix<double> x = random_matrix(c.width, 6, random);
+  Matrix<double> y(c.width, 2);
+  CoreRun run(core, 2), plain(core, 2);
+  Core::Memory wrong = core.make_memory(3);
+  run.prepare({3, 2, true, 0});
+  CHECK_THROWS_WITH(core.forward(x.leftCols(2), wrong, run.trace, 0, y), "the memory has 3 lanes, expected 2");
+  CHECK_THROWS_WITH(core.forward(x.leftCols(2), run.memory, run.trace, 1, y),
+                    "forward: expected step 0 of a segment of 3, found 1");
+  CHECK(run.memory.end == 0);
+  for (Index t = 0; t < 3; ++t) core.forward(step_columns(x, t, 2), run.memory, run.trace, t, y);
+  const Matrix<double> expected = plain.forward_steps(x, {3, 2, true, 0});
+  CHECK(run.trace.outputs() == expected);
+
+  // nor does a walk back that is refused
+  Core::Memory cleared = run.memory;
+  cleared.clear();
+  CHECK_THROWS_WITH(core.backward(x.leftCols(2), cleared, run.trace, 2, y),
+                    "backward: the memory has changed since forward(): expected 3 slots in use, found 0");
+  CHECK(run.backward_steps(x) == plain.backward_steps(x));
+}
+
+TEST_CASE("FeedbackCore: a Trace that was not prepared does not spoil a memory") {
+  Random random(1);
+  const Core core = scattered_core(config_of(MemoryRule::feedback), random);
+  CoreRun run(core, 1);
+  const Matrix<double> x = random_matrix(4, 1, random);
+  run.forward_steps(x, {1, 1, false, 0});
+  Core::Trace none;
+  Matrix<double> y(4, 1);
+  CHECK_THROWS_AS(core.forward(x, run.memory, none, 0, y), std::invalid_argument);
+  CHECK(run.memory.window == 3);
+  CHECK(run.memory.end == 1);
+}
+
 TEST_CASE("FeedbackCore: steps in a wrong order are refused") {
   const Config c = config_of(GENERATE(MemoryRule::feedback, MemoryRule::transformer));
   Random random(1);
@@ -142,7 +180,7 @@ TEST_CASE("FeedbackCore: steps in a wrong order are refused") {
       "backward: expected a segment that forward() has read with segment.train, once each, found none";
   constexpr const char* none_walked = "accumulate: expected a segment that backward() has gone through, found none";
 
-  CHECK_THROWS_WITH(forward(0), "forward: expected step 0 of a segment of 0, found 0");  // not prepared
+  CHECK_THROWS_AS(forward(0), std::invalid_argument);  // not prepared
   CHECK_THROWS_WITH(backward(0), none_read);
   CHECK_THROWS_WITH(core.accumulate(run.trace, grad), none_walked);
   run.prepare({3, 2, true, 0});
@@ -342,7 +380,7 @@ TEST_CASE("FeedbackCore: gradients with another norm and another feed-forward pa
   CHECK_FALSE(names.contains("blocks.1.norm2.bias"));
   CoreRun before(core, 2);
   before.forward_segment(random_matrix(c.width, 8, random), {4, 2, true, 1});
-  const GradientReport report = check_core(core, before.memory, {5, 2, true, 11}, whole, random, 1e-4);
+  const GradientReport report = check_carried_core(core, before.memory, {5, 2, true, 11}, whole, random);
   INFO(describe(c) << "whole = " << whole << ": " << report.where);
   CHECK(report.compared == c.width * 5 * 2 + count_parameters(core));
   CHECK(report.worst < 1e-7);

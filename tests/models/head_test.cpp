@@ -99,6 +99,7 @@ TEST_CASE("Head: log-probabilities of huge numbers") {
   CHECK(y(1) == Approx(-std::log(2)).epsilon(1e-9));
   CHECK(y(2) == Approx(-2e5 - std::log(2)).epsilon(1e-15));
   head.linear.bias << 1e300, 1e300, -1e300;
+  CHECK(run()(0) == Approx(-std::log(2)).epsilon(1e-12));
   CHECK(run().allFinite());
 }
 
@@ -122,4 +123,40 @@ TEST_CASE("Head: names, sizes, and what is kept only to go back") {
     CHECK(trace.probabilities.size() == 0);
     CHECK(trace.dnormed.size() == 0);
   }
+}
+
+namespace {
+
+/// y = x / max |x|: a norm without a parameter.
+struct Weightless {
+  struct Trace {
+    Matrix<double> x, y;
+    Index lanes = 0;
+  };
+  Weightless() = default;
+  Weightless(Index, double) {}
+  void prepare(Trace& trace, const Segment& segment) const { trace.lanes = segment.lanes; }
+  void forward(const In<double>& x, Trace&, Index, Out<double> y) const {
+    for (Index b = 0; b < x.cols(); ++b) y.col(b) = x.col(b) / x.col(b).cwiseAbs().maxCoeff();
+  }
+  void backward(const In<double>&, Trace&, Index, Out<double>) const {}
+  void accumulate(Trace&, Weightless&) const {}
+  template <class F, class... Same>
+  static void visit(F&&, Same&...) {}
+};
+
+}  // namespace
+
+TEST_CASE("Head: a norm without parameters is a norm, too") {
+  Random random(1);
+  Config config{.vocabulary = 3, .width = 4};
+  const Head<double, Weightless> head(config, random);
+  typename Head<double, Weightless>::Trace trace;
+  head.prepare(trace, {1, 1, false, 0});
+  const Matrix<double> h = Matrix<double>::Random(4, 1);
+  Matrix<double> y(3, 1), larger(3, 1);
+  head.forward(h, trace, 0, y);
+  head.forward(10 * h, trace, 0, larger);
+  CHECK((y - larger).norm() < 1e-12);
+  CHECK(y.norm() > 0);
 }

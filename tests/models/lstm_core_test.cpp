@@ -3,12 +3,14 @@
 #include "fbt/generation/generate.hpp"
 #include "fbt/models/sequence_model.hpp"
 #include "fbt/testing/gradient_check.hpp"
-#include "fbt/training/trainer.hpp"
+#include "fbt/training/evaluate.hpp"
+#include "fbt/training/schedule.hpp"
 #include "support/catch.hpp"
 #include "support/core_run.hpp"
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
 #include "support/lanes.hpp"
+#include "support/training.hpp"
 
 #include <set>
 #include <string>
@@ -197,7 +199,7 @@ TEST_CASE("LstmCore: gradients of inputs and parameters, step by step and whole"
   Random random(1);
   const Core core = scattered_core(config, random);
   const Core::Memory carried = carried_memory(core, carried_steps, lanes, random);
-  const GradientReport report = check_core(core, carried, {5, lanes, true, 11}, whole, random);
+  const GradientReport report = check_carried_core(core, carried, {5, lanes, true, 11}, whole, random);
   INFO(report.where << ", attention " << config.attention << ", carried " << carried_steps << ", whole " << whole);
   CHECK(report.compared == config.width * 5 * lanes + count_parameters(core));
   CHECK(report.worst < 1e-7);
@@ -229,6 +231,50 @@ TEST_CASE("LstmCore: a whole segment is its steps, to the bit, there and back") 
   CHECK(squared_norm(of_whole) > 1e-3);
 }
 
+TEST_CASE("LstmCore: a call that is refused moves nothing") {
+  Random random(1);
+  const Core core = scattered_core(small_config(true), random);
+  const Matrix<double> x = random_matrix(4, 6, random);
+  Matrix<double> y(4, 2);
+  CoreRun run(core, 2), plain(core, 2);
+  Core::Memory wrong = core.make_memory(3);
+  run.prepare({3, 2, true, 0});
+  CHECK_THROWS_WITH(core.forward(x.leftCols(2), wrong, run.trace, 0, y), "the memory has 3 lanes, expected 2");
+  CHECK_THROWS_WITH(core.forward(x.leftCols(2), run.memory, run.trace, 1, y),
+                    "forward: expected step 0 of a segment of 3, found 1");
+  for (Index t = 0; t < 3; ++t) core.forward(step_columns(x, t, 2), run.memory, run.trace, t, y);
+  const Matrix<double> expected = plain.forward_steps(x, {3, 2, true, 0});
+  CHECK(run.trace.outputs() == expected);
+  Core::Memory cleared = run.memory;
+  cleared.past.clear();
+  CHECK_THROWS_WITH(core.backward(x.leftCols(2), cleared, run.trace, 2, y),
+                    ContainsSubstring("backward: the memory has changed since forward()"));
+  CHECK(run.backward_steps(x) == plain.backward_steps(x));
+}
+
+TEST_CASE("LstmCore: weights that have changed are refused before a cell changes") {
+  const Index lanes = GENERATE(1, 2);
+  Random random(1);
+  Core core = scattered_core(small_config(true), random);
+  const Matrix<double> x = random_matrix(4, lanes, random);
+  Matrix<double> y(4, lanes);
+  CoreRun run(core, lanes);
+  run.prepare({1, lanes, false, 0});
+  core.forward(x, run.memory, run.trace, 0, y);
+  const Matrix<double> hidden = run.memory.cells[0].hidden;
+  for (Matrix<double>* const weight :
+       {&core.layers[1].gates.weight, &core.attention.output.weight, &core.position.weight, &core.key_value.value.weight}) {
+    const Matrix<double> before = *weight;
+    *weight *= 1.5;
+    CHECK_THROWS_WITH(core.forward(x, run.memory, run.trace, 0, y),
+                      ContainsSubstring("have changed since the Trace was prepared"));
+    CHECK(run.memory.cells[0].hidden == hidden);
+    CHECK(run.memory.past.end == 1);
+    *weight = before;
+  }
+  CHECK_NOTHROW(core.forward(x, run.memory, run.trace, 0, y));
+}
+
 TEST_CASE("LstmCore: steps in a wrong order are refused") {
   const LstmConfig config = small_config(GENERATE(false, true));
   Random random(1);
@@ -243,7 +289,7 @@ TEST_CASE("LstmCore: steps in a wrong order are refused") {
       "backward: expected a segment that forward() has read with segment.train, once each, found none";
   constexpr const char* none_walked = "accumulate: expected a segment that backward() has gone through, found none";
 
-  CHECK_THROWS_WITH(forward(0), "forward: expected step 0 of a segment of 0, found 0");  // not prepared
+  CHECK_THROWS_AS(forward(0), std::invalid_argument);  // not prepared
   run.prepare({3, 2, true, 0});
   CHECK_THROWS_WITH(forward(1), "forward: expected step 0 of a segment of 3, found 1");
   CHECK_THROWS_WITH(backward(2), none_read);
@@ -310,21 +356,18 @@ TEST_CASE("LstmModel: Trainer, evaluate and generate work: a short text is memor
   for (int n = 0; n < 20; ++n) text.insert(text.end(), {0, 1, 2, 0, 3, 4});  // 0 needs memory
   LstmConfig config = small_config(GENERATE(false, true));
   config.width = 16;
+  const Schedule schedule{0.02, 0, 1};
   TrainerOptions options;
-  options.lanes = 3;
-  options.segment = 8;
-  options.shards = 2;
-  options.schedule = {0.02, 0, 1};
   std::vector<LstmModel<float>> models;
   for (const Index threads : {1, 2}) {
     options.threads = threads;
     Random random(1);
     auto& model = models.emplace_back(config, random);
-    Trainer trainer(model, text, options);
-    for (int n = 0; n < 150; ++n) trainer.update(n / 150.0);
+    Training training(model, Batches(text, BatchOptions{3, 8}), {}, options);
+    for (int n = 0; n < 150; ++n) training.update(schedule.rate(n, n / 150.0), n / 150.0);
   }
   visit([](std::string_view, const auto& a, const auto& b) { CHECK(a == b); }, models[0], models[1]);
-  CHECK(evaluate(models[0], text, 1, 0, 1).mean() < 0.1);
+  CHECK(evaluate(models[0], text).mean() < 0.1);
 
   GenerationOptions generation;
   generation.length = 12;
@@ -361,6 +404,12 @@ TEST_CASE("LstmModel: errors") {
     return message_of<std::invalid_argument>([&] { config.validate(); });
   };
   CHECK(message([](LstmConfig& c) { c.vocabulary = 0; }) == "config: vocabulary must be between 1 and 16777216, found 0");
+  CHECK(message([](LstmConfig& c) {
+          c.vocabulary = 0;
+          c.inputs = 3;
+        }) == "config: outputs must be between 1 and 16777216, found 0");
+  CHECK(message([](LstmConfig& c) { c.inputs = c.outputs = 3; }) ==
+        "config: a model reads tokens or vectors: expected a vocabulary or inputs, found 5 and 3");
   CHECK(message([](LstmConfig& c) { c.width = -1; }) == "config: width must be between 1 and 16777216, found -1");
   CHECK(message([](LstmConfig& c) { c.layers = 65; }) == "config: layers must be between 1 and 64, found 65");
   CHECK(message([](LstmConfig& c) { c.heads = 3; }) == "config: width 4 is not divisible by heads 3");
@@ -415,5 +464,5 @@ TEST_CASE("LstmModel: errors") {
   scatter(changed, random);  // the stepper holds what was packed of the model as it was
   stepper = model.start(2);
   model.step(two, stepper);
-  CHECK_THROWS_WITH(changed.step(two, stepper), ContainsSubstring("have changed since they were packed"));
+  CHECK_THROWS_WITH(changed.step(two, stepper), ContainsSubstring("have changed since the Trace was prepared"));
 }

@@ -402,7 +402,7 @@ TEST_CASE("FeedbackTransformer: a state of before a change of the parameters is 
   Model grad = zeros_like(model);
   visit([](std::string_view, auto& tensor) { tensor.setOnes(); }, grad);
   Adam<Model>(model, {}).update(model, grad, 0.01);
-  CHECK_THROWS_WITH(model.step(two, state), ContainsSubstring("have changed since they were packed"));
+  CHECK_THROWS_WITH(model.step(two, state), ContainsSubstring("have changed since the Trace was prepared"));
   CHECK(state.memory.end == 1);  // nothing more was remembered
   state = model.start(2);
   model.step(two, state);
@@ -415,7 +415,8 @@ TEST_CASE("FeedbackTransformer: a state of before a change is refused with one l
   const std::vector<Token> one{0};
   model.step(one, state);
   model.core.positions[0].weight.array() += 0.01;
-  CHECK_THROWS_WITH(model.step(one, state), ContainsSubstring("the position table (3, 2) has changed since it was packed"));
+  CHECK_THROWS_WITH(model.step(one, state),
+                    ContainsSubstring("the positions (3, 2) have changed since the Trace was prepared"));
 }
 
 TEST_CASE("FeedbackTransformer: steps go on from what forward() has read") {
@@ -487,7 +488,7 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   for (const bool train : {false, true}) {
     Model::Stepper misused = model.start(2);
     model.forward(four, {2, 2, train, 0}, misused.memory, misused.trace);
-    CHECK_THROWS_WITH(model.step(two, misused), "expected 4 tokens (2 steps of 2 lanes), found 2");
+    CHECK_THROWS_WITH(model.step(two, misused), "step: expected a stepper made by start(), found the trace of a segment");
     CHECK_THROWS_WITH(model.attention(0, misused),
                       "attention: expected a Trace of single steps, such as that of start(), found one of a segment");
   }
@@ -681,4 +682,31 @@ TEST_CASE("FeedbackTransformer: the gradient of the span penalty") {
   CHECK(grad.core.blocks[1].attention.span.length(0) == Approx(1 + 0.8 * 3 / 4).epsilon(1e-14));
   CHECK(grad.core.blocks[1].attention.span.length(1) == 1);
   CHECK(grad.head.linear.weight == ones_like(model).head.linear.weight);
+}
+
+TEST_CASE("FeedbackTransformer: weights that change between forward() and backward() are noticed") {
+  Random random(1);
+  for (const Index lanes : {1, 2}) {
+    Model model = scattered_model<double>(small_config(), random);
+    Lanes run(model, lanes);
+    run.forward(random_tokens(3 * lanes, 5, random), {3, lanes, true, 0});
+    model.core.blocks[1].feed_forward.first.weight *= 1.5;
+    Model grad = zeros_like(model);
+    CHECK_THROWS_WITH(model.backward(Matrix<double>::Zero(5, 3 * lanes), run.memory, run.trace, grad),
+                      ContainsSubstring("have changed since the Trace was prepared"));
+  }
+}
+
+TEST_CASE("FeedbackTransformer: a stepper goes on with new weights and the memory that it has") {
+  Random random(1);
+  Model model = scattered_model<double>(small_config(), random);
+  Model::Stepper stepper = model.start(2);
+  const std::vector<Token> tokens{1, 2};
+  for (int t = 0; t < 5; ++t) model.step(tokens, stepper);
+  visit([](std::string_view, auto& tensor) { tensor *= 1.1; }, model);
+  CHECK_THROWS_AS(model.step(tokens, stepper), std::invalid_argument);
+  Model::Stepper fresh = model.start(2);
+  fresh.memory = stepper.memory;
+  model.refresh(stepper);
+  CHECK(model.step(tokens, stepper) == model.step(tokens, fresh));
 }

@@ -18,8 +18,8 @@ struct AttentionRun {
                        KeyValueCache<double>& dcache, Windows windows, const Position<double>& p, Trace& trace, Index t,
                        Out<double> dx) {
     layer.backward(dy, cache, windows, p, trace, t, dx);
-    Trace* const reader = &trace;
-    layer.add_to_cache({&reader, 1}, windows, t, dcache);
+    layer.add_to_cache(
+        1, [&](Index) -> Trace& { return trace; }, windows, t, dcache);
   }
   static auto& position(Trace& trace) { return trace.position; }
 };

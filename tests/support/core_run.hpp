@@ -51,10 +51,10 @@ struct CoreRun {
   }
 };
 
-/// Checks the gradient of the inputs and of every parameter over a segment that goes on from a carried memory, a constant.
+/// check_core() from any memory, a constant, and step by step or as a whole segment.
 template <class Core>
-GradientReport check_core(Core core, const typename Core::Memory& carried, const Segment& segment, bool whole,
-                          Random& random, double step = 4e-4) {
+GradientReport check_carried_core(Core core, const typename Core::Memory& carried, const Segment& segment, bool whole,
+                                  Random& random) {
   const Index width = core.config().width;
   Matrix<double> x = random_matrix(width, segment.columns(), random);
   const Matrix<double> weights = random_matrix(width, segment.columns(), random);
@@ -70,10 +70,8 @@ GradientReport check_core(Core core, const typename Core::Memory& carried, const
   core.accumulate(run.trace, grad);
   remove_ones(grad);
   GradientReport report;
-  compare(report, "input", loss, x, dx, step);
-  visit([&](std::string_view name, auto& tensor,
-            const auto& analytic) { compare(report, name, loss, tensor, analytic, step); },
-        core, grad);
+  compare(report, "input", loss, x, dx);
+  compare_parameters(report, loss, core, grad);
   return report;
 }
 

@@ -31,12 +31,6 @@ void remove_ones(L& layer) {
   visit([](std::string_view, auto& tensor) { tensor.array() -= 1; }, layer);
 }
 
-/// Biases that hold every ReLU far from its kink, half of them on, half of them off: differences across a kink mean nothing.
-template <class FeedForward>
-void avoid_kinks(FeedForward& layer) {
-  for (Index i = 0; i < layer.first.bias.size(); ++i) layer.first.bias(i) = i % 2 == 0 ? 4 : -4;
-}
-
 inline std::vector<Token> random_tokens(Index count, Index vocabulary, Random& random) {
   std::vector<Token> tokens(static_cast<std::size_t>(count));
   for (Token& token : tokens) token = static_cast<Token>(random.below(vocabulary));

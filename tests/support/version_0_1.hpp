@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fbt/models/sequence_model.hpp"
+#include "fbt/training/schedule.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <filesystem>
@@ -44,15 +45,13 @@ inline std::vector<Token> text() {
   for (Token i = 0; i < 40; ++i) tokens[static_cast<std::size_t>(i)] = i * i / 3 % 5;
   return tokens;
 }
-inline TrainerOptions options() {
-  TrainerOptions o;
-  o.lanes = o.shards = 2;
-  o.segment = 4;
-  o.fresh = 0;
-  o.schedule = {0.01, 2, 0.1};
-  o.adam.weight_decay = 0.1;
-  o.seed = 3;
+inline BatchOptions batch_options() { return {.lanes = 2, .segment = 4, .seed = 3}; }
+inline AdamOptions adam_options() {
+  AdamOptions o;
+  o.weight_decay = 0.1;
   return o;
 }
+inline TrainerOptions options() { return {.shards = 2, .fresh = 0}; }
+inline Schedule schedule() { return {0.01, 2, 0.1}; }
 
 }  // namespace fbt::version_0_1

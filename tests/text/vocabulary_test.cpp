@@ -140,3 +140,14 @@ TEST_CASE("bytes are streamed as whole characters") {
   CHECK(stream("\xe2\xff") == Pieces{"", "\ufffd\ufffd", ""});
   CHECK(stream("a\xf0\x9f") == Pieces{"a", "", "", "\ufffd"});
 }
+
+TEST_CASE("Vocabulary: decode is encode backwards") {
+  const std::string text = "a\u00e9 b\n\u20ac";
+  for (const TokenKind kind : {TokenKind::character, TokenKind::byte}) {
+    const Vocabulary vocabulary(kind, text, "text");
+    CHECK(vocabulary.decode(vocabulary.encode(text, "text")) == text);
+  }
+  const Vocabulary bytes(TokenKind::byte, "", "");
+  CHECK(bytes.decode(std::vector<fbt::Token>{'a', 0xc3}) == "a\xef\xbf\xbd");
+  CHECK(bytes.decode({}).empty());
+}

@@ -1,14 +1,21 @@
 #include "fbt/training/trainer.hpp"
 
 #include "fbt/models/sequence_model.hpp"
+#include "fbt/training/evaluate.hpp"
+#include "fbt/training/schedule.hpp"
 #include "support/catch.hpp"
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
+#include "support/training.hpp"
 
+#include <array>
+#include <atomic>
+#include <cmath>
 #include <limits>
-#include <map>
 #include <numeric>
+#include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 using namespace fbt;
@@ -30,19 +37,24 @@ Model tiny_model(const Config& config = tiny_config()) {
   Random random(1);
   return Model(config, random);
 }
-std::vector<Token> tiny_text(Index size, Index vocabulary = 5) {
-  Random random(5);
+std::vector<Token> tiny_text(Index size, Index vocabulary = 5, std::uint64_t seed = 5) {
+  Random random(seed);
   return random_tokens(size, vocabulary, random);
 }
-TrainerOptions tiny_options() {
-  TrainerOptions options;
-  options.fresh = 0;
-  options.lanes = 3;
-  options.segment = 4;
-  options.shards = 2;
-  options.schedule = {0.01, 0, 1};
-  return options;
-}
+struct Options {
+  BatchOptions batches{.lanes = 3, .segment = 4};
+  AdamOptions adam;
+  TrainerOptions trainer{.fresh = 0};
+};
+
+/// Of the tokens that follow, or of labels.
+struct TinyTraining : Training<Model> {
+  TinyTraining(Model& model, const std::vector<Token>& text, const Options& o = {})
+      : Training(model, {text, o.batches}, o.adam, o.trainer) {}
+  TinyTraining(Model& model, const std::vector<Token>& text, const std::vector<Token>& labels, const Options& o = {})
+      : Training(model, {text, labels, o.batches}, o.adam, o.trainer) {}
+};
+constexpr double rate = 0.01;
 
 bool same(const Model& a, const Model& b) {
   bool equal = true;
@@ -65,65 +77,33 @@ std::vector<double> naive_losses(const Model& model, Tokens text) {
 }
 double sum(const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); }
 
-/// A model that remembers nothing and gives token v the logit v (+ 10 after token 3), and notes which tokens were read.
-struct Unigram {
-  using Scalar = double;
-  struct State {
-    Matrix<double> logits;
-  };
-  std::vector<std::vector<Token>>* read = nullptr;  // by step
-
-  State start(Index lanes) const { return {Matrix<double>::Zero(5, lanes)}; }
-  const Matrix<double>& step(Tokens tokens, State& state) const {
-    if (read) read->emplace_back(tokens.begin(), tokens.end());
-    for (Index b = 0; b < state.logits.cols(); ++b)
-      for (Index v = 0; v < 5; ++v)
-        state.logits(v, b) =
-            static_cast<double>(v) + (tokens[static_cast<std::size_t>(b)] == 3 ? 10 - 9 * static_cast<double>(v) : 0);
-    return state.logits;
-  }
-};
-
 }  // namespace
-
-// A trainer keeps a view of its data: what dies at the end of the call does not compile.
-static_assert(std::is_constructible_v<Trainer<FeedbackTransformer<float>>, FeedbackTransformer<float>&,
-                                      const std::vector<Token>&, const TrainerOptions&>);
-static_assert(!std::is_constructible_v<Trainer<FeedbackTransformer<float>>, FeedbackTransformer<float>&, std::vector<Token>,
-                                       const TrainerOptions&>);
-static_assert(!std::is_constructible_v<Trainer<FeedbackTransformer<float>>, FeedbackTransformer<float>&, std::vector<Token>,
-                                       const std::vector<Token>&, Segments, const TrainerOptions&>);
-static_assert(!std::is_constructible_v<Batches, std::vector<Token>, Index, Index, std::uint64_t>);
-static_assert(
-    !std::is_constructible_v<Batches, std::vector<Token>, const std::vector<Token>&, Index, Index, std::uint64_t, Segments>);
 
 TEST_CASE("Trainer: the loss falls on a tiny text") {
   std::vector<Token> text(121);
   for (std::size_t i = 0; i < text.size(); ++i) text[i] = std::array<Token, 6>{0, 1, 2, 0, 3, 4}[i % 6];  // 0 needs memory
   Model model = tiny_model();
-  Trainer<Model> trainer(model, text, tiny_options());
-  const double first = trainer.update(0).loss;
+  TinyTraining training(model, text);
+  const double first = training.update(rate).loss;
   double last = first;
-  for (int n = 0; n < 150; ++n) last = trainer.update(0).loss;
+  for (int n = 0; n < 150; ++n) last = training.update(rate).loss;
   CHECK(first > 1);
   CHECK(last < 0.05);
-  const CrossEntropy loss = evaluate(model, text, 1, 0, 1);
-  CHECK(loss.mean() < 0.1);
+  CHECK(evaluate(model, text).mean() < 0.1);
 }
 
 TEST_CASE("Trainer: the reported loss is that of the lanes' texts, read from end to end") {
-  // at a rate that changes nothing, the losses of a pass are those of single long runs
+  // at a rate of 0 the losses of a pass are those of single long runs
   const Index segment = GENERATE(2, 4, 6);
   const Index lanes = 5, length = 12;
   const auto text = tiny_text(lanes * length + 1);
   const Model before = tiny_model();
   Model model = before;
-  TrainerOptions options = tiny_options();
-  options.lanes = lanes;
-  options.segment = segment;
-  options.shards = GENERATE(1, 3);
-  options.schedule = {1e-30, 0, 1};
-  Trainer<Model> trainer(model, text, options);
+  Options options;
+  options.batches.lanes = lanes;
+  options.batches.segment = segment;
+  options.trainer.shards = GENERATE(1, 3);
+  TinyTraining training(model, text, options);
   std::vector<std::vector<double>> expected;
   for (Index b = 0; b < lanes; ++b)
     expected.push_back(naive_losses(model, Tokens(text).subspan(static_cast<std::size_t>(b * length), length + 1)));
@@ -131,58 +111,87 @@ TEST_CASE("Trainer: the reported loss is that of the lanes' texts, read from end
     double loss = 0;
     for (const auto& lane : expected)
       loss += std::accumulate(lane.begin() + n * segment, lane.begin() + (n + 1) * segment, 0.0);
-    CHECK(trainer.update(0).loss == Approx(loss / static_cast<double>(lanes * segment)).epsilon(1e-5));
+    CHECK(training.update(0).loss == Approx(loss / static_cast<double>(lanes * segment)).epsilon(1e-5));
   }
   // a new pass forgets the last one
-  CHECK(trainer.batches().starts_afresh());
-  const double loss = trainer.update(0).loss;
+  const auto& batches = training.trainer.batches();
+  CHECK(batches.starts_afresh());
+  const double loss = training.update(0).loss;
   double fresh = 0;
-  const auto shift = static_cast<std::size_t>(trainer.batches().place().position - segment);
+  const auto shift = static_cast<std::size_t>(batches.place().position - segment);
   for (Index b = 0; b < lanes; ++b)
     fresh += sum(naive_losses(
         model, Tokens(text).subspan(static_cast<std::size_t>(b * length) + shift, static_cast<std::size_t>(segment) + 1)));
   CHECK(loss == Approx(fresh / static_cast<double>(lanes * segment)).epsilon(1e-5));
-  CHECK(distance(model, before) < 1e-20);
+  CHECK(same(model, before));
 }
 
 TEST_CASE("Trainer: in the fresh part of a training every segment begins with an empty memory") {
   const auto text = tiny_text(25);
   Model model = tiny_model();
-  TrainerOptions options = tiny_options();
-  options.lanes = 1;
-  options.shards = 1;
-  options.segment = 4;
-  options.fresh = 0.5;
-  options.schedule = {1e-30, 0, 1};
-  Trainer<Model> trainer(model, text, options);
-  trainer.update(0);
-  CHECK(trainer.update(0.4999).loss == Approx(sum(naive_losses(model, Tokens(text).subspan(4, 5))) / 4).epsilon(1e-5));
+  Options options;
+  options.batches.lanes = options.trainer.shards = 1;
+  options.trainer.fresh = 0.5;
+  TinyTraining training(model, text, options);
+  training.update(0, 0);
+  CHECK(training.update(0, 0.4999).loss == Approx(sum(naive_losses(model, Tokens(text).subspan(4, 5))) / 4).epsilon(1e-5));
   const auto carried = naive_losses(model, Tokens(text).subspan(4, 9));  // the memory is kept from here on
-  CHECK(trainer.update(0.5).loss == Approx(std::accumulate(carried.begin() + 4, carried.end(), 0.0) / 4).epsilon(1e-5));
+  CHECK(training.update(0, 0.5).loss == Approx(std::accumulate(carried.begin() + 4, carried.end(), 0.0) / 4).epsilon(1e-5));
 }
 
 TEST_CASE("Trainer: segments of the curriculum are doubled until they have their full length") {
-  TrainerOptions options = tiny_options();
-  options.segment = 24;
-  options.first_segment = 5;
-  options.growing = 0.6;  // 5, 10, 20, each for a fifth of the training, then 24
+  Options options;
+  options.batches.segment = 24;
+  TrainerOptions& o = options.trainer;
+  o.first_segment = 5;
+  o.growing = 0.6;  // 5, 10, 20, each for a fifth of the training, then 24
   for (const auto& [progress, steps] :
        std::vector<std::pair<double, Index>>{{0, 5}, {0.199, 5}, {0.201, 10}, {0.401, 20}, {0.599, 20}, {0.6, 24}, {1, 24}})
-    CHECK(options.segment_at(progress) == steps);
+    CHECK(o.segment_at(progress, 24) == steps);
   const auto text = tiny_text(500);
   Model model = tiny_model();
-  Trainer<Model> trainer(model, text, options);
-  CHECK(trainer.update(0.1).tokens == 3 * 5);
-  CHECK(trainer.update(0.3).tokens == 3 * 10);
-  CHECK(trainer.batches().place() == Batches::Place{15, 0});
-  CHECK(trainer.update(0.9).tokens == 3 * 24);
-  options.first_segment = 0;
-  CHECK(options.segment_at(0) == 24);
-  options.first_segment = 24;
-  CHECK(options.segment_at(0) == 24);
-  options.first_segment = 1;
-  options.growing = 0;
-  CHECK(options.segment_at(0) == 24);
+  TinyTraining training(model, text, options);
+  CHECK(training.update(rate, 0.1).tokens == 3 * 5);
+  CHECK(training.update(rate, 0.3).tokens == 3 * 10);
+  CHECK(training.trainer.batches().place() == Batches<>::Place{15, 0});
+  CHECK(training.update(rate, 0.9).tokens == 3 * 24);
+  o.first_segment = 0;
+  CHECK(o.segment_at(0, 24) == 24);
+  o.first_segment = 24;
+  CHECK(o.segment_at(0, 24) == 24);
+  o.first_segment = 1;
+  o.growing = 0;
+  CHECK(o.segment_at(0, 24) == 24);
+}
+
+TEST_CASE("Trainer: a curriculum of independent segments reads the first steps of each, and passes over the rest") {
+  const auto text = tiny_text(48), labels = tiny_text(48, 5, 6);
+  Model model = tiny_model();
+  Options options;
+  options.batches.segments = Segments::independent;
+  options.batches.segment = 8;
+  options.batches.lanes = 2;
+  options.trainer.shards = 1;
+  options.trainer.first_segment = 2;
+  options.trainer.growing = 0.5;
+  TinyTraining training(model, text, labels, options);
+  const auto by_hand = [&](std::size_t n, std::size_t steps) {  // of the n-th segment of both lanes
+    LossSum loss;
+    for (std::size_t b = 0; b < 2; ++b) {
+      auto stepper = model.start(1);
+      for (std::size_t t = 24 * b + 8 * n; t < 24 * b + 8 * n + steps; ++t)
+        loss += cross_entropy(model.step(Tokens(text).subspan(t, 1), stepper), Tokens(labels).subspan(t, 1));
+    }
+    return loss.mean();
+  };
+  const std::vector<std::pair<double, std::size_t>> updates{{0, 2}, {0.3, 4}, {1, 8}, {0.1, 2}};
+  for (std::size_t n = 0; n < updates.size(); ++n) {
+    const auto [progress, steps] = updates[n];
+    const auto report = training.update(0, progress);
+    CHECK(report.tokens == static_cast<Index>(2 * steps));
+    CHECK(report.loss == Approx(by_hand(n % 3, steps)).epsilon(1e-5));
+    CHECK(training.trainer.batches().place().position == static_cast<Index>(8 * (n % 3 + 1)));
+  }
 }
 
 TEST_CASE("Trainer: an update leaves spans between 0 and the window") {
@@ -191,8 +200,7 @@ TEST_CASE("Trainer: an update leaves spans between 0 and the window") {
   config.span_ramp = 2;
   Model model = tiny_model(config);
   for (auto& block : model.core.blocks) block.attention.span.length << -0.5f, 1.5f;
-  Trainer<Model> trainer(model, text, tiny_options());
-  trainer.update(0);
+  TinyTraining(model, text).update(rate);
   for (const auto& block : model.core.blocks) {
     CHECK(block.attention.span.length.minCoeff() == 0);
     CHECK(block.attention.span.length.maxCoeff() <= 1);
@@ -206,10 +214,10 @@ TEST_CASE("Trainer: a span penalty shortens spans") {
   const auto spans = [&](double penalty) {
     Model model = tiny_model(config);
     for (auto& block : model.core.blocks) block.attention.span.length.setConstant(0.5f);
-    TrainerOptions options = tiny_options();
-    options.span_penalty = penalty;
-    Trainer<Model> trainer(model, text, options);
-    for (int n = 0; n < 20; ++n) trainer.update(0);
+    Options options;
+    options.trainer.span_penalty = penalty;
+    TinyTraining training(model, text, options);
+    for (int n = 0; n < 20; ++n) training.update(rate);
     float sum = 0;
     for (const auto& block : model.core.blocks) sum += block.attention.span.length.sum();
     return sum;
@@ -220,15 +228,19 @@ TEST_CASE("Trainer: a span penalty shortens spans") {
 
 TEST_CASE("Trainer: labels are learned instead of the tokens that follow") {
   const auto text = tiny_text(60);
+  Config config = tiny_config();
+  config.outputs = GENERATE(0, 7);  // as many classes as there are tokens, or others
+  const Token shift = config.outputs > 0 ? 2 : 0;
   std::vector<Token> labels;  // scored at every other token: the one before it
-  for (std::size_t i = 0; i < text.size(); ++i) labels.push_back(i % 2 == 0 ? -1 : text[i - 1]);
-  const Segments segments = GENERATE(Segments::carried, Segments::independent);
-  Model model = tiny_model();
-  TrainerOptions options = tiny_options();
-  Trainer<Model> trainer(model, text, labels, segments, options);
-  trainer.update(0);
+  for (std::size_t i = 0; i < text.size(); ++i) labels.push_back(i % 2 == 0 ? -1 : text[i - 1] + shift);
+  Options options;
+  const Segments segments = options.batches.segments = GENERATE(Segments::carried, Segments::independent);
+  Model model = tiny_model(config);
+  CHECK(model.head.outputs() == 5 + shift);
+  TinyTraining training(model, text, labels, options);
+  training.update(rate);
   const auto by_hand = [&](std::size_t first) {  // of the second segment of every lane, read from the given step on
-    CrossEntropy loss;
+    LossSum loss;
     for (std::size_t b = 0; b < 3; ++b) {
       auto state = model.start(1);
       for (std::size_t t = first; t < 8; ++t) {
@@ -240,31 +252,356 @@ TEST_CASE("Trainer: labels are learned instead of the tokens that follow") {
     CHECK(loss.count == 6);
     return loss.mean();
   };
-  options.schedule.peak = 1e-30;  // the memory carried from the first segment is that of a model that stays as it is
-  Trainer<Model> still(model, text, labels, segments, options);
+  TinyTraining still(model, text, labels, options);
   still.update(0);
   CHECK(still.update(0).loss == Approx(by_hand(segments == Segments::independent ? 4 : 0)).epsilon(1e-5));
   double last = 0;
-  for (int n = 0; n < 200; ++n) last = trainer.update(0).loss;
+  for (int n = 0; n < 200; ++n) last = training.update(rate).loss;
   CHECK(last < 0.1);
+  const Evaluation evaluation = evaluate(model, text, labels);
+  CHECK(evaluation.loss.count == 30);
+  if (segments == Segments::carried) CHECK(evaluation.accuracy() > 0.9);  // else it has never seen so long a sequence
+}
+
+namespace {
+
+/// Keeps the gradient that an update was made with, as it was before clipping.
+template <class AnyModel>
+Reduction<AnyModel> keep_gradient(AnyModel& kept) {
+  return {{}, [&kept](AnyModel& gradient, LossSum&) { kept = gradient; }};
+}
+
+template <class AnyModel>
+double largest_difference(const AnyModel& a, const AnyModel& b) {
+  double largest = 0;
+  visit([&](std::string_view, const auto& x, const auto& y) { largest = std::max(largest, difference(x, y)); }, a, b);
+  return largest;
+}
+
+}  // namespace
+
+TEST_CASE("Trainer: a stream with starts trains as its sequences alone") {
+  using Exact = FeedbackTransformer<double>;
+  Config config = tiny_config();
+  config.memory_rule = GENERATE(MemoryRule::feedback, MemoryRule::transformer);
+  config.share_key_value = config.memory_rule == MemoryRule::feedback;
+  Random random(2);
+  const Exact before(config, random);
+  const Index lanes = 3, length = 12;
+  const auto text = tiny_text(lanes * length), labels = tiny_text(lanes * length, 5, 6);
+  // where sequences begin: lane 0 is one of 12, lane 1 are three, lane 2 begins with one of a single value
+  std::vector<std::uint8_t> starts(static_cast<std::size_t>(lanes * length), 0);
+  const std::vector<Index> firsts{0, 12, 16, 21, 24, 25, 36};
+  for (const Index i : {12, 16, 21, 24, 25}) starts[static_cast<std::size_t>(i)] = 1;
+  Batches batches(text, labels, BatchOptions{lanes, length});
+  batches.set_starts(starts);
+
+  // the way back of every sequence alone
+  Exact expected = zeros_like(before);
+  double loss = 0;
+  for (std::size_t n = 0; n + 1 < firsts.size(); ++n) {
+    const auto first = static_cast<std::size_t>(firsts[n]), size = static_cast<std::size_t>(firsts[n + 1] - firsts[n]);
+    auto memory = before.make_memory(1);
+    Exact::Trace trace;
+    const Matrix<double>& logits =
+        before.forward(Tokens(text).subspan(first, size), {static_cast<Index>(size), 1, true}, memory, trace);
+    Matrix<double> dlogits(5, logits.cols());
+    const auto part = Tokens(labels).subspan(first, size);
+    loss += CrossEntropy{}.operator()<double>(logits, part, 1.0 / 36, dlogits).sum;
+    before.backward(dlogits, memory, trace, expected);
+  }
+  const Index shards = GENERATE(1, 2);
+  TrainerOptions options{.shards = shards, .fresh = 0};
+  Exact model = before, gradient = before;
+  Training training(model, batches, {}, options);
+  training.trainer.set_reduction(keep_gradient(gradient));
+  CHECK(training.update(0).loss == Approx(loss / 36).epsilon(1e-13));
+  CHECK(largest_difference(gradient, expected) < 1e-13);
+  CHECK(squared_norm(expected) > 1e-3);
+
+  // without the starts it is another training
+  Training other(model, Batches(text, labels, BatchOptions{lanes, length}), {}, options);
+  other.trainer.set_reduction(keep_gradient(gradient));
+  CHECK(other.update(0).loss != Approx(loss / 36).epsilon(1e-6));
+  CHECK(largest_difference(gradient, expected) > 1e-4);
+
+  // in shorter segments the memory is carried within a sequence, not beyond it
+  Batches shorter(text, labels, BatchOptions{lanes, 4});
+  shorter.set_starts(starts);
+  Training carried(model, shorter, {}, options);
+  double total = 0;
+  for (int n = 0; n < 3; ++n) total += carried.update(0).loss;
+  CHECK(total / 3 == Approx(loss / 36).epsilon(1e-12));
+}
+
+TEST_CASE("Trainer: starts and zero slots do not go together") {
+  Config config = tiny_config();
+  config.empty_memory = EmptyMemory::zero_slots;
+  const auto text = tiny_text(41);
+  Model model = tiny_model(config);
+  const std::vector<std::uint8_t> starts(41, 0);
+  Batches batches(text, BatchOptions{2, 4});
+  batches.set_starts(starts);
+  Training training(model, batches, {}, {});
+  CHECK_THAT(message_of<std::invalid_argument>([&] { training.update(rate); }),
+             ContainsSubstring("a segment with starts needs empty_memory skip"));
+}
+
+namespace {
+
+/// A series of two numbers of which the next are functions of the last ones.
+Matrix<double> small_series(Index length) {
+  Matrix<double> series(2, length);
+  for (Index t = 0; t < length; ++t) {
+    const auto angle = 0.4 * static_cast<double>(t);
+    series.col(t) << std::sin(angle), std::cos(angle) * std::sin(angle);
+  }
+  return series;
+}
+Config vector_config() {
+  Config config = tiny_config();
+  config.vocabulary = 0;
+  config.inputs = config.outputs = 2;
+  return config;
+}
+Vectors<double> columns(const Matrix<double>& m, Index first, Index count) {
+  return {m.data() + m.rows() * first, m.rows(), count};
+}
+
+}  // namespace
+
+TEST_CASE("Trainer: a model of vectors learns a small series") {
+  const Index length = 121;
+  const Matrix<double> series = small_series(length);
+  const Vectors<double> now = columns(series, 0, length - 1), next = columns(series, 1, length - 1);
+  Random random(1);
+  VectorModel<double> model(vector_config(), random);
+  AdamOptions adam_options;
+  adam_options.weight_decay = 0.01;
+  Adam adam(model, adam_options);
+  Batches<Vectors<double>, Vectors<double>> batches(now, next, {.lanes = 3, .segment = 8});
+  Trainer trainer(model, adam, batches, {.fresh = 0}, SquaredError<double>{});
+
+  // the first loss, by hand
+  LossSum expected;
+  for (Index b = 0; b < 3; ++b) {
+    auto stepper = model.start(1);
+    for (Index t = 40 * b; t < 40 * b + 8; ++t) {
+      const Matrix<double>& y = model.step(now.col(t), stepper);
+      expected.sum += (y - next.col(t)).squaredNorm();
+      expected.count += 2;
+    }
+  }
+  const auto first = trainer.update(rate);
+  CHECK(first.loss == Approx(expected.mean()).epsilon(1e-12));
+  CHECK(first.tokens == 24);
+  for (int n = 0; n < 300; ++n) trainer.update(0.005);
+  const Evaluation evaluation = evaluate(model, now, next, {}, SquaredError<double>{});
+  CHECK(evaluation.loss.count == 240);
+  CHECK(evaluation.mean() < 0.01 * first.loss);
+}
+
+TEST_CASE("Trainer: targets that are not numbers are not scored, and the others count as much as ever") {
+  const Matrix<double> series = small_series(24), values = series.leftCols(23);
+  Matrix<double> targets = series.rightCols(23);
+  targets.leftCols(3).setConstant(std::numeric_limits<double>::quiet_NaN());
+  targets(1, 4) = std::numeric_limits<double>::quiet_NaN();
+  Random random(1);
+  const VectorModel<double> before(vector_config(), random);
+  using Data = Batches<Vectors<double>, Vectors<double>>;
+  const Data batches(columns(values, 0, 23), columns(targets, 0, 23), {.lanes = 1, .segment = 6});
+  VectorModel<double> model = before, gradient = before, expected = zeros_like(before);
+  Training<VectorModel<double>, Data, SquaredError<double>> training(model, batches, {}, {.shards = 1, .fresh = 0});
+  training.trainer.set_reduction(keep_gradient(gradient));
+  const auto report = training.update(0);
+
+  auto memory = before.make_memory(1);
+  VectorModel<double>::Trace trace;
+  const Matrix<double> outputs = before.forward(columns(values, 0, 6), {6, 1, true}, memory, trace);
+  Matrix<double> doutputs = Matrix<double>::Zero(2, 6);
+  double loss = 0;
+  for (const auto& [row, t] : std::vector<std::pair<Index, Index>>{{0, 3}, {1, 3}, {0, 4}, {0, 5}, {1, 5}}) {
+    const double difference = outputs(row, t) - targets(row, t);
+    loss += difference * difference / 5;
+    doutputs(row, t) = 2 * difference / 5;
+  }
+  before.backward(doutputs, memory, trace, expected);
+  CHECK(report.loss == Approx(loss).epsilon(1e-13));
+  CHECK(largest_difference(gradient, expected) < 1e-13);
+}
+
+TEST_CASE("Trainer: two trainers that together see all lanes, joined by hooks, are one trainer of all lanes") {
+  using Exact = FeedbackTransformer<double>;
+  const Index lanes = 4, length = 12;
+  const auto text = tiny_text(lanes * length);
+  auto labels = tiny_text(lanes * length, 5, 6);
+  for (std::size_t i = 0; i < 20; ++i) labels[i] = -1;  // one of the two scores far less than the other
+  const AdamOptions adam{.weight_decay = 0.1};
+  Random random(1);
+  const Exact before(tiny_config(), random);
+  constexpr int updates = 5;
+
+  Exact all = before;
+  std::vector<Exact> gradients;
+  std::vector<double> losses, norms;
+  Training one(all, Batches(text, labels, BatchOptions{lanes, 4}), adam, {.shards = 2, .fresh = 0, .clip = 0.05});
+  one.trainer.set_reduction({{}, [&](Exact& gradient, LossSum&) { gradients.push_back(gradient); }});
+  for (int n = 0; n < updates; ++n) {
+    const auto report = one.update(rate);
+    losses.push_back(report.loss);
+    norms.push_back(report.gradient_norm);
+  }
+
+  struct Process {
+    Exact model;
+    Exact gradient;
+    LossSum loss;
+    Index scored = 0;
+    std::vector<Exact> gradients;
+    std::vector<double> losses, norms;
+  };
+  std::vector<Process> processes(2, {before, before, {}, 0, {}, {}, {}});
+  std::atomic<int> arrived = 0;
+  auto meet = [&, round = std::array<int, 2>{}](std::size_t p) mutable {
+    ++arrived;
+    const int wanted = 2 * ++round[p];
+    while (arrived < wanted) std::this_thread::yield();
+  };
+  parallel_for(2, 2, [&](Index number) {
+    const auto p = static_cast<std::size_t>(number), half = text.size() / 2;
+    Process& own = processes[p];
+    Training part(
+        own.model,
+        Batches(Tokens(text).subspan(p * half, half), Tokens(labels).subspan(p * half, half), BatchOptions{lanes / 2, 4}),
+        adam, {.shards = 1, .fresh = 0, .clip = 0.05});
+    part.trainer.set_reduction({[&](Index& scored) {
+                                  own.scored = scored;
+                                  meet(p);
+                                  scored = processes[0].scored + processes[1].scored;
+                                  meet(p);
+                                },
+                                [&](Exact& gradient, LossSum& loss) {
+                                  own.gradient = gradient;
+                                  own.loss = loss;
+                                  meet(p);
+                                  gradient = processes[0].gradient;
+                                  add(gradient, processes[1].gradient);
+                                  loss = processes[0].loss;
+                                  loss += processes[1].loss;
+                                  own.gradients.push_back(gradient);
+                                  meet(p);
+                                }});
+    for (int n = 0; n < updates; ++n) {
+      const auto report = part.update(rate);
+      own.losses.push_back(report.loss);
+      own.norms.push_back(report.gradient_norm);
+    }
+  });
+  CHECK(largest_difference(all, before) > 0.01);
+  for (const Process& process : processes) {
+    CHECK(largest_difference(process.model, all) < 1e-12);
+    for (std::size_t n = 0; n < updates; ++n) {
+      CHECK(largest_difference(process.gradients[n], gradients[n]) < 1e-12);
+      CHECK(process.losses[n] == Approx(losses[n]).epsilon(1e-12));
+      CHECK(process.norms[n] == Approx(norms[n]).epsilon(1e-12));
+    }
+  }
+}
+
+TEST_CASE("Trainer: frozen parameters stay as they are and have no part in the norm that is clipped") {
+  const auto text = tiny_text(100);
+  const Model before = tiny_model();
+  Options options;
+  options.adam.groups = {{.pattern = "blocks.*", .frozen = true}};
+  options.adam.weight_decay = 0.5;
+  Model model = before, gradient = before;
+  TinyTraining training(model, text, options);
+  training.trainer.set_reduction(keep_gradient(gradient));
+  double expected = 0;
+  const auto report = training.update(rate);
+  visit(
+      [&](std::string_view name, const auto& g) {
+        if (!name.starts_with("blocks.")) expected += static_cast<double>(g.squaredNorm());
+      },
+      gradient);
+  CHECK(report.gradient_norm == Approx(std::sqrt(expected)).epsilon(1e-5));
+  CHECK(report.gradient_norm < 0.99 * std::sqrt(squared_norm(gradient)));
+  for (int n = 0; n < 3; ++n) training.update(rate);
+  visit(
+      [](std::string_view name, const auto& now, const auto& then) {
+        INFO(name);
+        CHECK((now == then) == name.starts_with("blocks."));
+      },
+      model, before);
+}
+
+namespace {
+
+/// Moves every parameter against its gradient, and has no moments.
+struct Descent {
+  std::int64_t updates = 0;
+  void drop_frozen(Model&) const {}
+  void update(Model& model, const Model& grad, double learning_rate, double gradient_scale) {
+    ++updates;
+    visit([&](std::string_view, auto& parameter,
+              const auto& gradient) { parameter -= static_cast<float>(learning_rate * gradient_scale) * gradient; },
+          model, grad);
+  }
+};
+
+/// Cross-entropy of which every label counts twice.
+struct Doubled {
+  using Targets = Tokens;
+  static Index count(Tokens labels) { return CrossEntropy::count(labels); }
+  template <class Scalar>
+  LossSum operator()(const std::type_identity_t<In<Scalar>>& logits, Tokens labels, Scalar scale,
+                     std::type_identity_t<Out<Scalar>> dlogits) const {
+    LossSum loss = CrossEntropy{}.operator()<Scalar>(logits, labels, 2 * scale, dlogits);
+    loss.sum *= 2;
+    return loss;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Trainer: an optimiser and a loss of one's own") {
+  const auto text = tiny_text(100);
+  const Model before = tiny_model();
+  Model model = before, other = before, gradient = before;
+  Descent descent;
+  Trainer trainer(model, descent, Batches(text, BatchOptions{3, 4}), {.fresh = 0, .clip = 0}, Doubled{});
+  trainer.set_reduction(keep_gradient(gradient));
+  const double loss = trainer.update(0.125).loss;
+  CHECK(descent.updates == 1);
+  CHECK(trainer.optimizer().updates == 1);
+  visit([](std::string_view, auto& p, const auto& g) { p -= 0.125f * g; }, other, gradient);
+  CHECK(same(model, other));
+
+  model = before;
+  TinyTraining plain(model, text);
+  Model plain_gradient = before;
+  plain.trainer.set_reduction(keep_gradient(plain_gradient));
+  CHECK(loss == Approx(2 * plain.update(0).loss));
+  visit([](std::string_view, auto& g, const auto& half) { g -= 2 * half; }, gradient, plain_gradient);
+  CHECK(std::sqrt(squared_norm(gradient)) < 1e-6);
 }
 
 TEST_CASE("Trainer: to the last bit the same with any number of threads") {
   Config config = tiny_config();
   config.dropout = 0.2;
   const auto text = tiny_text(100);
-  TrainerOptions options = tiny_options();
-  options.lanes = 7;
-  options.shards = 3;
+  Options options;
+  options.batches.lanes = 7;
+  options.trainer.shards = 3;
   std::vector<Model> results;
   std::vector<std::vector<double>> reports;
   for (const Index threads : {1, 2, 3, 8}) {
-    options.threads = threads;
+    options.trainer.threads = threads;
     Model& model = results.emplace_back(tiny_model(config));
     auto& report = reports.emplace_back();
-    Trainer<Model> trainer(model, text, options);
+    TinyTraining training(model, text, options);
     for (int n = 0; n < 12; ++n) {
-      const auto r = trainer.update(0.05 * n);
+      const auto r = training.update(rate, 0.05 * n);
       report.insert(report.end(), {r.loss, r.gradient_norm, r.learning_rate});
     }
   }
@@ -286,13 +623,13 @@ TEST_CASE("Trainer: to the last bit the same when a team shares the steps of a s
   const Index shards = GENERATE(1, 2);
   const auto trained = [&](Index threads) {
     Model model = tiny_model(config);
-    TrainerOptions options = tiny_options();
-    options.lanes = 32;
-    options.segment = 12;
-    options.shards = shards;
-    options.threads = threads;
-    Trainer<Model> trainer(model, text, options);
-    for (int n = 0; n < 3; ++n) trainer.update(0);
+    Options options;
+    options.batches.lanes = 32;
+    options.batches.segment = 12;
+    options.trainer.shards = shards;
+    options.trainer.threads = threads;
+    TinyTraining training(model, text, options);
+    for (int n = 0; n < 3; ++n) training.update(rate);
     return model;
   };
   const Model alone = trained(1);
@@ -302,16 +639,15 @@ TEST_CASE("Trainer: to the last bit the same when a team shares the steps of a s
 
 TEST_CASE("Trainer: the number of shards changes the result by rounding only") {
   const auto text = tiny_text(100);
-  TrainerOptions options = tiny_options();
-  options.lanes = 5;
+  Options options;
+  options.batches.lanes = 5;
   options.adam.epsilon = 1;  // so that an update is in proportion to the gradient
-  options.schedule.peak = 1;
   std::vector<Model> results;
   for (const Index shards : {1, 2, 5}) {
-    options.shards = shards;
+    options.trainer.shards = shards;
     Model& model = results.emplace_back(tiny_model());
-    Trainer<Model> trainer(model, text, options);
-    for (int n = 0; n < 3; ++n) trainer.update(0);
+    TinyTraining training(model, text, options);
+    for (int n = 0; n < 3; ++n) training.update(1);
   }
   CHECK(distance(results[0], results[1]) < 1e-5);
   CHECK(distance(results[0], results[2]) < 1e-5);
@@ -321,15 +657,14 @@ TEST_CASE("Trainer: the number of shards changes the result by rounding only") {
 TEST_CASE("Trainer: dropout is drawn from the seed, anew for every update") {
   Config config = tiny_config();
   config.dropout = 0.5;
-  TrainerOptions options = tiny_options();
-  options.schedule = {1e-30, 0, 1};  // the model stays as it is
+  Options options;
   const auto losses = [&](std::uint64_t seed) {
     std::vector<Token> text(121, 2);  // all segments are alike
-    options.seed = seed;
+    options.batches.seed = seed;
     Model model = tiny_model(config);
-    Trainer<Model> trainer(model, text, options);
+    TinyTraining training(model, text, options);
     std::vector<double> result;
-    for (int n = 0; n < 5; ++n) result.push_back(trainer.update(0).loss);
+    for (int n = 0; n < 5; ++n) result.push_back(training.update(0).loss);  // the model stays as it is
     return result;
   };
   const auto one = losses(1);
@@ -340,38 +675,38 @@ TEST_CASE("Trainer: dropout is drawn from the seed, anew for every update") {
 
 TEST_CASE("Trainer: clipping, and the report") {
   const auto text = tiny_text(100);
-  TrainerOptions options = tiny_options();
+  Options options;
   options.adam.epsilon = 1;  // with a small gradient the first update is rate * gradient
-  options.schedule = {0.5, 0, 1};
-  options.clip = 0.01;
+  options.trainer.clip = 0.01;
   const Model before = tiny_model();
   Model clipped = before, free = before;
-  const auto report = Trainer<Model>(clipped, text, options).update(0);
+  const auto report = TinyTraining(clipped, text, options).update(0.5);
   CHECK(report.gradient_norm > 0.1);  // before clipping
-  CHECK(report.learning_rate == Approx(0.5));
+  CHECK(report.learning_rate == 0.5);
+  CHECK(report.tokens == 12);
   CHECK(distance(clipped, before) == Approx(0.5 * 0.01).epsilon(0.01));
 
-  options.clip = 0;
-  Trainer<Model>(free, text, options).update(0);
+  options.trainer.clip = 0;
+  TinyTraining(free, text, options).update(0.5);
   CHECK(distance(free, before) > 0.05);
 
-  options.schedule = {0.5, 4, 0.5};
-  Trainer<Model> trainer(free, text, options);
-  CHECK(trainer.update(0).learning_rate == Approx(0.125));
-  CHECK(trainer.update(0).learning_rate == Approx(0.25));
-  CHECK(trainer.update(1).learning_rate == Approx(0.5 * 0.75 * 0.5));
-  CHECK(trainer.adam().updates == 3);
+  const Schedule schedule{0.5, 4, 0.5};
+  TinyTraining training(free, text, options);
+  for (const auto& [progress, expected] :
+       std::vector<std::pair<double, double>>{{0, 0.125}, {0, 0.25}, {1, 0.5 * 0.75 * 0.5}})
+    CHECK(training.update(schedule.rate(training.adam.updates, progress), progress).learning_rate == Approx(expected));
+  CHECK(training.adam.updates == 3);
 }
 
 TEST_CASE("Trainer: a loss that is not finite stops it and leaves the model as it was") {
   const float bad = GENERATE(std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity());
   const auto text = tiny_text(100);
   Model model = tiny_model();
-  Trainer<Model> trainer(model, text, tiny_options());
-  trainer.update(0);
+  TinyTraining training(model, text);
+  training.update(rate);
   model.head.linear.bias(1) = bad;
-  const Model before = model, m = trainer.adam().m;
-  const std::string message = message_of<std::runtime_error>([&] { trainer.update(0); });
+  const Model before = model, m = training.adam.m;
+  const std::string message = message_of<std::runtime_error>([&] { training.update(rate); });
   CHECK_THAT(message, ContainsSubstring("update 2: expected a finite loss, found "));
   CHECK_THAT(message,
              ContainsSubstring("(learning rate 0.01); the model was left as it was before this update; try a smaller"));
@@ -379,174 +714,102 @@ TEST_CASE("Trainer: a loss that is not finite stops it and leaves the model as i
   Model expected = before;
   expected.head.linear.bias(1) = 0;
   CHECK(same(model, expected));
-  CHECK(same(trainer.adam().m, m));
-  CHECK(trainer.adam().updates == 1);
-  CHECK(trainer.memory(0).end == 0);  // nothing of the segment is remembered
-  CHECK(std::isfinite(trainer.update(1).loss));
+  CHECK(same(training.adam.m, m));
+  CHECK(training.adam.updates == 1);
+  CHECK(training.trainer.memory(0).end == 0);  // nothing of the segment is remembered
+  CHECK(std::isfinite(training.update(rate).loss));
 }
 
-TEST_CASE("Trainer: a progress outside of 0 to 1 is refused, and the model left as it was") {
-  const double bad = GENERATE(std::numeric_limits<double>::quiet_NaN(), -0.1, 1.1);
+TEST_CASE("Trainer: a progress or a learning rate out of range is refused, and the model left as it was") {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
   const auto text = tiny_text(100);
   Model model = tiny_model();
   const Model before = model;
-  Trainer<Model> trainer(model, text, tiny_options());
-  CHECK_THAT(message_of<std::invalid_argument>([&] { trainer.update(bad); }),
-             ContainsSubstring("update: progress must be from 0 to 1, found "));
+  TinyTraining training(model, text);
+  for (const double bad : {nan, -0.1, 1.1})
+    CHECK_THAT(message_of<std::invalid_argument>([&] { training.update(rate, bad); }),
+               ContainsSubstring("update: progress must be from 0 to 1, found "));
+  for (const double bad : {nan, -0.1, infinity})
+    CHECK_THAT(message_of<std::invalid_argument>([&] { training.update(bad); }),
+               ContainsSubstring("update: the learning rate must be at least 0, found "));
   CHECK(same(model, before));
+  CHECK(training.trainer.batches().place() == Batches<>::Place{});
 }
 
 TEST_CASE("Trainer: a gradient that is not finite stops it and leaves the model as it was") {
   const auto text = tiny_text(100);
   Model model = tiny_model();
   Model before = model;
-  TrainerOptions options = tiny_options();
-  options.segment = 1;
+  Options options;
+  options.batches.segment = 1;
   float& bad = model.core.aggregator.key_values[0].key.weight(0, 0);
   bad = std::numeric_limits<
       float>::infinity();  // no step of this segment reads a key, but its gradient goes through the weight
-  Trainer<Model> trainer(model, text, options);
-  CHECK_THAT(message_of<std::runtime_error>([&] { trainer.update(0); }),
+  TinyTraining training(model, text, options);
+  CHECK_THAT(message_of<std::runtime_error>([&] { training.update(rate); }),
              ContainsSubstring("update 1: expected a finite gradient norm, found "));
   bad = before.core.aggregator.key_values[0].key.weight(0, 0);
   CHECK(same(model, before));
-  CHECK(trainer.adam().updates == 0);
+  CHECK(training.adam.updates == 0);
 }
 
 TEST_CASE("Trainer: a rate that is far too large ends with the message, not with a broken model that goes on") {
   const auto text = tiny_text(200);
   Model model = tiny_model();
-  TrainerOptions options = tiny_options();
-  options.schedule.peak = 1e30;
-  Trainer<Model> trainer(model, text, options);
+  TinyTraining training(model, text);
   const auto run = [&] {
-    for (int n = 0; n < 10; ++n) trainer.update(0);
+    for (int n = 0; n < 10; ++n) training.update(1e30);
   };
   CHECK_THAT(message_of<std::runtime_error>(run), ContainsSubstring("expected a finite"));
 }
 
-TEST_CASE("Trainer: a token outside the vocabulary") {
+TEST_CASE("Trainer: a token outside the vocabulary, and a label that is no class") {
   auto text = tiny_text(100);
-  const std::vector<Token> labels(text.size(), 5);
+  std::vector<Token> labels(text.size(), 5);
   Model model = tiny_model();
-  CHECK(message_of<std::invalid_argument>([&] { Trainer<Model>(model, text, labels, Segments::carried, tiny_options()); }) ==
+  CHECK(message_of<std::invalid_argument>([&] { TinyTraining(model, text, labels); }) ==
         "the data has label 5: expected at most 4");
+  Config config = tiny_config();
+  config.outputs = 3;
+  Model fewer = tiny_model(config);
+  labels.assign(text.size(), 2);
+  CHECK_NOTHROW(TinyTraining(fewer, text, labels));
+  labels[7] = 3;
+  CHECK(message_of<std::invalid_argument>([&] { TinyTraining(fewer, text, labels); }) ==
+        "the data has label 3: expected at most 2");
   text.back() = 5;
-  CHECK(message_of<std::invalid_argument>([&] { Trainer<Model>(model, text, tiny_options()); }) ==
-        "the data has token 5: expected 0 to 4");
+  CHECK(message_of<std::invalid_argument>([&] { TinyTraining(model, text); }) == "the data has token 5: expected 0 to 4");
   text.back() = -1;
-  CHECK_THROWS_AS(Trainer<Model>(model, text, tiny_options()), std::invalid_argument);
+  CHECK_THROWS_AS(TinyTraining(model, text), std::invalid_argument);
 }
 
 TEST_CASE("Trainer: validation") {
   const auto text = tiny_text(100);
   Model model = tiny_model();
   const auto message = [&](auto&& change) {
-    TrainerOptions options = tiny_options();
-    change(options);
-    return message_of<std::invalid_argument>([&] { Trainer<Model>(model, text, options); });
+    Options options;
+    change(options, options.trainer);
+    return message_of<std::invalid_argument>([&] { TinyTraining(model, text, options); });
   };
+  using A = Options;
   using O = TrainerOptions;
-  CHECK_NOTHROW(O{}.validate());
-  CHECK(message([](O& o) { o.lanes = 0; }) == "lanes must be at least 1, found 0");
-  CHECK(message([](O& o) { o.segment = -3; }) == "the segment must be at least 1 token, found -3");
-  CHECK(message([](O& o) { o.shards = 0; }) == "shards must be between 1 and the 3 lanes, found 0");
-  CHECK(message([](O& o) { o.shards = 4; }) == "shards must be between 1 and the 3 lanes, found 4");
-  CHECK(message([](O& o) { o.threads = 0; }) == "threads must be between 1 and 1024, found 0");
-  CHECK(message([](O& o) { o.threads = 1025; }) == "threads must be between 1 and 1024, found 1025");
-  CHECK(message([](O& o) { o.fresh = 1.5; }) == "fresh must be from 0 to 1, found 1.5");
-  CHECK(message([](O& o) { o.first_segment = 5; }) ==
+  CHECK_NOTHROW(O{}.validate(BatchOptions{}.lanes, BatchOptions{}.segment));
+  CHECK(message([](A&, O& o) { o.shards = 0; }) == "shards must be between 1 and the 3 lanes, found 0");
+  CHECK(message([](A&, O& o) { o.shards = 4; }) == "shards must be between 1 and the 3 lanes, found 4");
+  CHECK(message([](A&, O& o) { o.threads = 0; }) == "threads must be between 1 and 1024, found 0");
+  CHECK(message([](A&, O& o) { o.threads = 1025; }) == "threads must be between 1 and 1024, found 1025");
+  CHECK(message([](A&, O& o) { o.fresh = 1.5; }) == "fresh must be from 0 to 1, found 1.5");
+  CHECK(message([](A&, O& o) { o.first_segment = 5; }) ==
         "the first segment must be between 1 and the 4 steps of the others, or 0 for no curriculum, found 5");
-  CHECK(message([](O& o) { o.growing = -1; }) == "growing must be from 0 to 1, found -1");
-  CHECK(message([](O& o) { o.span_penalty = -1; }) == "the span penalty must be at least 0, found -1");
-  CHECK(message([](O& o) { o.clip = -1; }) == "clip must be at least 0, found -1");
-  CHECK(message([](O& o) { o.clip = std::numeric_limits<double>::quiet_NaN(); }) == "clip must be at least 0, found nan");
-  CHECK(message([](O& o) { o.schedule.peak = 0; }) == "the learning rate must be above 0, found 0");
-  CHECK(message([](O& o) { o.adam.beta2 = 1; }) == "beta2 must be at least 0 and below 1, found 1");
-  CHECK(message([](O& o) { o.segment = 34; }) ==
+  CHECK(message([](A&, O& o) { o.growing = -1; }) == "growing must be from 0 to 1, found -1");
+  CHECK(message([](A&, O& o) { o.span_penalty = -1; }) == "the span penalty must be at least 0, found -1");
+  CHECK(message([](A&, O& o) { o.clip = -1; }) == "clip must be at least 0, found -1");
+  CHECK(message([](A&, O& o) { o.clip = std::numeric_limits<double>::quiet_NaN(); }) ==
+        "clip must be at least 0, found nan");
+  // what the parts that it is given refuse themselves
+  CHECK(message([](A& a, O&) { a.batches.lanes = 0; }) == "lanes must be at least 1, found 0");
+  CHECK(message([](A& a, O&) { a.batches.segment = -3; }) == "the segment must be at least 1 token, found -3");
+  CHECK(message([](A& a, O&) { a.batches.segment = 34; }) ==
         "the data is too short: 3 lanes of segments of 34 tokens need 103 tokens, found 100");
-}
-
-TEST_CASE("evaluate: one lane is one long run, to the last bit") {
-  const Model model = tiny_model();
-  const auto text = tiny_text(40);
-  const double expected = sum(naive_losses(model, text));
-  for (const Index context : {0, 3, 4, 39, 1000}) {
-    const CrossEntropy loss = evaluate(model, text, 1, context, 1);
-    CHECK(loss.count == 39);
-    CHECK(loss.sum == expected);
-  }
-}
-
-TEST_CASE("evaluate: many lanes are one long run, when a memory depends on no more than the window") {
-  // A memory of h^0 alone: what a step sees depends on the last S tokens and on nothing before them.
-  Model model = tiny_model();
-  model.core.aggregator.mix.weight << 1000, 0, 0;
-  const auto text = tiny_text(203);
-  const double expected = sum(naive_losses(model, text));
-  for (const Index lanes : {2, 7, 40}) {
-    const CrossEntropy loss = evaluate(model, text, lanes, 4, 2);
-    CHECK(loss.count == 202);
-    CHECK(loss.sum == Approx(expected).epsilon(1e-6));
-  }
-  CHECK(std::abs(evaluate(model, text, 40, 3, 1).sum - expected) > 1e-4 * expected);  // too little context shows
-
-  // With feedback from the upper layers the past reaches further than the window, more weakly the further it is back.
-  model.core.aggregator.mix.weight.setZero();
-  const double feedback = sum(naive_losses(model, text));
-  const double near = std::abs(evaluate(model, text, 8, 4, 1).sum - feedback);
-  const double far = std::abs(evaluate(model, text, 8, 24, 1).sum - feedback);
-  CHECK(near < 0.05 * feedback);
-  CHECK(far < 0.2 * near);
-}
-
-TEST_CASE("evaluate: every token but the first is predicted once, with the context before it") {
-  Random random(3);
-  std::vector<std::vector<Token>> read;
-  const Unigram model{&read};
-  for (const Index size : {2, 3, 4, 5, 10, 17, 33, 64, 100}) {
-    const auto text = tiny_text(size);
-    double expected = 0;
-    {
-      auto state = model.start(1);
-      for (std::size_t i = 0; i + 1 < text.size(); ++i)
-        expected += cross_entropy(model.step(Tokens(text).subspan(i, 1), state), Tokens(text).subspan(i + 1, 1)).sum;
-    }
-    for (const Index lanes : {1, 2, 3, 5, 16, 17, 40}) {
-      for (const Index context : {0, 1, 2, 5, 20, 200}) {
-        read.clear();
-        const CrossEntropy loss = evaluate(model, text, lanes, context, 1);
-        INFO(size << " tokens, " << lanes << " lanes, context " << context);
-        REQUIRE(loss.count == size - 1);
-        REQUIRE(loss.sum == Approx(expected).epsilon(1e-12));
-        // no lane has more to read than its share, the context and a rounding
-        Index tokens = 0;
-        for (const auto& step : read) tokens += static_cast<Index>(step.size());
-        REQUIRE(tokens <= size + lanes * (std::min(context, size) + 1));
-      }
-    }
-  }
-}
-
-TEST_CASE("evaluate: to the last bit the same with any number of threads") {
-  const Model model = tiny_model();
-  const auto text = tiny_text(600);
-  const double expected = evaluate(model, text, 50, 4, 1).sum;
-  CHECK(evaluate(model, text, 50, 4, 2).sum == expected);
-  CHECK(evaluate(model, text, 50, 4, 3).sum == expected);
-  CHECK(evaluate(model, text, 50, 4, 9).sum == expected);
-}
-
-TEST_CASE("evaluate: errors") {
-  const Unigram model;
-  const auto text = tiny_text(10);
-  const auto message = [&](std::size_t size, Index lanes, Index context, Index threads) {
-    return message_of<std::invalid_argument>([&] { evaluate(model, Tokens(text).first(size), lanes, context, threads); });
-  };
-  CHECK(message(1, 1, 0, 1) == "evaluation needs at least 2 tokens, found 1");
-  CHECK(message(0, 1, 0, 1) == "evaluation needs at least 2 tokens, found 0");
-  const std::string least = "evaluation needs at least 1 lane, 1 thread and a context of 0, found ";
-  CHECK(message(10, 0, 0, 1) == least + "0, 1 and 0");
-  CHECK(message(10, 1, 0, 0) == least + "1, 0 and 0");
-  CHECK(message(10, 1, -1, 1) == least + "1, 1 and -1");
+  CHECK(message([](A& a, O&) { a.adam.beta2 = 1; }) == "beta2 must be at least 0 and below 1, found 1");
 }

@@ -15,8 +15,8 @@
 
 namespace fbt {
 
-/// Calls f(0), ..., f(count - 1), each once, on up to the given number of threads (the calling one included), and waits for all.
-/// When calls throw, the exception of the lowest number is thrown on.
+/// Calls f(0), ..., f(count - 1), each once, on up to the given number of threads (the calling one included), and waits for
+/// all. When calls throw, the exception of the lowest number is thrown on.
 template <class F>
 void parallel_for(Index count, Index threads, F&& f) {
   threads = std::min(threads, count);
@@ -44,8 +44,8 @@ void parallel_for(Index count, Index threads, F&& f) {
     if (error) std::rethrow_exception(error);
 }
 
-/// Threads that stay ready between pieces of work, so that work of some ten microseconds can be shared. A helper watches for the
-/// next piece for a while and then goes to sleep.
+/// Threads that stay ready between pieces of work, so that work of some ten microseconds can be shared. A helper watches for
+/// the next piece for a while and then goes to sleep.
 class Team {
  public:
   /// Throws std::invalid_argument unless there are 1 to 1024 threads, the calling one included.
@@ -64,8 +64,8 @@ class Team {
 
   Index threads() const { return static_cast<Index>(helpers_.size()) + 1; }
 
-  /// Calls f(0), ..., f(threads() - 1), each on a thread of its own, waits for all, and throws the first exception of any. When
-  /// the team is busy with another caller's work, f is called here, one number after the other.
+  /// Calls f(0), ..., f(threads() - 1), each on a thread of its own, waits for all, and throws the first exception of any.
+  /// When the team is busy with another caller's work, f is called here, one number after the other.
   template <class F>
   void run(F&& f) {
     if (helpers_.empty() || busy_.test_and_set(std::memory_order_acquire)) {
@@ -125,7 +125,8 @@ class Team {
     }
   }
 
-  // Each variable that a thread watches has a cache line of its own: else a write beside it would take the line from who watches.
+  // Each variable that a thread watches has a cache line of its own: else a write beside it would take the line from who
+  // watches.
   static constexpr std::size_t line = 128;
   alignas(line) std::atomic<std::uint32_t> round_ = 0;  // counts the pieces of work
   alignas(line) std::atomic<Index> missing_ = 0;
@@ -139,9 +140,9 @@ class Team {
 /// How many parts split_work() may make.
 inline Index parts_of(const Team* team) { return team ? team->threads() : 1; }
 
-/// Calls f(first, count) or f(first, count, number) for parts of [0, total), together the whole: one part for each thread of the
-/// team if the work is worth it, else one part in all. The parts begin at multiples of `unit`; work is about the number of
-/// multiply-adds. Within f nothing may be shared again: parts of parts would have the same numbers.
+/// Calls f(first, count) or f(first, count, number) for parts of [0, total), together the whole: one part for each thread of
+/// the team if the work is worth it, else one part in all. The parts begin at multiples of `unit`; work is about the number
+/// of multiply-adds. Within f nothing may be shared again: parts of parts would have the same numbers.
 template <class F>
 void split_work(Team* team, Index total, Index unit, Index work, F&& f) {
   const auto call = [&f](Index first, Index count, Index number) {

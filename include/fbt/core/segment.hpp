@@ -6,6 +6,9 @@
 #include "fbt/core/random.hpp"
 #include "fbt/core/types.hpp"
 
+#include <cstdint>
+#include <span>
+
 namespace fbt {
 
 /// What a Trace is prepared for: T steps of B lanes, to be differentiated (train) or not (evaluate: no dropout).
@@ -16,20 +19,43 @@ struct Segment {
   std::uint64_t seed = 0;  ///< of the dropout masks; every layer of a model derives its own from it
   /// Shares the work of a step, where that pays; the result is the same to the last bit. Has to live until accumulate().
   Team* team = nullptr;
+  /// (T*B), or empty: not 0 where a lane begins anew with this step, with nothing remembered. Gradients stop there.
+  std::span<const std::uint8_t> starts = {};
+  /// Weights that a Trace has packed already, and that have not changed since, are not packed again: for Traces that share
+  /// them.
+  bool keep_packed = false;
 
   Index columns() const { return steps * lanes; }
   /// The same segment with the seed of the given child.
-  Segment child(std::uint64_t number) const { return {steps, lanes, train, mix_seed(seed, number), team}; }
+  Segment child(std::uint64_t number) const {
+    Segment result = *this;
+    result.seed = mix_seed(seed, number);
+    return result;
+  }
+  /// Whether a lane begins anew with step t.
+  bool starts_at(Index t, Index lane) const {
+    return !starts.empty() && starts[static_cast<std::size_t>(t * lanes + lane)] != 0;
+  }
+  /// Throws std::invalid_argument unless there is a start for every step and lane, or none at all.
+  void check_starts() const {
+    check(starts.empty() || static_cast<Index>(starts.size()) == columns(),
+          "expected {} starts ({} steps of {} lanes), found {}", columns(), steps, lanes, starts.size());
+  }
 };
 
-/// Keeps the verbs of a segment in their order: forward() from step 0 to T - 1, backward() from T - 1 to 0, then accumulate(). Each
-/// throws std::invalid_argument when its call may not come.
+/// Keeps the verbs of a segment in their order: forward() from step 0 to T - 1, backward() from T - 1 to 0, then
+/// accumulate(). Each throws std::invalid_argument when its call may not come.
 class StepOrder {
  public:
   void prepare(const Segment& segment) { *this = StepOrder(segment.steps, segment.train); }
 
+  /// Whether prepare() has been called.
+  void check_prepared() const {
+    check(steps_ > 0, "forward: expected a Trace that prepare() has sized, found one that it has not");
+  }
   /// Step 0 may come at any time: it begins the segment again.
   void forward(Index t) {
+    check_prepared();
     check(t >= 0 && t < steps_ && (t == 0 || t == done_), "forward: expected step {} of a segment of {}, found {}", done_,
           steps_, t);
     done_ = t + 1;
@@ -41,9 +67,12 @@ class StepOrder {
           "backward: expected a segment that forward() has read with segment.train, once each, found none");
   }
   void backward(Index t) {
+    check_backward(t);
+    --left_;
+  }
+  void check_backward(Index t) const {
     if (left_ < 1) check_read();
     check(t == left_ - 1, "backward: expected step {}, found {}", left_ - 1, t);
-    --left_;
   }
   void accumulate() const {
     check(left_ == 0, "accumulate: expected a segment that backward() has gone through, found none");

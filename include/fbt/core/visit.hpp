@@ -1,13 +1,13 @@
 // Functions over the named parameters of a layer.
 //
-// A layer is its parameters; its gradient and its optimiser moments are further objects of the same class ("twins").
+// A layer is its parameters; its gradient and its optimiser moments are further objects of the same class.
 // Each layer names its tensors in one static function,
 //
 //   template <class F, class... Same> static void visit(F&& f, Same&... layers);   // f("weight", a.weight, b.weight, ...)
 //
 // and everything else (zeroing, norms, counting, the optimiser, saving, loading, the gradient check) is a function over it.
 // Tensors are Eigen matrices or vectors that own their storage. A layer may skip a tensor that its options leave out,
-// as long as twins agree.
+// as long as all objects of a model agree.
 #pragma once
 
 #include "fbt/core/types.hpp"
@@ -22,7 +22,7 @@
 
 namespace fbt {
 
-/// Calls f(name, tensor of each twin...) for every parameter of the layers, which are twins of one class.
+/// Calls f(name, the tensor of each...) for every parameter of the layers, which are of one class and one size.
 template <class F, class First, class... Rest>
 void visit(F&& f, First& first, Rest&... rest) {
   std::remove_const_t<First>::visit(f, first, rest...);
@@ -55,7 +55,7 @@ void set_zero(Layer& layer) {
   visit([](std::string_view, auto& tensor) { tensor.setZero(); }, layer);
 }
 
-/// A twin of the layer with every parameter zero: a gradient to add to, or an optimiser moment.
+/// A layer of the same size with every parameter zero: a gradient to add to, or an optimiser moment.
 template <class Layer>
 Layer zeros_like(const Layer& layer) {
   Layer zeros = layer;
@@ -71,8 +71,8 @@ Index count_parameters(const Layer& layer) {
   return count;
 }
 
-/// The sum of the squares of all parameters, squared and added up in double: that of large floats is finite, too. Not finite when
-/// any parameter is not finite.
+/// The sum of the squares of all parameters, squared and added up in double: that of large floats is finite, too. Not finite
+/// when any parameter is not finite.
 template <class Layer>
 double squared_norm(const Layer& layer) {
   double sum = 0;

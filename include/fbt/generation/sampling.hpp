@@ -21,6 +21,11 @@ struct SamplingOptions {
   Index repetition_window = 64;   ///< how many recent tokens are penalised
   std::uint64_t seed = 1;
 
+  /// Draws from softmax(logits) as it is: what a policy of an agent wants.
+  static SamplingOptions softmax(std::uint64_t seed) {
+    return {.temperature = 1, .top_k = 0, .top_p = 1, .min_p = 0, .seed = seed};
+  }
+
   void validate() const {
     check(temperature >= 0 && std::isfinite(temperature), "temperature must be at least 0, found {}", temperature);
     check(top_k >= 0, "top-k must be at least 0, found {}", top_k);

@@ -10,7 +10,6 @@
 #include "fbt/models/config.hpp"
 
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -24,66 +23,6 @@
 #include <vector>
 
 namespace fbt {
-
-/// A config as a JSON object.
-template <class AnyConfig>
-std::string write_config(const AnyConfig& config) {
-  nlohmann::ordered_json json;
-  visit_config(
-      [&]<class T>(const char* name, const T& value) {
-        if constexpr (std::is_enum_v<T>) {
-          json[name] = name_of(value);
-        } else {
-          json[name] = value;
-        }
-      },
-      config);
-  return json.dump();
-}
-
-/// The config in a JSON object. Fields that are missing keep their defaults. Throws std::runtime_error, also for what
-/// validate() refuses; name is for messages.
-template <class AnyConfig = Config>
-AnyConfig read_config(std::string_view text, std::string_view name) {
-  // values deeper than messages need are left out: nlohmann's dump() calls itself for every level
-  const auto shallow = [](int depth, nlohmann::json::parse_event_t, const nlohmann::json&) { return depth <= 2; };
-  const auto json = nlohmann::json::parse(text, shallow, false);
-  ensure(json.is_object(), "{}: expected a JSON object as config, found something else", name);
-  std::set<std::string> unknown;
-  for (const auto& item : json.items()) unknown.insert(item.key());
-  AnyConfig config;
-  visit_config(
-      [&]<class T>(const char* field, T& value) {
-        if (!json.contains(field)) return;
-        unknown.erase(field);
-        const auto& found = json[field];
-        if constexpr (std::is_enum_v<T>) {
-          const auto enumerator = found.is_string() ? find_name<T>(found.template get<std::string>()) : std::nullopt;
-          ensure(enumerator.has_value(), "{}: config {}: expected one of {}, found {}", name, field, names_of<T>(),
-                 found.dump());
-          value = *enumerator;
-        } else if constexpr (std::is_same_v<T, bool>) {
-          ensure(found.is_boolean(), "{}: config {}: expected true or false, found {}", name, field, found.dump());
-          value = found.template get<bool>();
-        } else if constexpr (std::is_integral_v<T>) {
-          ensure(found.is_number_integer() && found.template get<double>() >= 0 && found.template get<double>() < 0x1p62,
-                 "{}: config {}: expected a whole number of at least 0, found {}", name, field, found.dump());
-          value = found.template get<T>();
-        } else {
-          ensure(found.is_number(), "{}: config {}: expected a number, found {}", name, field, found.dump());
-          value = found.template get<T>();
-        }
-      },
-      config);
-  ensure(unknown.empty(), "{}: config: unknown field {}; the file may come from a newer version", name,
-         unknown.empty() ? "" : *unknown.begin());
-  try {
-    config.validate();
-  } catch (const std::invalid_argument& error) {
-    throw std::runtime_error(fmt::format("{}: {}", name, error.what()));
-  }
-  return config;
-}
 
 /// Adds every parameter of a layer under prefix + name.
 template <class Layer>
@@ -144,48 +83,97 @@ bool can_probe(const AnyConfig& config) {
   return config.attention_numbers(probe_steps) <= 4 * config.parameters() + 65536;
 }
 
-/// The logits (V, T) of one lane.
+/// What a probe reads: tokens from all over the vocabulary, or vectors of numbers between -1 and 1.
 template <class Model>
-Matrix<typename Model::Scalar> probe_logits(const Model& model, Tokens tokens) {
+auto probe_values(const Model& model) {
+  if constexpr (std::is_same_v<typename Model::Values, Tokens>) {
+    std::vector<Token> tokens;
+    for (Index t = 0; t < probe_steps; ++t)
+      tokens.push_back(static_cast<Token>(t * model.config().vocabulary / probe_steps));
+    return tokens;
+  } else {
+    Matrix<typename Model::Scalar> vectors(model.config().inputs, probe_steps);
+    for (Index i = 0; i < vectors.size(); ++i)
+      vectors(i % vectors.rows(), i / vectors.rows()) = static_cast<typename Model::Scalar>((i * 5 % 9 - 4) / 4.0);
+    return vectors;
+  }
+}
+
+/// The outputs (rows, T) of one lane.
+template <class Model>
+Matrix<typename Model::Scalar> probe_outputs(const Model& model, const typename Model::Values& values, Index steps) {
   auto memory = model.make_memory(1);
   typename Model::Trace trace;
-  return model.forward(tokens, {static_cast<Index>(tokens.size()), 1, false, 0}, memory, trace);
+  return model.forward(values, {steps, 1, false, 0}, memory, trace);
 }
 
 template <class Model>
 void add_probe(TensorWriter& writer, const Model& model) {
   if (!can_probe(model.config())) return;
+  const auto values = probe_values(model);
+  const auto outputs = probe_outputs(model, values, probe_steps);
+  if (!outputs.allFinite()) return;  // nothing to compare with
+  if constexpr (std::is_same_v<typename Model::Values, Tokens>) {
+    writer.add("fbt.probe.tokens", values);
+  } else {
+    writer.add("fbt.probe.vectors", values.transpose());
+  }
+  writer.add("fbt.probe.logits", outputs.transpose());
+}
+
+/// The tokens of a probe. Throws std::runtime_error for any that are not in the vocabulary.
+inline std::vector<Token> read_probe_tokens(const TensorFile& file, const TensorView& stored, Index vocabulary) {
+  ensure(stored.dtype == Dtype::i32, "{}: the probe: expected tokens of dtype I32, found {}", file.name(),
+         dtype_info(stored.dtype).name);
   std::vector<Token> tokens;
-  for (Index t = 0; t < probe_steps; ++t) tokens.push_back(static_cast<Token>(t * model.config().vocabulary / probe_steps));
-  const auto logits = probe_logits(model, tokens);
-  if (!logits.allFinite()) return;  // nothing to compare with
-  writer.add("fbt.probe.tokens", tokens);
-  writer.add("fbt.probe.logits", logits.transpose());
+  for (std::uint64_t t = 0; t < stored.size(); ++t) {
+    tokens.push_back(stored.at<Token>(t));
+    ensure(tokens.back() >= 0 && tokens.back() < vocabulary, "{}: the probe: expected tokens below {}, found {}",
+           file.name(), vocabulary, tokens.back());
+  }
+  return tokens;
+}
+
+/// The vectors (inputs, T) of a probe.
+template <class Scalar>
+Matrix<Scalar> read_probe_vectors(const TensorFile& file, const TensorView& stored, Index inputs) {
+  ensure(
+      stored.shape.size() == 2 && stored.shape[1] == static_cast<std::uint64_t>(inputs) && dtype_info(stored.dtype).floating,
+      "{}: the probe: expected vectors of {} numbers, found shape {} of dtype {}", file.name(), inputs,
+      shape_text(stored.shape), dtype_info(stored.dtype).name);
+  Matrix<Scalar> vectors(inputs, static_cast<Index>(stored.shape[0]));
+  for (Index i = 0; i < vectors.size(); ++i)
+    vectors(i % inputs, i / inputs) = static_cast<Scalar>(stored.number(static_cast<std::uint64_t>(i)));
+  return vectors;
 }
 
 template <class Model>
 void check_probe(const TensorFile& file, const Model& model) {
-  const TensorView* const stored = file.find("fbt.probe.tokens");
+  constexpr bool reads_tokens = std::is_same_v<typename Model::Values, Tokens>;
+  const TensorView* const stored = file.find(reads_tokens ? "fbt.probe.tokens" : "fbt.probe.vectors");
   if (!stored) return;
   const TensorView& expected = file.get("fbt.probe.logits");
-  const Index V = model.config().vocabulary;
-  const std::uint64_t steps = stored->size();
-  ensure(stored->dtype == Dtype::i32 && steps >= 1 && steps <= probe_steps &&
-             expected.shape == std::vector<std::uint64_t>{steps, static_cast<std::uint64_t>(V)} && can_probe(model.config()),
-         "{}: the probe: expected up to {} tokens of dtype I32 and their logits, found shapes {} and {}", file.name(),
-         probe_steps, shape_text(stored->shape), shape_text(expected.shape));
-  std::vector<Token> tokens;
-  for (std::uint64_t t = 0; t < steps; ++t) {
-    tokens.push_back(stored->at<Token>(t));
-    ensure(tokens.back() >= 0 && tokens.back() < V, "{}: the probe: expected tokens below {}, found {}", file.name(), V,
-           tokens.back());
-  }
-  const auto logits = probe_logits(model, tokens);
+  const Index rows = model.head.outputs();
+  const std::uint64_t steps = stored->shape.empty() ? 0 : stored->shape[0];
+  ensure(stored->shape.size() == (reads_tokens ? 1 : 2) && steps >= 1 && steps <= probe_steps &&
+             expected.shape == std::vector<std::uint64_t>{steps, static_cast<std::uint64_t>(rows)} &&
+             can_probe(model.config()),
+         "{}: the probe: expected up to {} {} and their logits, found shapes {} and {}", file.name(), probe_steps,
+         reads_tokens ? "tokens of dtype I32" : "vectors", shape_text(stored->shape), shape_text(expected.shape));
+  const auto logits = [&] {
+    if constexpr (reads_tokens) {
+      return probe_outputs(model, read_probe_tokens(file, *stored, model.config().vocabulary), static_cast<Index>(steps));
+    } else {
+      using Scalar = typename Model::Scalar;
+      return probe_outputs(model, read_probe_vectors<Scalar>(file, *stored, model.config().inputs),
+                           static_cast<Index>(steps));
+    }
+  }();
   double largest = 0, difference = 0;
   for (std::uint64_t i = 0; i < expected.size(); ++i) {
     const double wanted = expected.number(i);
     ensure(std::isfinite(wanted), "{}: the probe: expected finite logits, found {}", file.name(), wanted);
-    const double found = logits(static_cast<Index>(i) % V, static_cast<Index>(i) / V);
+    const double found = logits(static_cast<Index>(i) % rows, static_cast<Index>(i) / rows);
     largest = std::max(largest, std::abs(wanted));
     difference = std::isnan(found) ? INFINITY : std::max(difference, std::abs(found - wanted));
   }
@@ -195,7 +183,7 @@ void check_probe(const TensorFile& file, const Model& model) {
   ensure(difference <= tolerance * largest,
          "{}: the model does not give the logits that were stored with it: expected them to {:g} of the largest, {:.4g}, "
          "found a difference of {:.4g}. The weights are damaged, or this program computes something else than the one that "
-         "wrote the file. If they were changed on purpose, remove the tensors fbt.probe.tokens and fbt.probe.logits",
+         "wrote the file. If they were changed on purpose, remove the tensors whose names begin with fbt.probe",
          file.name(), tolerance, largest, difference);
 }
 

@@ -5,9 +5,8 @@
 #include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/io/atomic_file.hpp"
+#include "fbt/io/json.hpp"
 #include "fbt/io/tensor_view.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -27,8 +26,6 @@
 #include <vector>
 
 namespace fbt {
-
-using Metadata = std::map<std::string, std::string>;
 
 /// A safetensors file in memory.
 class TensorFile {
@@ -73,114 +70,6 @@ class TensorFile {
   }
 
  private:
-  struct Entry {
-    std::string name, dtype;
-    std::vector<std::uint64_t> shape, offsets;
-    bool has_dtype = false, has_shape = false, has_offsets = false;
-  };
-
-  /// Accepts exactly the header's grammar; stops at the first thing that is not.
-  struct Header final : nlohmann::json_sax<nlohmann::json> {
-    explicit Header(const std::string& file_) : file(file_) {}
-    const std::string& file;
-    std::vector<Entry> entries;
-    std::map<std::string, std::size_t> names;
-    Metadata metadata;
-    bool metadata_seen = false;
-    int depth = 0;  // 1: the header, 2: a tensor or the metadata
-    bool in_metadata = false, in_array = false;
-    std::string key_, field;
-
-    [[noreturn]] void wrong(const std::string& expected, const std::string& found) const {
-      const std::string where = depth < 2     ? std::string("the header")
-                                : in_metadata ? "__metadata__"
-                                              : "tensor " + entries.back().name;
-      throw std::runtime_error(fmt::format("{}: {}: expected {}, found {}", file, where, expected, found));
-    }
-    std::string wanted() const {
-      if (depth == 0) return "an object";
-      if (depth == 1) return "an object for every name";
-      if (in_metadata) return "strings as values";
-      if (in_array) return "whole numbers of at least 0 in " + field;
-      return field == "dtype" ? "a string as dtype" : "an array as " + field;
-    }
-    bool start_object(std::size_t) override {
-      if (depth == 0) return ++depth;
-      if (depth != 1) wrong(wanted(), "an object");
-      in_metadata = key_ == "__metadata__";
-      if (in_metadata) {
-        if (metadata_seen) wrong("one __metadata__", "two");
-        metadata_seen = true;
-      } else {
-        if (!names.emplace(key_, entries.size()).second) wrong("every name once", fmt::format("tensor {} twice", key_));
-        entries.push_back({key_, {}, {}, {}});
-      }
-      return ++depth;
-    }
-    bool key(std::string& text) override {
-      if (depth == 1) {
-        key_ = text;
-      } else if (in_metadata) {
-        field = text;
-        if (metadata.contains(text)) wrong("every key once", fmt::format("{} twice", text));
-      } else {
-        Entry& entry = entries.back();
-        bool* const seen = text == "dtype"          ? &entry.has_dtype
-                           : text == "shape"        ? &entry.has_shape
-                           : text == "data_offsets" ? &entry.has_offsets
-                                                    : nullptr;
-        if (!seen) wrong("dtype, shape and data_offsets", fmt::format("{:?}", text));
-        if (*seen) wrong("every field once", text + " twice");
-        *seen = true;
-        field = text;
-      }
-      return true;
-    }
-    bool end_object() override {
-      if (depth == 2 && !in_metadata) {
-        const Entry& entry = entries.back();
-        if (!entry.has_dtype || !entry.has_shape || !entry.has_offsets)
-          wrong("dtype, shape and data_offsets", "not all of them");
-        if (entry.offsets.size() != 2) wrong("2 data_offsets", std::to_string(entry.offsets.size()));
-      }
-      --depth;
-      return true;
-    }
-    bool start_array(std::size_t) override {
-      if (depth != 2 || in_metadata || in_array || field == "dtype") wrong(wanted(), "an array");
-      return in_array = true;
-    }
-    bool end_array() override {
-      in_array = false;
-      return true;
-    }
-    bool number_unsigned(std::uint64_t value) override {
-      if (!in_array) wrong(wanted(), "a number");
-      Entry& entry = entries.back();
-      (field == "shape" ? entry.shape : entry.offsets).push_back(value);
-      return true;
-    }
-    bool string(std::string& text) override {
-      if (depth == 2 && in_metadata) {
-        metadata[field] = text;
-      } else if (depth == 2 && !in_array && field == "dtype") {
-        entries.back().dtype = text;
-      } else {
-        wrong(wanted(), "a string");
-      }
-      return true;
-    }
-    bool null() override { wrong(wanted(), "null"); }
-    bool boolean(bool) override { wrong(wanted(), "true or false"); }
-    bool number_integer(std::int64_t) override { wrong(wanted(), "a negative number"); }
-    bool number_float(double, const std::string& text) override { wrong(wanted(), text); }
-    bool binary(nlohmann::json::binary_t&) override { wrong(wanted(), "binary data"); }
-    bool parse_error(std::size_t at, const std::string&, const nlohmann::json::exception&) override {
-      throw std::runtime_error(
-          fmt::format("{}: expected a JSON object in UTF-8 as header, found an error at its byte {}", file, at));
-    }
-  };
-
   void parse_header() {
     const std::string& content = *content_;
     ensure(content.size() >= 8, "{}: expected a safetensors file, found only {} bytes", name_, content.size());
@@ -195,14 +84,14 @@ class TensorFile {
     ensure(text.starts_with('{'), "{}: expected a safetensors header that starts with {{, found something else", name_);
     ensure(text.find('\0') == text.npos, "{}: expected a JSON object in UTF-8 as header, found a zero byte in it",
            name_);  // the parser would take it for the end
-    Header header(name_);
-    nlohmann::json::sax_parse(text.begin(), text.end(), &header);
+    HeaderContent header = parse_header_json(text, name_);
     metadata_ = std::move(header.metadata);
 
-    std::sort(header.entries.begin(), header.entries.end(),
-              [](const Entry& a, const Entry& b) { return std::tie(a.offsets, a.name) < std::tie(b.offsets, b.name); });
+    std::sort(header.entries.begin(), header.entries.end(), [](const HeaderEntry& a, const HeaderEntry& b) {
+      return std::tie(a.offsets, a.name) < std::tie(b.offsets, b.name);
+    });
     std::uint64_t position = 0;
-    for (Entry& entry : header.entries) {
+    for (HeaderEntry& entry : header.entries) {
       const std::uint64_t begin = entry.offsets[0], end = entry.offsets[1];
       ensure(begin <= end && end <= data.size(),
              "{}: tensor {}: expected data_offsets inside the {} bytes of data, found {}", name_, entry.name, data.size(),
@@ -271,24 +160,19 @@ class TensorWriter {
     for (const Tensor& tensor : tensors_) order.push_back(&tensor);
     std::stable_sort(order.begin(), order.end(),
                      [](const Tensor* a, const Tensor* b) { return dtype_info(a->dtype).size > dtype_info(b->dtype).size; });
-    nlohmann::ordered_json header = nlohmann::ordered_json::object();
-    if (!metadata.empty()) header["__metadata__"] = metadata;
+    std::vector<HeaderEntry> entries;
     std::uint64_t position = 0;
     std::set<std::string_view> names{"__metadata__"};
     for (const Tensor* tensor : order) {
       check(names.insert(tensor->name).second, "{}: expected every name once, found tensor {} twice", path.string(),
             tensor->name);
-      header[tensor->name] = {{"dtype", dtype_info(tensor->dtype).name},
-                              {"shape", tensor->shape},
-                              {"data_offsets", {position, position + tensor->bytes.size()}}};
+      entries.push_back({tensor->name,
+                         std::string(dtype_info(tensor->dtype).name),
+                         tensor->shape,
+                         {position, position + tensor->bytes.size()}});
       position += tensor->bytes.size();
     }
-    std::string text;
-    try {
-      text = header.dump();
-    } catch (const nlohmann::json::exception&) {
-      check(false, "{}: expected names and metadata in UTF-8, found other bytes", path.string());
-    }
+    std::string text = write_header_json(metadata, entries, path.string());
     text.resize((text.size() + 7) / 8 * 8, ' ');
     const std::uint64_t length = text.size();
     ensure(length <= TensorFile::largest_header, "{}: expected a header of at most {} bytes, found {}", path.string(),

@@ -1,6 +1,6 @@
-// Training files, as safetensors files: all that is needed to go on bit for bit. Parameters, Adam's moments and counter, the
-// place in the data and the carried memories. A training file has parameters of its own, beside those in a model file, so
-// that it does not matter which of the two was written last when a program is killed.
+// Training files, as safetensors files: all that is needed to go on bit for bit. Parameters, the optimiser's moments and
+// counter, the place in the data and the carried memories. A training file has parameters of its own, beside those in a
+// model file, so that it does not matter which of the two was written last when a program is killed.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -10,6 +10,7 @@
 #include "fbt/io/safetensors.hpp"
 #include "fbt/training/trainer.hpp"
 
+#include <bit>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -20,27 +21,58 @@
 
 namespace fbt {
 
-/// Identifies a text: FNV-1a over its tokens.
+namespace detail {
+
+/// FNV-1a.
+class Fingerprint {
+ public:
+  template <class Word>
+  void add(Word word) {
+    hash_ = (hash_ ^ word) * 0x100000001b3u;
+  }
+  std::uint64_t value() const { return hash_; }
+
+ private:
+  std::uint64_t hash_ = 0xcbf29ce484222325u;
+};
+
+}  // namespace detail
+
+/// Identifies a text, by its tokens.
 inline std::string fingerprint(Tokens tokens) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const Token token : tokens) hash = (hash ^ static_cast<std::uint32_t>(token)) * 0x100000001b3u;
-  return fmt::format("{} tokens {:016x}", tokens.size(), hash);
+  detail::Fingerprint hash;
+  for (const Token token : tokens) hash.add(static_cast<std::uint32_t>(token));
+  return fmt::format("{} tokens {:016x}", tokens.size(), hash.value());
+}
+/// Identifies vectors, by the bits of their numbers.
+template <class Scalar>
+std::string fingerprint(const Vectors<Scalar>& vectors) {
+  using Bits = std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint64_t>;
+  detail::Fingerprint hash;
+  for (Index i = 0; i < vectors.size(); ++i) hash.add(std::bit_cast<Bits>(vectors.data()[i]));
+  return fmt::format("{} vectors of {} {:016x}", vectors.cols(), vectors.rows(), hash.value());
 }
 
 namespace detail {
 
 /// What a training file and the trainer that reads it have to agree on, beside the config, in the same words.
-template <class Model>
-Metadata training_identity(const Trainer<Model>& trainer) {
-  const TrainerOptions& o = trainer.options();
-  const Batches& batches = trainer.batches();
-  return {{"data", fingerprint(batches.data()) +
-                       (batches.labels().empty() ? "" : " with the labels " + fingerprint(batches.labels()))},
-          {"lanes", std::to_string(o.lanes)},
-          {"segment", std::to_string(o.segment) + (batches.segments() == Segments::independent ? ", independent" : "")},
-          {"shards", std::to_string(o.shards)},
-          {"seed", std::to_string(o.seed)},
-          {"scalar", std::string(dtype_info(dtype_of<typename Model::Scalar>()).name)}};
+template <class AnyTrainer>
+Metadata training_identity(const AnyTrainer& trainer) {
+  const auto& batches = trainer.batches();
+  std::string data = fingerprint(batches.data());
+  if (!batches.predicts_next()) data += " with the labels " + fingerprint(batches.goals());
+  if (!batches.all_starts().empty()) {
+    Fingerprint starts;
+    for (const std::uint8_t start : batches.all_starts()) starts.add(std::uint32_t{start != 0});
+    data += fmt::format(" with the starts {:016x}", starts.value());
+  }
+  return {
+      {"data", data},
+      {"lanes", std::to_string(batches.lanes())},
+      {"segment", std::to_string(batches.segment()) + (batches.segments() == Segments::independent ? ", independent" : "")},
+      {"shards", std::to_string(trainer.options().shards)},
+      {"seed", std::to_string(batches.seed())},
+      {"scalar", std::string(dtype_info(dtype_of<typename AnyTrainer::Scalar>()).name)}};
 }
 
 /// Throws std::runtime_error that names the first field in which the config of a file is not the expected one.
@@ -68,6 +100,7 @@ struct MemorySource {
   const TensorFile& file;
   std::string prefix;
 
+  bool has(const std::string& name) const { return file.find(prefix + name) != nullptr; }
   Index slots(const std::string& name, Index most) const {
     const TensorView& view = file.get(prefix + name);
     ensure(view.shape.size() == 2 && view.shape[0] <= static_cast<std::uint64_t>(most),
@@ -87,16 +120,16 @@ struct MemorySource {
 };
 
 /// What the shards remember, as "memory.SHARD.NAME".
-template <class Model>
-void add_memories(TensorWriter& writer, const Trainer<Model>& trainer) {
+template <class AnyTrainer>
+void add_memories(TensorWriter& writer, const AnyTrainer& trainer) {
   for (Index s = 0; s < trainer.options().shards; ++s)
     trainer.memory(s).save(
         [&](std::string_view name, const auto& matrix) { writer.add(fmt::format("memory.{}.{}", s, name), matrix); });
 }
 
 /// Memories of the model, one per shard of the trainer.
-template <class Model>
-auto read_memories(const TensorFile& file, const Model& model, const Trainer<Model>& trainer) {
+template <class Model, class AnyTrainer>
+auto read_memories(const TensorFile& file, const Model& model, const AnyTrainer& trainer) {
   std::vector<decltype(model.make_memory(1))> memories;
   for (Index s = 0; s < trainer.options().shards; ++s)
     memories.emplace_back(model.make_memory(trainer.memory(s).lanes()))
@@ -107,17 +140,17 @@ auto read_memories(const TensorFile& file, const Model& model, const Trainer<Mod
 }  // namespace detail
 
 /// Writes all that a training needs to go on; extra goes into the file's __metadata__. Throws as save_model().
-template <class Model>
-void save_training(const std::filesystem::path& path, const Trainer<Model>& trainer, const Metadata& extra = {}) {
+template <class AnyTrainer>
+void save_training(const std::filesystem::path& path, const AnyTrainer& trainer, const Metadata& extra = {}) {
   TensorWriter writer;
   writer.metadata = extra;
   writer.metadata["fbt.training.config"] = write_config(trainer.model().config());
   for (const auto& [key, value] : detail::training_identity(trainer)) writer.metadata["fbt.training." + key] = value;
   add_parameters(writer, "model.", trainer.model());
-  add_parameters(writer, "adam.m.", trainer.adam().m);
-  add_parameters(writer, "adam.v.", trainer.adam().v);
+  trainer.optimizer().visit_moments(
+      [&](std::string_view name, const auto& moment) { add_parameters(writer, fmt::format("{}.", name), moment); });
   const auto place = trainer.batches().place();
-  writer.add("place", std::vector<std::int64_t>{trainer.adam().updates, place.position, place.passes});
+  writer.add("place", std::vector<std::int64_t>{trainer.optimizer().updates, place.position, place.passes});
   detail::add_memories(writer, trainer);
   writer.write(path);
 }
@@ -126,8 +159,8 @@ void save_training(const std::filesystem::path& path, const Trainer<Model>& trai
 /// file's metadata. Throws std::runtime_error when the file is damaged or belongs to another model, text, scalar, seed, or
 /// number of lanes, shards or steps of a segment; trainer and model are then untouched. The other options may have been
 /// changed on purpose: they are the trainer's, not the file's.
-template <class Model>
-Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
+template <class AnyTrainer>
+Metadata load_training(const TensorFile& file, AnyTrainer& trainer) {
   const auto stored = [&](const std::string& key) -> const std::string& {
     const auto found = file.metadata().find("fbt.training." + key);
     ensure(found != file.metadata().end(),
@@ -138,39 +171,34 @@ Metadata load_training(const TensorFile& file, Trainer<Model>& trainer) {
   for (const auto& [key, expected] : detail::training_identity(trainer))
     ensure(stored(key) == expected, "{}: the training belongs to another {}: expected {}, found {}", file.name(),
            key == "data" ? "text" : key, expected, stored(key));
-  Model model = trainer.model();
+  auto model = trainer.model();
   read_parameters(file, "model.", model);
-  Adam<Model> adam = trainer.adam();
-  read_parameters(file, "adam.m.", adam.m);
-  read_parameters(file, "adam.v.", adam.v);
-  visit(
-      [&](std::string_view name, const auto& v) {
-        ensure((v.array() >= 0).all(), "{}: adam.v.{}: expected means of squares, found a number below 0", file.name(),
-               name);
-      },
-      adam.v);
+  auto optimizer = trainer.optimizer();
+  optimizer.visit_moments(
+      [&](std::string_view name, auto& moment) { read_parameters(file, fmt::format("{}.", name), moment); });
+  optimizer.check_moments(file.name());
 
   const TensorView& counters = file.get("place");
   ensure(counters.dtype == Dtype::i64 && counters.size() == 3, "{}: place: expected 3 numbers of dtype I64, found {} of {}",
          file.name(), counters.size(), dtype_info(counters.dtype).name);
-  adam.updates = counters.at<std::int64_t>(0);
-  const Batches::Place place{counters.at<std::int64_t>(1), counters.at<std::int64_t>(2)};
+  optimizer.updates = counters.at<std::int64_t>(0);
+  const typename AnyTrainer::Place place{counters.at<std::int64_t>(1), counters.at<std::int64_t>(2)};
   constexpr std::int64_t most = std::int64_t(1) << 62;  // so that counting on cannot overflow
-  ensure(adam.updates >= 0 && adam.updates < most && place.passes >= 0 && place.passes < most && place.position >= 0 &&
-             place.position <= trainer.batches().length(),
-         "{}: place: expected a place in the text, found {}, {}, {}", file.name(), adam.updates, place.position,
+  ensure(optimizer.updates >= 0 && optimizer.updates < most && place.passes >= 0 && place.passes < most &&
+             place.position >= 0 && place.position <= trainer.batches().length(),
+         "{}: place: expected a place in the text, found {}, {}, {}", file.name(), optimizer.updates, place.position,
          place.passes);
 
   auto memories = detail::read_memories(file, model, trainer);
 
   trainer.model() = std::move(model);
-  trainer.adam() = std::move(adam);
+  trainer.optimizer() = std::move(optimizer);
   trainer.batches().set_place(place);
   for (Index s = 0; s < trainer.options().shards; ++s) trainer.memory(s) = std::move(memories[static_cast<std::size_t>(s)]);
   return file.metadata();
 }
-template <class Model>
-Metadata load_training(const std::filesystem::path& path, Trainer<Model>& trainer) {
+template <class AnyTrainer>
+Metadata load_training(const std::filesystem::path& path, AnyTrainer& trainer) {
   return load_training(TensorFile::read(path), trainer);
 }
 

@@ -1,5 +1,5 @@
-// The inner loops of the layers beside packed products: of a matrix and a vector, as attention has them over strided views of
-// the memory, too small for a general product routine; softmax; layer norm. A is column-major; entry (i, j) is
+// The inner loops of the layers beside packed products: of a matrix and a vector, as attention has them over strided views
+// of the memory, too small for a general product routine; softmax; layer norm. A is column-major; entry (i, j) is
 // a[i + j * stride].
 #pragma once
 
@@ -24,8 +24,8 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
     using namespace detail;
     using V = SimdOf<Scalar>;
     constexpr Index width = simd_width<Scalar>;
-    // R vectors of rows at a time, their columns summed in U interleaved chains to hide the latency of the multiply-adds. Meanwhile
-    // fetches what lies some columns ahead: after the last ones that is often the matrix of the next call.
+    // R vectors of rows at a time, their columns summed in U interleaved chains to hide the latency of the multiply-adds.
+    // Meanwhile fetches what lies some columns ahead: after the last ones that is often the matrix of the next call.
     const auto rows = [&]<int R, int U>(std::integral_constant<int, R>, std::integral_constant<int, U>, Index i) {
       constexpr Index ahead = 8, line = line_entries<Scalar>;
       constexpr int lines = static_cast<int>((R * width + line - 1) / line);

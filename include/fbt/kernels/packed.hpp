@@ -2,8 +2,8 @@
 //
 // A general product routine rearranges its operands on every call. Here a weight matrix is rearranged once per segment and
 // then multiplied with T thin right-hand sides. A Packed matrix is cut into panels of up to 3 vectors of rows; within a
-// panel all rows of one column are adjacent. A tile of one panel times up to 8 columns lives in registers. The weights of all
-// but small models come from beyond the cache at every step: all columns use a block of the panel, small enough for the
+// panel all rows of one column are adjacent. A tile of one panel times up to 8 columns lives in registers. The weights of
+// all but small models come from beyond the cache at every step: all columns use a block of the panel, small enough for the
 // inner caches, while the next block is fetched, evenly over the time that this takes.
 //
 // Without the vectors of core/simd.hpp the products are Eigen's.
@@ -14,6 +14,7 @@
 #include "fbt/kernels/simd.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <type_traits>
 
 namespace fbt {
@@ -26,6 +27,18 @@ struct Epilogue {
   Index add_stride = 0;          ///< between the columns of add
   bool relu = false;             ///< f = max(0, .)
 
+  /// What becomes of entries of the product that begin at a row of a column: V is a vector of rows or a single number, and
+  /// load gives as many from a place.
+  template <class V, class Load>
+  [[gnu::always_inline]] V apply(V v, Index row, Index column, Load&& load) const {
+    if (bias) v += load(bias + row);
+    if (add) v += load(add + row + column * add_stride);
+    if (relu) v = v < V{} ? V{} : v;  // not a number stays so
+    return v;
+  }
+  Scalar apply(Scalar v, Index row, Index column) const {
+    return apply(v, row, column, [](const Scalar* from) { return *from; });
+  }
   /// From here on for the rows and columns that begin at the given ones.
   Epilogue at(Index row, Index column) const {
     return {bias ? bias + row : nullptr, add ? add + row + column * add_stride : nullptr, add_stride, relu};
@@ -66,8 +79,8 @@ template <int R, class Scalar>
 [[gnu::always_inline]] inline void add_multiple(SimdOf<Scalar>* sum, const SimdOf<Scalar>* w, const Scalar* x) {
   using V = SimdOf<Scalar>;
 #if defined(__FMA__) && !defined(__AVX512F__)
-  // 3 * 4 sums, 3 vectors and a factor fill the 16 registers. Left to themselves, g++ 12 and clang 14 load the next factor early or move
-  // sums between registers, and keep some in memory. (A broadcast from memory needs AVX alone.)
+  // 3 * 4 sums, 3 vectors and a factor fill the 16 registers. Left to themselves, g++ 12 and clang 14 load the next factor
+  // early or move sums between registers, and keep some in memory. (A broadcast from memory needs AVX alone.)
   if constexpr (R == 3) {
     V factor, s0 = sum[0], s1 = sum[1], s2 = sum[2];
     if constexpr (std::is_same_v<Scalar, float>) {
@@ -87,8 +100,8 @@ template <int R, class Scalar>
   unroll<R>([&](auto r) { sum[r] += w[r] * factor; });
 }
 
-/// y(rows, C) = epilogue of panel(R vectors, depth) x(depth, C). Meanwhile fetches so many lines from the given place for every
-/// `unrolled` columns of the panel.
+/// y(rows, C) = epilogue of panel(R vectors, depth) x(depth, C). Meanwhile fetches so many lines from the given place for
+/// every `unrolled` columns of the panel.
 template <int R, int C, class Scalar>
 [[gnu::always_inline]] inline void tile(const Scalar* panel, Index depth, Strided<Scalar> x, Scalar* y, Index y_stride,
                                         Index rows, const Epilogue<Scalar>& epilogue, const Scalar* fetch, int lines) {
@@ -114,11 +127,7 @@ template <int R, int C, class Scalar>
   }
   for (; k < depth; ++k) advance(0);
   const auto write = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) {
-    V v = sum[c][r];
-    if (epilogue.bias) v += load_rows(epilogue.bias + r * width);
-    if (epilogue.add) v += load_rows(epilogue.add + c * epilogue.add_stride + r * width);
-    if (epilogue.relu) v = v < V{} ? V{} : v;  // not a number stays so
-    store_rows(y + c * y_stride + r * width, v);
+    store_rows(y + c * y_stride + r * width, epilogue.apply(sum[c][r], r * width, c, load_rows));
   };
   const auto load_all = [](const Scalar* p) { return load(p); };
   const auto store_all = [](Scalar* p, V v) { store(p, v); };
@@ -135,8 +144,8 @@ template <int R, int C, class Scalar>
   });
 }
 
-/// y (rows, columns) = epilogue of panel(R vectors, depth) x(depth, columns). Meanwhile fetches about as much from the given place as
-/// the panel holds, if there is one. Not inlined: within some callers g++ 12 keeps the sums of a tile in memory.
+/// y (rows, columns) = epilogue of panel(R vectors, depth) x(depth, columns). Meanwhile fetches about as much from the given
+/// place as the panel holds, if there is one. Not inlined: within some callers g++ 12 keeps the sums of a tile in memory.
 template <int R, class Scalar>
 [[gnu::noinline]] void block_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y,
                                      Index y_stride, Index rows, const Epilogue<Scalar>& epilogue, const Scalar* fetch) {
@@ -191,7 +200,8 @@ constexpr Index vectors_of(Index rows) {
   return (rows + simd_width<Scalar> - 1) / simd_width<Scalar>;
 }
 
-/// Arranges one panel: `to` (depth, padded rows) = w (rows, depth), entry (i, k) of which is w[i * row_stride + k * column_stride].
+/// Arranges one panel: `to` (depth, padded rows) = w (rows, depth), entry (i, k) of which is w[i * row_stride + k *
+/// column_stride].
 template <class Scalar>
 void arrange_panel(const Scalar* w, Index rows, Index depth, Index row_stride, Index column_stride, Scalar* to) {
   const Index padded = vectors_of<Scalar>(rows) * simd_width<Scalar>;
@@ -229,16 +239,6 @@ class Packed {
   Index rows() const { return rows_; }
   Index depth() const { return depth_; }
 
-  /// Whether W is still w, judging by three of its entries: an update of the parameters changes nearly all of them.
-  bool matches(const In<Scalar>& w) const {
-    if (rows_ != w.rows() || depth_ != w.cols()) return false;
-    const auto same = [&](Index i, Index k) {
-      const Scalar now = w.data()[i + k * w.outerStride()], then = data_[place(i, k)];
-      return now == then || (now != now && then != then);
-    };
-    return w.size() == 0 || (same(0, 0) && same(rows_ / 2, depth_ / 2) && same(rows_ - 1, depth_ - 1));
-  }
-
   /// y (rows, n) = epilogue of W x. x (depth, n).
   void multiply(const In<Scalar>& x, Out<Scalar> y, const Epilogue<Scalar>& epilogue = {}) const {
     multiply_rows(0, rows_, x, y, epilogue);
@@ -260,28 +260,13 @@ class Packed {
       }
     } else {
       const Eigen::Map<const Matrix<Scalar>> w(data_.data(), rows_, depth_);
-      Matrix<Scalar> product = w.middleRows(first, count) * x;
-      if (epilogue.bias) product.colwise() += Eigen::Map<const Vector<Scalar>>(epilogue.bias + first, count);
-      if (epilogue.add)
-        product += Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(epilogue.add + first, count, x.cols(),
-                                                                             {epilogue.add_stride});
-      if (epilogue.relu) product = product.unaryExpr([](Scalar v) { return v < 0 ? Scalar(0) : v; }).eval();
-      y.middleRows(first, count) = product;
+      const Matrix<Scalar> product = w.middleRows(first, count) * x;
+      for (Index c = 0; c < x.cols(); ++c)
+        for (Index i = 0; i < count; ++i) y(first + i, c) = epilogue.apply(product(i, c), first + i, c);
     }
   }
 
  private:
-  /// Where entry (i, k) of W is in the data.
-  Index place(Index i, Index k) const {
-    if constexpr (detail::has_simd<Scalar>) {
-      const Index first = i / detail::panel_rows<Scalar> * detail::panel_rows<Scalar>;
-      const Index used = std::min(detail::panel_rows<Scalar>, rows_ - first);
-      return first * depth_ + k * detail::vectors_of<Scalar>(used) * detail::simd_width<Scalar> + i - first;
-    } else {
-      return k * rows_ + i;
-    }
-  }
-
   // Entry (i, k) of W is w[i * row_stride + k * column_stride].
   void arrange(const Scalar* w, Index rows, Index depth, Index row_stride, Index column_stride, Team* team) {
     rows_ = rows;
@@ -308,14 +293,31 @@ class Packed {
   Vector<Scalar> data_;  // panel after panel, each (depth, padded rows) with the rows adjacent
 };
 
+/// A Packed matrix that copies of a Trace share, until one of them packs other weights.
+template <class Scalar>
+class SharedPacked {
+ public:
+  bool has() const { return packed_ != nullptr; }
+  const Packed<Scalar>& operator*() const { return *packed_; }
+  const Packed<Scalar>* operator->() const { return packed_.get(); }
+  /// To be packed: its storage again, or a new one where others use that.
+  Packed<Scalar>& own() {
+    if (packed_.use_count() != 1) packed_ = std::make_shared<Packed<Scalar>>();
+    return *packed_;
+  }
+
+ private:
+  std::shared_ptr<Packed<Scalar>> packed_;
+};
+
 /// Room for the pieces that add_outer() works on.
 template <class Scalar>
 struct OuterScratch {
   Vector<Scalar> panel, strips;
 };
 
-/// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix. Both are rearranged piece by piece, for pieces
-/// that fit the cache: a panel of a's rows, and b's rows in strips of 8.
+/// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix. Both are rearranged piece by piece, for
+/// pieces that fit the cache: a panel of a's rows, and b's rows in strips of 8.
 template <class Scalar>
 void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterScratch<Scalar>& scratch) {
   eigen_assert(a.cols() == b.cols() && sum.rows() == a.rows() && sum.cols() == b.rows());

@@ -1,5 +1,6 @@
 // The vectors that the kernels of this folder are written with: those that g++ and clang share, as wide as the target's
-// registers. Elsewhere, and for scalars other than float and double, has_simd is false and the kernels use Eigen.
+// registers. Elsewhere, with FBT_NO_VECTORS, and for scalars other than float and double, has_simd is false and the kernels
+// use Eigen.
 #pragma once
 
 #include "fbt/core/types.hpp"
@@ -21,7 +22,7 @@ namespace fbt::detail {
 template <class Scalar>
 inline constexpr Index line_entries = 64 / Index{sizeof(Scalar)};
 
-#if defined(__GNUC__) && __has_builtin(__builtin_shufflevector)
+#if defined(__GNUC__) && __has_builtin(__builtin_shufflevector) && !defined(FBT_NO_VECTORS)
 #if defined(__AVX512F__)
 inline constexpr int vector_bytes = 64;
 #elif defined(__AVX__)
@@ -186,8 +187,8 @@ template <class Scalar>
   return reduce<Scalar>(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
-/// exp(x) for x <= 0 and not much below the smallest normal result: x = n log 2 + r, exp(x) = 2^n * (Taylor series of exp(r)).
-/// The series ends where its rest, for |r| <= log(2) / 2, is a tenth of the last place.
+/// exp(x) for x <= 0 and not much below the smallest normal result: x = n log 2 + r, exp(x) = 2^n * (Taylor series of
+/// exp(r)). The series ends where its rest, for |r| <= log(2) / 2, is a tenth of the last place.
 template <class Scalar>
 [[gnu::always_inline]] inline SimdOf<Scalar> exp_negative(SimdOf<Scalar> x) {
   using T = Simd<Scalar>;

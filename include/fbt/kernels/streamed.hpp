@@ -1,5 +1,5 @@
-// Products of a matrix and a single column: the matrix is read from memory once, so the way it is read decides the speed (decoding of
-// one sequence). A is column-major; entry (i, j) is a[i + j * stride].
+// Products of a matrix and a single column: the matrix is read from memory once, so the way it is read decides the speed
+// (decoding of one sequence). A is column-major; entry (i, j) is a[i + j * stride].
 #pragma once
 
 #include "fbt/kernels/packed.hpp"
@@ -15,11 +15,11 @@ void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Epil
     using namespace detail;
     using V = SimdOf<Scalar>;
     constexpr Index width = simd_width<Scalar>;
-    for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
-      V start = epilogue.add ? load_rows(epilogue.add + i) : V{};
-      if (epilogue.bias) start += load_rows(epilogue.bias + i);
-      store_rows(y + i, start);
-    });
+    Epilogue<Scalar> before = epilogue, after;  // bias and residual are where the sums begin
+    before.relu = false;
+    after.relu = epilogue.relu;
+    for_each_vector<Scalar>(
+        m, [&](Index i, auto&& load_rows, auto&& store_rows) { store_rows(y + i, before.apply(V{}, i, 0, load_rows)); });
     // C columns at a time that are far apart: C streams, which memory gives faster than one
     const auto columns = [&]<int C>(std::integral_constant<int, C>, Index j, Index apart) {
       const Scalar* const a = A.data() + j * stride;
@@ -46,16 +46,12 @@ void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Epil
     for (Index j = apart * streams; j < n; ++j) columns(std::integral_constant<int, 1>{}, j, 0);
     if (epilogue.relu) {
       for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
-        const V v = load_rows(y + i);
-        store_rows(y + i, v < V{} ? V{} : v);
+        store_rows(y + i, after.apply(load_rows(y + i), i, 0, load_rows));
       });
     }
   } else {
-    Vector<Scalar> product = A * Eigen::Map<const Vector<Scalar>>(x, n);
-    if (epilogue.bias) product += Eigen::Map<const Vector<Scalar>>(epilogue.bias, m);
-    if (epilogue.add) product += Eigen::Map<const Vector<Scalar>>(epilogue.add, m);
-    if (epilogue.relu) product = product.unaryExpr([](Scalar v) { return v < 0 ? Scalar(0) : v; }).eval();
-    Eigen::Map<Vector<Scalar>>(y, m) = product;
+    const Vector<Scalar> product = A * Eigen::Map<const Vector<Scalar>>(x, n);
+    for (Index i = 0; i < m; ++i) y[i] = epilogue.apply(product(i), i, 0);
   }
 }
 
@@ -68,18 +64,10 @@ void add_parts(const In<Scalar>& parts, Scalar* y, const Epilogue<Scalar>& epilo
     detail::for_each_vector<Scalar>(m, [&](Index i, auto&& load_rows, auto&& store_rows) {
       V v = load_rows(parts.data() + i);
       for (Index j = 1; j < n; ++j) v += load_rows(parts.data() + i + j * stride);
-      if (epilogue.bias) v += load_rows(epilogue.bias + i);
-      if (epilogue.add) v += load_rows(epilogue.add + i);
-      if (epilogue.relu) v = v < V{} ? V{} : v;
-      store_rows(y + i, v);
+      store_rows(y + i, epilogue.apply(v, i, 0, load_rows));
     });
   } else {
-    for (Index i = 0; i < m; ++i) {
-      Scalar v = parts.row(i).sum();
-      if (epilogue.bias) v += epilogue.bias[i];
-      if (epilogue.add) v += epilogue.add[i];
-      y[i] = epilogue.relu && v < 0 ? Scalar(0) : v;
-    }
+    for (Index i = 0; i < m; ++i) y[i] = epilogue.apply(parts.row(i).sum(), i, 0);
   }
 }
 

@@ -1,8 +1,9 @@
-// AdaptiveSpan: how far back each head of an attention looks, learned (Sukhbaatar et al., 2019, and the paper's code). The attention weight
-// p_i of a slot of age i (1 for the newest) becomes, for a head with the span z,
-//   w_i = p_i m_i / sum_k p_k m_k,   m_i = min(1, (ramp + z - i) / ramp) or 0 where that is below 0,   z = S min(1, max(0, length))
-// Slots with m = 0 are not looked at. A penalty on the spans (TrainerOptions::span_penalty) shortens those of heads that gain
-// nothing from a long memory. A part of Attention, which calls forward and backward head by head.
+// AdaptiveSpan: how far back each head of an attention looks, learned (Sukhbaatar et al., 2019, and the paper's code). The
+// attention weight p_i of a slot of age i (1 for the newest) becomes, for a head with the span z,
+//   w_i = p_i m_i / sum_k p_k m_k,   m_i = min(1, (ramp + z - i) / ramp) or 0 where that is below 0,   z = S min(1, max(0,
+//   length))
+// Slots with m = 0 are not looked at. A penalty on the spans (TrainerOptions::span_penalty) shortens those of heads that
+// gain nothing from a long memory. A part of Attention, which calls forward and backward head by head.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -58,8 +59,8 @@ struct AdaptiveSpan {
     all *= 1 / all.sum();
   }
 
-  /// Adds to the gradient of the span, given the gradient of the scores times `scale`. w is the softmax of s + log(m), so that
-  /// backward of the scores is that of a softmax that gave w.
+  /// Adds to the gradient of the span, given the gradient of the scores times `scale`. w is the softmax of s + log(m), so
+  /// that backward of the scores is that of a softmax that gave w.
   void backward(Index j, const Scalar* ds, Index count, Scalar scale, Trace& trace) const {
     if (!adaptive()) return;
     // d log(m_i) = ds_i / scale;  m_i = (ramp + S length - i) / ramp  =>  dlength += S / ramp * sum of d log(m_i) / m_i.

@@ -1,9 +1,10 @@
 // Attention over a memory: for each head j, with q = W_q x,
 //   s_i = ((q_j + u_j) . k_ij + position_i(q_j)) / sqrt(e),   p = softmax(s),   o_j = sum_i dropout(p)_i v_ij,
 //   y = W_o [o_1 .. o_H] + b_o
-// over the slots i of a window, which is every lane's own (section 3 of the paper); u is the query bias of the position term, mostly
-// absent. Keys and values are the cache's: this layer only reads them. Where spans are learned, p is narrowed before it is used
-// (adaptive_span.hpp). Follows the contract of layer.hpp with the cache, the windows and the position term as further arguments.
+// over the slots i of a window, which is every lane's own (section 3 of the paper); u is the query bias of the position
+// term, mostly absent. Keys and values are the cache's: this layer only reads them. Where spans are learned, p is narrowed
+// before it is used (adaptive_span.hpp). Follows the contract of layer.hpp with the cache, the windows and the position term
+// as further arguments.
 #pragma once
 
 #include "fbt/kernels/attention_products.hpp"
@@ -16,7 +17,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <span>
 
 namespace fbt {
 
@@ -64,6 +64,12 @@ struct Attention {
     trace.kept.resize(rows, per_head.lanes);
     trace.dkept.resize(rows, parts_of(segment.team));
     trace.dcontent.resize(head_size, parts_of(segment.team));
+  }
+
+  /// As that of Linear.
+  void check_weights(const Trace& trace) const {
+    query.check_weights(trace.query);
+    output.check_weights(trace.output);
   }
 
   /// x, y (d, B); windows (B). A lane whose window is empty gets y = b_o. epilogue: as in Linear.
@@ -132,28 +138,29 @@ struct Attention {
     query.backward(dq, trace.query, t, dx);
   }
 
-  /// ADDS the gradient of the slots that step t has read, once for all the layers that read them: given the Traces of these, in
-  /// which backward() has just dealt with step t.
-  static void add_to_cache(std::span<Trace* const> traces, Windows windows, Index t, KeyValueCache<Scalar>& dcache) {
-    constexpr std::size_t most = 8;  // layers at a time
-    for (; !traces.empty(); traces = traces.subspan(std::min(most, traces.size()))) {
-      const std::size_t count = std::min(most, traces.size());
-      const Index work = 2 * static_cast<Index>(count) * slots_of(windows) * dcache.head_size * dcache.heads;
-      for_each_head(traces[0]->query.team, dcache, work, [&](Index b, Index j, Index) {
+  /// ADDS the gradient of the slots that step t has read, once for all the layers that read them: trace_of(l) is the Trace
+  /// of layer l < count, in which backward() has just dealt with step t.
+  template <class TraceOf>
+  static void add_to_cache(Index count, TraceOf&& trace_of, Windows windows, Index t, KeyValueCache<Scalar>& dcache) {
+    constexpr Index most = 8;  // layers at a time
+    for (Index first = 0; first < count; first += most) {
+      const auto some = static_cast<std::size_t>(std::min(most, count - first));
+      const Index work = 2 * static_cast<Index>(some) * slots_of(windows) * dcache.head_size * dcache.heads;
+      for_each_head(trace_of(0).query.team, dcache, work, [&](Index b, Index j, Index) {
         const Window window = windows[static_cast<std::size_t>(b)];
         if (window.count == 0) return;
         std::array<const Scalar*, most> dout, kept, ds, content_of;
         const Index column = b * dcache.heads + j;
-        for (std::size_t l = 0; l < count; ++l) {
-          Trace& trace = *traces[l];
+        for (std::size_t l = 0; l < some; ++l) {
+          Trace& trace = trace_of(first + static_cast<Index>(l));
           dout[l] = trace.dheads.col(b).data() + j * dcache.head_size;
           kept[l] = newest(trace.kept, column, window);
           ds[l] = newest(trace.position.delta(t), column, window);
           content_of[l] = content(trace, trace.position.input(t), column);
         }
         // o = sum_i kept_i v_i  =>  dv_i += kept_i do;   s_i = (q + u) . k_i + ...  =>  dk_i += ds_i (q + u)
-        add_outer_products<Scalar>(dcache.value(b, j, window), {dout.data(), count}, {kept.data(), count});
-        add_outer_products<Scalar>(dcache.key(b, j, window), {ds.data(), count}, {content_of.data(), count});
+        add_outer_products<Scalar>(dcache.value(b, j, window), {dout.data(), some}, {kept.data(), some});
+        add_outer_products<Scalar>(dcache.key(b, j, window), {ds.data(), some}, {content_of.data(), some});
       });
     }
   }
@@ -178,8 +185,8 @@ struct Attention {
   }
 
  private:
-  /// Calls f(b, j, part) for every lane and head. Threads take whole heads, lane after lane, so that what is summed over the lanes
-  /// does not depend on them.
+  /// Calls f(b, j, part) for every lane and head. Threads take whole heads, lane after lane, so that what is summed over the
+  /// lanes does not depend on them.
   template <class F>
   static void for_each_head(Team* team, const KeyValueCache<Scalar>& cache, Index work, F&& f) {
     split_work(team, cache.heads, 1, work, [&](Index first, Index count, Index part) {

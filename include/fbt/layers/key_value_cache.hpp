@@ -1,6 +1,6 @@
-// KeyValueCache: the key and the value of every slot, for all lanes and heads (the KV cache of a Transformer). A slot is one past step.
-// Slots are rows of a key's columns, and columns of the values, so that any window of slots is a strided view: plain products read it
-// without a copy.
+// KeyValueCache: the key and the value of every slot, for all lanes and heads (the KV cache of a Transformer). A slot is one
+// past step. Slots are rows of a key's columns, and columns of the values, so that any window of slots is a strided view:
+// plain products read it without a copy.
 #pragma once
 
 #include "fbt/core/types.hpp"
@@ -24,6 +24,17 @@ struct Window {
 
 /// One for every lane (B).
 using Windows = std::span<const Window>;
+
+/// Whether any lane sees a slot.
+inline bool any_slot(Windows windows) {
+  return std::any_of(windows.begin(), windows.end(), [](const Window& w) { return w.count > 0; });
+}
+/// Calls f(b) for every lane that sees none.
+template <class F>
+void for_each_empty(Windows windows, F&& f) {
+  for (std::size_t b = 0; b < windows.size(); ++b)
+    if (windows[b].count == 0) f(static_cast<Index>(b));
+}
 
 /// Keys and values of all slots, lanes and heads; also, in another object of this class, the gradient with respect to them.
 template <class Scalar>
@@ -72,15 +83,25 @@ struct KeyValueCache {
         value.col(b).segment(j * head_size, head_size) = values.col((b * heads + j) * capacity + slot);
     }
   }
-  /// Moves the slots of the window to the front.
-  void move_to_front(Window w) {
+  /// Moves the slots of the window by so many places, in all lanes.
+  void move(Window w, Index by) {
+    const auto move_range = [](Scalar* first, Scalar* last, Index distance) {
+      distance < 0 ? std::copy(first, last, first + distance) : std::copy_backward(first, last, last + distance);
+    };
     for (Index i = 0; i < keys.cols(); ++i) {
       Scalar* const column = keys.col(i).data();
-      std::copy(column + w.begin, column + w.begin + w.count, column);
+      move_range(column + w.begin, column + w.begin + w.count, by);
     }
     for (Index i = 0; i < heads * lanes; ++i) {
       Scalar* const front = values.col(i * capacity).data();
-      std::copy(front + w.begin * head_size, front + (w.begin + w.count) * head_size, front);
+      move_range(front + w.begin * head_size, front + (w.begin + w.count) * head_size, by * head_size);
+    }
+  }
+  /// Copies the slots of a lane of another cache into a lane of this one; both windows hold as many.
+  void copy(Index lane, Window to, const KeyValueCache& other, Index other_lane, Window from) {
+    for (Index j = 0; j < heads; ++j) {
+      key(lane, j, to) = other.key(other_lane, j, from);
+      value(lane, j, to) = other.value(other_lane, j, from);
     }
   }
 };

@@ -10,6 +10,7 @@
 #include "fbt/kernels/packed.hpp"
 #include "fbt/kernels/streamed.hpp"
 #include "fbt/layers/layer.hpp"
+#include "fbt/layers/weight_probe.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -25,7 +26,8 @@ struct Linear {
   struct Trace {
     Matrix<Scalar> x;   // (in, T*B)
     Matrix<Scalar> dy;  // (out, T*B)
-    Packed<Scalar> forward, backward;
+    SharedPacked<Scalar> forward, backward;
+    WeightProbe<Scalar> probe;
     std::vector<OuterScratch<Scalar>> scratch;  // one per thread
     Matrix<Scalar> parts;                       // (out, pieces()), for a single lane
     Index lanes = 0;
@@ -54,11 +56,15 @@ struct Linear {
     trace.dy.resize(outputs(), segment.columns());
     trace.scratch.resize(static_cast<std::size_t>(parts_of(segment.team)));
     if (segment.lanes == 1) {  // a single column streams the weights once: there is nothing to gain from packing
+      if (!trace.probe.matches(weight)) trace.forward = trace.backward = {};  // what was packed for more lanes
+      trace.probe.take(weight);
       trace.parts.resize(outputs(), pieces());
       return;
     }
-    trace.forward.pack(weight, segment.team);
-    if (segment.train) trace.backward.pack_transposed(weight, segment.team);
+    const bool keep = segment.keep_packed && trace.probe.matches(weight);
+    trace.probe.take(weight);
+    if (!keep || !trace.forward.has()) trace.forward.own().pack(weight, segment.team);
+    if (segment.train && (!keep || !trace.backward.has())) trace.backward.own().pack_transposed(weight, segment.team);
   }
 
   /// x (in, B), y (out, B). The epilogue, without its bias, is what a composite wants done to y on the way out. Throws
@@ -68,23 +74,25 @@ struct Linear {
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     // y = W x + b
     if (bias.size() > 0) epilogue.bias = bias.data();
+    if (t == 0) check_weights(trace);
     if (trace.lanes == 1) return stream(x.data(), trace, y.data(), epilogue);
-    check(t > 0 || trace.forward.matches(weight),
-          "the weights ({}, {}) have changed since they were packed: call prepare() again, or a model's start()", outputs(),
-          inputs());
     split_work(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
-               [&](Index first, Index count) { trace.forward.multiply_rows(first, count, x, y, epilogue); });
+               [&](Index first, Index count) { trace.forward->multiply_rows(first, count, x, y, epilogue); });
   }
 
-  /// Throws std::invalid_argument when the Trace was not prepared with segment.train.
+  /// Throws std::invalid_argument when the weights are not those that the Trace was prepared with.
+  void check_weights(const Trace& trace) const { trace.probe.check_same(weight, "weights"); }
+
+  /// Throws std::invalid_argument when the Trace was not prepared with segment.train, or the weights have changed since.
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
     eigen_assert(dy.rows() == outputs() && dx.rows() == inputs() && dy.cols() == trace.lanes && dx.cols() == trace.lanes);
     check(trace.train, "backward() of weights ({}, {}) needs a Trace prepared with segment.train", outputs(), inputs());
+    if ((t + 1) * trace.lanes == trace.x.cols()) check_weights(trace);  // the walk back begins
     if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
     // y = W x + b  =>  dx = W^T dy
     if (trace.lanes > 1) {
       split_work(trace.team, inputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
-                 [&](Index first, Index count) { trace.backward.multiply_rows(first, count, dy, dx, {}); });
+                 [&](Index first, Index count) { trace.backward->multiply_rows(first, count, dy, dx, {}); });
     } else {
       dx.col(0).noalias() = weight.transpose() * dy.col(0);
     }
@@ -108,8 +116,8 @@ struct Linear {
   }
 
  private:
-  /// The product with a single column is the sum over pieces of neighbouring columns of W: so many, whatever the number of threads,
-  /// each large enough for a thread of its own, and all of it together in memory.
+  /// The product with a single column is the sum over pieces of neighbouring columns of W: so many, whatever the number of
+  /// threads, each large enough for a thread of its own, and all of it together in memory.
   Index pieces() const {
     constexpr Index least = 1 << 16, most = 8;
     return std::clamp<Index>(weight.size() / least, 1, most);

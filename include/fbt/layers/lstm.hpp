@@ -1,5 +1,5 @@
-// Lstm: long short-term memory (Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000). From the input x, and
-// from the hidden vector h' and the cell c' that the step before left,
+// Lstm: long short-term memory (Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000). From the input
+// x, and from the hidden vector h' and the cell c' that the step before left,
 //   [i; f; o; g] = W [x; h'] + b,   c = sigmoid(f) c' + sigmoid(i) tanh(g),   h = sigmoid(o) tanh(c)
 // Follows the contract of layer.hpp, with h' and c' as a further argument.
 #pragma once
@@ -31,6 +31,11 @@ struct Lstm {
     Matrix<Scalar> dhidden, dcell;         // (n, B): what the step after wants of h and c
     Matrix<Scalar> djoined;                // of [x; h'] (in + n, B)
 
+    /// The gradient of what a lane carried stops here.
+    void forget(Index lane) {
+      dhidden.col(lane).setZero();
+      dcell.col(lane).setZero();
+    }
     auto input(Index t) { return gates.input(t).topRows(gates.x.rows() - dhidden.rows()); }
   };
 
@@ -73,7 +78,8 @@ struct Lstm {
     y = cell.hidden;
   }
 
-  /// dy (n, B), dx (in, B). After the segment's first step trace.dhidden and trace.dcell are the gradients of h' and c' it began with.
+  /// dy (n, B), dx (in, B). After the segment's first step trace.dhidden and trace.dcell are the gradients of h' and c' it
+  /// began with.
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
     const Index n = outputs(), lanes = trace.gates.lanes;
     auto a = trace.gates.delta(t);  // the activated gates, to be replaced by the deltas of what they were activated from

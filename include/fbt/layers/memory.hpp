@@ -1,10 +1,12 @@
 // Memory: the past of B lanes, carried from step to step and from segment to segment by the caller.
 //
-// A slot holds one past step (key_value_cache.hpp). All lanes share the counter `end` of slots; each has a first slot of its own, so that
-// a lane can begin anew alone. Room is longer than the window, so that a window is a contiguous view and keys that an earlier step has
-// read are still there for its backward pass; when the room is full, what is visible moves to the front.
+// A slot holds one past step (key_value_cache.hpp). All lanes share the counter `end` of slots; each has a first slot of its
+// own, so that a lane can begin anew alone. Room is longer than the window, so that a window is a contiguous view and keys
+// that an earlier step has read are still there for its backward pass; when the room is full, what is visible moves to the
+// front.
 #pragma once
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/layers/key_value_cache.hpp"
 
@@ -15,6 +17,11 @@
 #include <vector>
 
 namespace fbt {
+
+/// Throws std::invalid_argument unless there is such a lane.
+inline void check_lane(Index lane, Index lanes) {
+  check(lane >= 0 && lane < lanes, "memory: expected a lane below {}, found {}", lanes, lane);
+}
 
 template <class Scalar>
 struct Memory {
@@ -51,17 +58,52 @@ struct Memory {
     std::fill(begin.begin(), begin.end(), Index{0});
   }
 
+  /// One lane forgets everything: its next step is as the first of all.
+  void clear(Index lane) {
+    check_lane(lane, lanes());
+    first_of(lane) = end;
+  }
+
+  /// What one lane remembers, as the memory of a single lane.
+  Memory take(Index lane) const {
+    check_lane(lane, lanes());
+    const Window w = visible(lane);
+    Memory one(0, 0, 0, 1, window);
+    for (const auto& bank : banks)
+      one.banks.emplace_back(bank.head_size, bank.heads, 1, w.count).copy(0, {0, w.count}, bank, lane, w);
+    one.end = w.count;
+    return one;
+  }
+
+  /// One lane forgets what it remembers and goes on from what the memory of a single lane holds. Throws
+  /// std::invalid_argument, and changes nothing, when that has more lanes or is of another config.
+  void put(Index lane, const Memory& one) {
+    check_lane(lane, lanes());
+    check(one.lanes() == 1, "put: expected the memory of a single lane, found {} lanes", one.lanes());
+    const auto same = [](const KeyValueCache<Scalar>& a, const KeyValueCache<Scalar>& b) {
+      return a.heads == b.heads && a.head_size == b.head_size;
+    };
+    check(banks.size() == one.banks.size() && std::equal(banks.begin(), banks.end(), one.banks.begin(), same),
+          "put: expected a memory of the same config");
+    const Window from = one.visible(0).newest(window);
+    reserve(from.count);
+    if (from.count > end) shift(from.count - end);
+    const Window to{end - from.count, from.count};
+    for (std::size_t i = 0; i < banks.size(); ++i) banks[i].copy(lane, to, one.banks[i], 0, from);
+    first_of(lane) = to.begin;
+  }
+
   /// Renumbers the visible slots from 0 and forgets the others.
   void move_to_front() {
     const Window w = visible();
     if (w.begin > 0)
-      for (auto& bank : banks) bank.move_to_front(w);
+      for (auto& bank : banks) bank.move(w, -w.begin);
     end = w.count;
     for (Index& first : begin) first = std::max(first - w.begin, Index{0});
   }
 
-  /// Lets the next steps see at most so many slots: the newest of those that are visible now; more gather from now on. Slot numbers
-  /// change.
+  /// Lets the next steps see at most so many slots: the newest of those that are visible now; more gather from now on. Slot
+  /// numbers change.
   void set_window(Index most) {
     move_to_front();
     window = most;
@@ -75,20 +117,20 @@ struct Memory {
     if (end + std::max(steps, end) <= banks.front().capacity) return;  // else the next move would come soon
     // room for as many steps again as are visible, so that moving is rare; a long window's room grows as it fills
     Index capacity = std::max(end + steps, std::min(2 * window, std::max<Index>(1024, 2 * banks.front().capacity)));
-    // a distance of an odd number of cache lines between the keys' columns: at a power of two they would share few cache sets
+    // a distance of an odd number of cache lines between the keys' columns: at a power of two they would share few cache
+    // sets
     constexpr Index line = 64 / Index{sizeof(Scalar)};
     if (capacity > 4 * line) capacity = ((capacity + line - 1) / line | 1) * line;
     std::vector<KeyValueCache<Scalar>> all;  // all or none are replaced
     for (const auto& bank : banks) {
       KeyValueCache<Scalar>& larger = all.emplace_back(bank.head_size, bank.heads, bank.lanes, capacity);
-      larger.keys.topRows(end) = bank.keys.topRows(end);
-      for (Index b = 0; b < bank.lanes; ++b)
-        for (Index j = 0; j < bank.heads; ++j) larger.value(b, j, {0, end}) = bank.value(b, j, {0, end});
+      for (Index b = 0; b < bank.lanes; ++b) larger.copy(b, {0, end}, bank, b, {0, end});
     }
     std::move(all.begin(), all.end(), banks.begin());
   }
 
-  /// What a checkpoint keeps, the slots that the next step sees: calls f(name, matrix).
+  /// What a checkpoint keeps, the slots that the next step sees: calls f(name, matrix). Where lanes have begun at different
+  /// slots, also which of the slots is the first of every lane.
   template <class F>
   void save(F&& f) const {
     const Window w = visible();
@@ -101,10 +143,14 @@ struct Memory {
           values.middleCols((b * bank.heads + j) * w.count, w.count) = bank.value(b, j, w);
       f(fmt::format("{}.values", i), values);
     }
+    Matrix<Scalar> first(1, lanes());
+    for (Index b = 0; b < lanes(); ++b) first(b) = static_cast<Scalar>(visible(b).begin - w.begin);
+    if ((first.array() > 0).any()) f("begin", first);
   }
 
-  /// Fills an empty memory with what save() wrote: source.slots(name, most) is the number of rows of a matrix, which may be up to
-  /// most, and source.matrix(name, rows, columns) the matrix of that shape. Both throw when there is none.
+  /// Fills an empty memory with what save() wrote: source.slots(name, most) is the number of rows of a matrix, which may be
+  /// up to most, and source.matrix(name, rows, columns) the matrix of that shape; both throw when there is none.
+  /// source.has(name) tells.
   template <class Source>
   void load(const Source& source) {
     for (std::size_t i = 0; i < banks.size(); ++i) {
@@ -122,6 +168,23 @@ struct Memory {
         for (Index j = 0; j < bank.heads; ++j)
           bank.value(b, j, {0, end}) = values.middleCols((b * bank.heads + j) * end, end);
     }
+    if (!source.has("begin")) return;
+    const Matrix<Scalar> first = source.matrix("begin", 1, lanes());
+    for (Index b = 0; b < lanes(); ++b) {
+      ensure(first(b) >= 0 && first(b) <= static_cast<Scalar>(end),
+             "memory: expected a first slot from 0 to {} of lane {}, found {}", end, b, first(b));
+      first_of(b) = static_cast<Index>(first(b));
+    }
+  }
+
+ private:
+  Index& first_of(Index lane) { return begin[static_cast<std::size_t>(lane)]; }
+
+  /// Numbers all slots higher by so many; there is room.
+  void shift(Index by) {
+    for (auto& bank : banks) bank.move({0, end}, by);
+    for (Index& first : begin) first += by;
+    end += by;
   }
 };
 

@@ -1,10 +1,11 @@
-// MemoryAggregator: from the outputs h^0 .. h^L of all layers of a step to what is remembered of it, the only place that knows the
-// memory rules (section 3 of the paper and its ablation). A rule either mixes the layers to one memory vector for all,
+// MemoryAggregator: from the outputs h^0 .. h^L of all layers of a step to what is remembered of it, the only place that
+// knows the memory rules (section 3 of the paper and its ablation). A rule either mixes the layers to one memory vector for
+// all,
 //   m = sum_l p_l h^l,   key, value = W_k n(m), W_v n(m)       p = softmax(w) (the paper), or given weights
-// or lets every layer remember a vector of its own. Follows the contract of layer.hpp: the input is the stack [h^0; ...; h^L], which
-// the layers write straight into trace.input(t), the output a slot of the memory.
-// The memory is written once and read by every later step and layer. So on the way back the gradient of a slot is complete when its
-// own step is reached.
+// or lets every layer remember a vector of its own. Follows the contract of layer.hpp: the input is the stack [h^0; ...;
+// h^L], which the layers write straight into trace.input(t), the output a slot of the memory.
+// The memory is written once and read by every later step and layer. So on the way back the gradient of a slot is complete
+// when its own step is reached.
 #pragma once
 
 #include "fbt/layers/key_value.hpp"

@@ -1,18 +1,21 @@
 // Position terms: what is added to the attention scores for the age of a slot (1 for the newest).
 //   relative_key  q_j . weight.row(i): one table for all heads (Shaw et al., 2018; the paper's code)
-//   per_head      q_j . weight_j.row(i) + bias_j(i): a table per head, and a query bias u_j which attention adds to the query
+//   per_head      q_j . weight_j.row(i) + bias_j(i): a table per head, and a query bias u_j which attention adds to the
+//   query
 //                 where it meets keys (after Dai et al., 2019; labml_nn)
 //   buckets       sqrt(e) * weight(bucket(age), j), so that the 1/sqrt(e) of attention leaves weight (Raffel et al., 2020)
 //   none          0
-// Row i of a table counts from the oldest of S slots: the newest is row S - 1. For all lanes, and heads that share a table, the
-// scores are one product. Follows the contract of layer.hpp: the input are the queries (e, H*B), head j of lane b in column
-// b*H + j, the output the scores (rows, H*B), where rows <= S can be chosen when the Trace is prepared: the newest ones.
+// Row i of a table counts from the oldest of S slots: the newest is row S - 1. For all lanes, and heads that share a table,
+// the scores are one product. Follows the contract of layer.hpp: the input are the queries (e, H*B), head j of lane b in
+// column b*H + j, the output the scores (rows, H*B), where rows <= S can be chosen when the Trace is prepared: the newest
+// ones.
 #pragma once
 
 #include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 #include "fbt/kernels/packed.hpp"
+#include "fbt/layers/weight_probe.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -41,9 +44,10 @@ struct Position {
   Vector<Scalar> query_bias;  ///< per_head: u (e*H)
 
   struct Trace {
-    Matrix<Scalar> x;                               // queries (e, H*B*T)
-    Matrix<Scalar> dy;                              // deltas of the scores (rows, H*B*T)
-    std::vector<Packed<Scalar>> forward, backward;  // one per table
+    Matrix<Scalar> x;                                     // queries (e, H*B*T)
+    Matrix<Scalar> dy;                                    // deltas of the scores (rows, H*B*T)
+    std::vector<SharedPacked<Scalar>> forward, backward;  // one per table
+    std::vector<WeightProbe<Scalar>> probes;
     OuterScratch<Scalar> scratch;
     Team* team = nullptr;
     Vector<Scalar> dquery_bias;  // (e*H), which attention adds to
@@ -68,7 +72,8 @@ struct Position {
     if (term == PositionTerm::buckets) weight.setZero(32, heads);
   }
 
-  /// segment.lanes is H*B: every head of every lane is a column. rows: how many of the newest slots there will be scores for; 0: S.
+  /// segment.lanes is H*B: every head of every lane is a column. rows: how many of the newest slots there will be scores
+  /// for; 0: S.
   void prepare(Trace& trace, const Segment& segment, Index rows = 0) const {
     trace.lanes = segment.lanes;
     trace.train = segment.train;
@@ -79,23 +84,32 @@ struct Position {
     trace.dquery_bias.setZero(query_bias.size());
     trace.forward.resize(static_cast<std::size_t>(tables()));
     trace.backward.resize(static_cast<std::size_t>(tables()));
+    trace.probes.resize(static_cast<std::size_t>(tables()));
     for (Index k = 0; k < tables(); ++k) {
+      const auto i = static_cast<std::size_t>(k);
       const auto newest = table(weight, k).bottomRows(trace.rows);
-      trace.forward[static_cast<std::size_t>(k)].pack(newest);
-      if (segment.train) trace.backward[static_cast<std::size_t>(k)].pack_transposed(newest);
+      const bool keep = segment.keep_packed && trace.probes[i].matches(newest);
+      trace.probes[i].take(newest);
+      if (!keep || !trace.forward[i].has()) trace.forward[i].own().pack(newest);
+      if (segment.train && (!keep || !trace.backward[i].has())) trace.backward[i].own().pack_transposed(newest);
     }
   }
 
-  /// queries (e, H*B), scores (rows, H*B). Throws std::invalid_argument at step 0 when a table is not the one that was packed.
+  /// As that of Linear.
+  void check_weights(const Trace& trace) const {
+    for (Index k = 0; k < tables(); ++k)
+      trace.probes[static_cast<std::size_t>(k)].check_same(table(weight, k).bottomRows(trace.rows), "positions");
+  }
+
+  /// queries (e, H*B), scores (rows, H*B). Throws std::invalid_argument at step 0 when a table is not the one that was
+  /// packed.
   void forward(const In<Scalar>& queries, Trace& trace, Index t, Out<Scalar> scores) const {
     if (auto own = trace.input(t); own.data() != queries.data()) own = queries;
+    if (t == 0) check_weights(trace);
     if (tables() == 0) scores.setZero();
     for (Index k = 0; k < tables(); ++k) {
-      check(t > 0 || trace.forward[static_cast<std::size_t>(k)].matches(table(weight, k).bottomRows(trace.rows)),
-            "the position table ({}, {}) has changed since it was packed: call prepare() again, or a model's start()",
-            window, head_size);
       const Scalar* const newest = bias.size() > 0 ? bias.data() + (k + 1) * window - trace.rows : nullptr;
-      multiply(trace.forward[static_cast<std::size_t>(k)], columns(queries, k), columns(scores, k), trace.team, newest);
+      multiply(*trace.forward[static_cast<std::size_t>(k)], columns(queries, k), columns(scores, k), trace.team, newest);
     }
     if (term == PositionTerm::buckets) {
       for (Index c = 0; c < scores.cols(); ++c)
@@ -110,7 +124,7 @@ struct Position {
     // score = table q + bias  =>  dq = table^T dscore
     if (tables() == 0) dqueries.setZero();
     for (Index k = 0; k < tables(); ++k)
-      multiply(trace.backward[static_cast<std::size_t>(k)], columns(dscores, k), columns(dqueries, k), trace.team);
+      multiply(*trace.backward[static_cast<std::size_t>(k)], columns(dscores, k), columns(dqueries, k), trace.team);
   }
 
   void accumulate(Trace& trace, Position& grad) const {

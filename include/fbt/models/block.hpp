@@ -1,8 +1,9 @@
 // Block: one layer of the Transformer, attention over the memory and then feed-forward, each with norm and residual.
 //   pre-norm    g = x + attention(norm1(x)),   y = g + feed_forward(norm2(g))
 //   post-norm   g = norm1(x + attention(x)),   y = norm2(g + feed_forward(g))
-// A lane whose window is empty leaves the attention out: attention(.) = 0. Norm and feed-forward are template arguments: another norm is
-// a word, not a copy. Follows the contract of layer.hpp, with what it reads of the memory as a further argument.
+// A lane whose window is empty leaves the attention out: attention(.) = 0. Norm and feed-forward are template arguments:
+// another norm is a word, not a copy. Follows the contract of layer.hpp, with what it reads of the memory as a further
+// argument.
 #pragma once
 
 #include "fbt/layers/attention.hpp"
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <concepts>
+#include <string_view>
 
 namespace fbt {
 
@@ -24,7 +26,13 @@ struct MemoryView {
   Windows windows = {};  ///< (B): what every lane sees
 };
 
-template <class Scalar_, class Norm_ = LayerNorm<Scalar_>, class FeedForward_ = FeedForward<Scalar_>>
+/// What takes the place of FeedForward: a ColumnLayer of d rows, made from d, hidden units f, an activation and a dropout
+/// rate. Where its forward() takes an Epilogue as its last argument, the residual is added on the way out.
+template <class F, class Scalar>
+concept FeedForwardLayer = ColumnLayer<F, Scalar> && std::constructible_from<F, Index, Index, Activation, double, Random&>;
+
+template <class Scalar_, NormLayer<Scalar_> Norm_ = LayerNorm<Scalar_>,
+          FeedForwardLayer<Scalar_> FeedForward_ = FeedForward<Scalar_>>
 struct Block {
   using Scalar = Scalar_;
   using Norm = Norm_;
@@ -35,6 +43,7 @@ struct Block {
   FeedForward_ feed_forward;
   Dropout<Scalar> dropout;  ///< on both residual branches
   bool pre_norm = true;
+  bool shares_norm = false;  ///< norm1 is the memory's (MemoryNorm::block)
 
   struct Trace {
     typename Norm::Trace norm1, norm2;
@@ -52,7 +61,8 @@ struct Block {
         attention(c.width, c.heads, c.head_columns(), c.output_bias, c.dropout, random),
         feed_forward(c.width, c.hidden_units(), c.activation, c.dropout, random),
         dropout{c.width, c.dropout},
-        pre_norm(c.pre_norm) {
+        pre_norm(c.pre_norm),
+        shares_norm(c.memory_norm == MemoryNorm::block) {
     if (c.span_ramp > 0) attention.span = AdaptiveSpan<Scalar>(c.heads, c.window, c.span_ramp);
   }
 
@@ -141,7 +151,7 @@ struct Block {
 
   /// Without norm1 where the memory shares it: whoever owns that norm accumulates trace.norm1.
   void accumulate(Trace& trace, Block& grad) const {
-    if (count_parameters(norm1) > 0) norm1.accumulate(trace.norm1, grad.norm1);
+    if (!shares_norm) norm1.accumulate(trace.norm1, grad.norm1);
     norm2.accumulate(trace.norm2, grad.norm2);
     attention.accumulate(trace.attention, grad.attention);
     feed_forward.accumulate(trace.feed_forward, grad.feed_forward);
@@ -149,7 +159,7 @@ struct Block {
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
-    if (((count_parameters(layers.norm1) > 0) && ...)) visit_child("norm1", f, layers.norm1...);
+    if ((!layers.shares_norm && ...)) visit_child("norm1", f, layers.norm1...);
     visit_child("attention", f, layers.attention...);
     visit_child("norm2", f, layers.norm2...);
     visit_child("feed_forward", f, layers.feed_forward...);
@@ -158,22 +168,13 @@ struct Block {
  private:
   const Norm& first_norm(const View& view) const { return view.norm ? *view.norm : norm1; }
 
-  static bool any_slot(Windows windows) {
-    return std::any_of(windows.begin(), windows.end(), [](const Window& w) { return w.count > 0; });
-  }
-  /// Calls f(b) for every lane that sees nothing.
-  template <class F>
-  static void for_each_empty(Windows windows, F&& f) {
-    for (std::size_t b = 0; b < windows.size(); ++b)
-      if (windows[b].count == 0) f(static_cast<Index>(b));
-  }
-
   template <class Layer, class... E>
   static constexpr bool takes_epilogue = requires(const Layer layer, typename Layer::Trace trace, Matrix<Scalar> m, E... e) {
     layer.forward(m, trace, Index{}, m, e...);
   };
 
-  /// sum = x + dropout(branch), where run(out) writes the branch. If nothing is dropped and it can, run(out, epilogue) writes the sum.
+  /// sum = x + dropout(branch), where run(out) writes the branch. If nothing is dropped and it can, run(out, epilogue)
+  /// writes the sum.
   template <class Run>
   void add_branch(const In<Scalar>& x, typename Dropout<Scalar>::Trace& dropped, Trace& trace, Index t, Out<Scalar> sum,
                   Run&& run) const {
@@ -183,6 +184,23 @@ struct Block {
     dropout.forward(trace.branch, dropped, t, trace.branch);
     sum = x + trace.branch;
   }
+};
+
+/// What takes the place of Block in a FeedbackCore. Its Trace has `attention`, from which the core takes the gradient of the
+/// slots that the block has read, and `norm1`, whose gradient the core accumulates where the memory shares that norm.
+template <class B>
+concept BlockLayer = std::copyable<B> && std::constructible_from<B, const Config&, Random&> &&
+    std::same_as<typename B::View, MemoryView<typename B::Scalar, typename B::Norm>> &&
+    requires(const B block, B grad, typename B::Trace trace, const typename B::View& view, In<typename B::Scalar> x,
+             Out<typename B::Scalar> y, Segment segment) {
+  block.prepare(view, Index{}, trace, segment);
+  block.forward(x, view, trace, Index{}, y);
+  block.backward(x, view, trace, Index{}, y);
+  block.accumulate(trace, grad);
+  B::visit([](std::string_view, auto&...) {}, grad, block);
+  { grad.attention } -> std::same_as<Attention<typename B::Scalar>&>;
+  { trace.attention } -> std::same_as<typename Attention<typename B::Scalar>::Trace&>;
+  { trace.norm1 } -> std::same_as<typename B::Norm::Trace&>;
 };
 
 }  // namespace fbt

@@ -18,7 +18,9 @@
 namespace fbt {
 
 struct Config {
-  Index vocabulary = 0;    ///< V, number of different tokens
+  Index vocabulary = 0;    ///< V, number of different tokens that are read; 0 for a model of vectors
+  Index inputs = 0;        ///< size of the vectors that are read; 0 for a model of tokens
+  Index outputs = 0;       ///< rows of the outputs (classes, actions, sizes of vectors); 0 means the vocabulary
   Index width = 128;       ///< d, size of a layer's output and of a memory vector
   Index layers = 4;        ///< L
   Index heads = 4;         ///< H
@@ -27,7 +29,8 @@ struct Config {
   Index window = 64;       ///< S, how many past steps a step may see
   Activation activation = Activation::relu;
   PositionTerm position = PositionTerm::relative_key;
-  /// Every head learns how far back it looks, with a ramp of so many steps (layers/adaptive_span.hpp); 0: all see the window.
+  /// Every head learns how far back it looks, with a ramp of so many steps (layers/adaptive_span.hpp); 0: all see the
+  /// window.
   Index span_ramp = 0;
   EmptyMemory empty_memory = EmptyMemory::skip;
   bool pre_norm = true;  ///< LayerNorm before attention and feed-forward and before the head; else after each residual
@@ -49,7 +52,7 @@ struct Config {
   /// Whether every layer remembers something of its own.
   bool remembers_per_layer() const { return info_of(memory_rule).per_layer(); }
   Index key_values() const { return share_key_value ? 1 : layers; }
-  Index output_rows() const { return vocabulary; }
+  Index output_rows() const { return outputs > 0 ? outputs : vocabulary; }
   bool norms_output() const { return pre_norm; }
   Index positions() const { return position == PositionTerm::per_head ? layers : 1; }
 
@@ -113,6 +116,8 @@ struct Names<MemoryNorm> {
 template <class F, class... Same>
 void visit_config(F&& f, Same&... configs) {
   f("vocabulary", configs.vocabulary...);
+  f("inputs", configs.inputs...);
+  f("outputs", configs.outputs...);
   f("width", configs.width...);
   f("layers", configs.layers...);
   f("heads", configs.heads...);
@@ -141,7 +146,11 @@ inline void Config::validate() const {
     check(value >= least && value <= largest_dimension, "config: {} must be between {} and {}, found {}", name, least,
           largest_dimension, value);
   };
-  dimension("vocabulary", vocabulary, 1);
+  dimension("vocabulary", vocabulary, inputs > 0 ? 0 : 1);
+  dimension("inputs", inputs, 0);
+  dimension("outputs", outputs, inputs > 0 ? 1 : 0);
+  check(inputs == 0 || vocabulary == 0,
+        "config: a model reads tokens or vectors: expected a vocabulary or inputs, found {} and {}", vocabulary, inputs);
   dimension("width", width, 1);
   check(layers >= 1 && layers <= 4096, "config: layers must be between 1 and 4096, found {}", layers);
   dimension("heads", heads, 1);
@@ -173,11 +182,9 @@ inline void Config::validate() const {
 inline double Config::parameters() const {
   const auto d = static_cast<double>(width), V = static_cast<double>(vocabulary), L = static_cast<double>(layers);
   const auto f = static_cast<double>(hidden_units()), e = static_cast<double>(head_columns());
-  const auto H = static_cast<double>(heads), S = static_cast<double>(window), readers = static_cast<double>(key_values());
+  const auto H = static_cast<double>(heads), S = static_cast<double>(window), banks = static_cast<double>(key_values());
   const double first_rows = activation == Activation::geglu ? 2 * f : f;
-  const double norms = memory_norm == MemoryNorm::block ? L + readers
-                       : memory_norm == MemoryNorm::own ? 2 * L + readers
-                                                        : 2 * L;
+  const double norms = memory_norm == MemoryNorm::block ? L + banks : memory_norm == MemoryNorm::own ? 2 * L + banks : 2 * L;
   const double attention = 2 * d * H * e + (output_bias ? d : 0);
   const double feed_forward_part = first_rows * (d + 1) + d * (f + 1);
   const double key_value = 2 * d * H * e + (value_bias ? H * e : 0);
@@ -185,9 +192,10 @@ inline double Config::parameters() const {
                               : position == PositionTerm::per_head   ? H * (S * (e + 1) + e)
                               : position == PositionTerm::buckets    ? 32 * H
                                                                      : 0;
-  return V * d + L * (attention + feed_forward_part + (span_ramp > 0 ? H : 0)) +
+  const auto rows = static_cast<double>(output_rows()), input = inputs > 0 ? (static_cast<double>(inputs) + 1) * d : V * d;
+  return input + L * (attention + feed_forward_part + (span_ramp > 0 ? H : 0)) +
          static_cast<double>(positions()) * one_position + (memory_rule == MemoryRule::feedback ? L + 1 : 0) +
-         readers * key_value + 2 * d * (norms + (pre_norm ? 1 : 0)) + V * (d + 1);
+         banks * key_value + 2 * d * (norms + (pre_norm ? 1 : 0)) + rows * (d + 1);
 }
 
 }  // namespace fbt

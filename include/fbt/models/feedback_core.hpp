@@ -1,8 +1,9 @@
-// FeedbackCore: vectors in, vectors out, with a memory: the middle of "Addressing Some Limitations of Transformers with Feedback Memory"
-// (Fan, Lavril, Grave, Joulin, Sukhbaatar, arXiv 2002.09402), section 3. For each step t, with h^0 = x:
+// FeedbackCore: vectors in, vectors out, with a memory: the middle of "Addressing Some Limitations of Transformers with
+// Feedback Memory" (Fan, Lavril, Grave, Joulin, Sukhbaatar, arXiv 2002.09402), section 3. For each step t, with h^0 = x:
 //   h^l = block_l(h^{l-1}, memory of earlier steps)       l = 1..L,   y = h^L
 //   the next slot of the memory = aggregate(h^0 .. h^L)   (memory_aggregator.hpp; the paper's rule mixes all layers)
-// Follows the contract of layer.hpp with its memory as a further argument, so that it can be checked, composed and trained alone.
+// Follows the contract of layer.hpp with its memory as a further argument, so that it can be checked, composed and trained
+// alone.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -11,12 +12,11 @@
 #include "fbt/models/config.hpp"
 
 #include <algorithm>
-#include <span>
 #include <vector>
 
 namespace fbt {
 
-template <class Scalar_, class Block_ = Block<Scalar_>>
+template <class Scalar_, BlockLayer Block_ = Block<Scalar_>>
 class FeedbackCore {
  public:
   using Scalar = Scalar_;
@@ -32,13 +32,12 @@ class FeedbackCore {
     StepOrder order;
     std::vector<typename Block::Trace> blocks;
     typename MemoryAggregator<Scalar, Norm>::Trace
-        aggregator;               // its input is the stack of all layers' outputs ((L+1) d, T*B)
-    std::vector<Window> windows;  // (T*B): what every lane sees at every step
-    std::vector<typename Attention<Scalar>::Trace*> attention;  // of all blocks, made anew by each walk back
-    Matrix<Scalar> dstack, dinput, dremembered;                 // ((L+1) d, B), (d, B), (d, B)
-    Index width = 0;                                            // d
-    Index reach = 0;                                            // how many slots the heads look at, at most
-    Index rows = 0;                                             // how many slots a window may hold
+        aggregator;                              // its input is the stack of all layers' outputs ((L+1) d, T*B)
+    std::vector<Window> windows;                 // (T*B): what every lane sees at every step
+    Matrix<Scalar> dstack, dinput, dremembered;  // ((L+1) d, B), (d, B), (d, B)
+    Index width = 0;                             // d
+    Index reach = 0;                             // how many slots the heads look at, at most
+    Index rows = 0;                              // how many slots a window may hold
 
     /// Where a caller may write the input x (d, B) of step t, and find its output y (d, B): then nothing is copied.
     auto input(Index t) { return aggregator.input(t).topRows(width); }
@@ -91,9 +90,10 @@ class FeedbackCore {
     for (Block& block : blocks) block.attention.span.clamp();
   }
 
-  /// The same parameters under another memory rule: a Transformer that was trained in parallel goes on as a Feedback Transformer
-  /// (the paper's recipe), say. The layer weights begin anew, unless the rule is the core's own. Throws std::invalid_argument, and
-  /// changes nothing, when the rule does not fit: recurrent and transformer need a key and value projection per layer.
+  /// The same parameters under another memory rule: a Transformer that was trained in parallel goes on as a Feedback
+  /// Transformer (the paper's recipe), say. The layer weights begin anew, unless the rule is the core's own. Throws
+  /// std::invalid_argument, and changes nothing, when the rule does not fit: recurrent and transformer need a key and value
+  /// projection per layer.
   void set_memory_rule(MemoryRule rule, Index memory_layer = 0) {
     Config changed = config_;
     changed.memory_rule = rule;
@@ -109,6 +109,9 @@ class FeedbackCore {
     check(lanes >= 1, "memory: lanes must be at least 1, found {}", lanes);
     return aggregator.make_memory(lanes);
   }
+
+  /// Whether a lane can begin anew while others go on: not where all share zero slots.
+  bool lanes_begin_alone() const { return config_.empty_memory == EmptyMemory::skip; }
 
   /// How many slots a step of a segment will see, at most, that begins with the given memory: what prepare() wants to know.
   Index most_slots(const Memory& memory, Index steps) const {
@@ -132,11 +135,11 @@ class FeedbackCore {
     trace.dremembered.resize(config_.width, segment.lanes);
   }
 
-  /// Reads x (d, B), remembers the step in the memory, and overwrites y (d, B). Throws std::invalid_argument when it is not the turn of
-  /// step t, and for a memory of other lanes or of a core of another config.
+  /// Reads x (d, B), remembers the step in the memory, and overwrites y (d, B). Throws std::invalid_argument when it is not
+  /// the turn of step t, and for a memory of other lanes or of a core of another config.
   void forward(const In<Scalar>& x, Memory& memory, Trace& trace, Index t, Out<Scalar> y) const {
-    trace.order.forward(t);
     if (t == 0) begin(memory, trace);
+    trace.order.forward(t);
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
     see(memory, trace, t, memory.end);
     for (std::size_t i = 0; i < blocks.size(); ++i) run_block(i, memory, trace, t);
@@ -144,8 +147,9 @@ class FeedbackCore {
     if (auto own = trace.output(t); own.data() != y.data()) y = own;
   }
 
-  /// All steps of a segment, with inputs in trace.input(t); outputs are left in trace.output(t). The same numbers as step by step;
-  /// where the memory rule allows, layer after layer: a layer of a Transformer reads what the layer below has found at earlier steps.
+  /// All steps of a segment, with inputs in trace.input(t); outputs are left in trace.output(t). The same numbers as step by
+  /// step; where the memory rule allows, layer after layer: a layer of a Transformer reads what the layer below has found at
+  /// earlier steps.
   void forward_segment(Memory& memory, Trace& trace) const {
     const Index T = trace.segment.steps;
     if (!aggregator.info().layer_by_layer()) {
@@ -164,11 +168,11 @@ class FeedbackCore {
     memory.end += T;
   }
 
-  /// dy, dx (d, B); dx is overwritten. Slots carried from before the segment are constants. Throws std::invalid_argument when it is not
-  /// the turn of step t, or the memory has changed since the segment was read.
+  /// dy, dx (d, B); dx is overwritten. Slots carried from before the segment are constants. Throws std::invalid_argument
+  /// when it is not the turn of step t, or the memory has changed since the segment was read.
   void backward(const In<Scalar>& dy, const Memory& memory, Trace& trace, Index t, Out<Scalar> dx) const {
-    trace.order.backward(t);
     if (t == trace.segment.steps - 1) begin_backward(memory, trace);
+    trace.order.backward(t);
     const Index d = config_.width;
     aggregator.backward(trace.aggregator, t, trace.dstack);
     trace.dstack.bottomRows(d) += dy;  // y = h^L
@@ -178,25 +182,30 @@ class FeedbackCore {
                          trace.dinput);
       trace.dstack.middleRows(l * d, d) += trace.dinput;
     }
-    for (std::size_t i = 0; i < trace.aggregator.dbanks.size(); ++i) add_to_bank(i, readers_of(i, trace), trace, t);
+    if (config_.share_key_value) {
+      add_to_bank(0, 0, config_.layers, trace, t);
+    } else {
+      for (Index l = 0; l < config_.layers; ++l) add_to_bank(static_cast<std::size_t>(l), l, 1, trace, t);
+    }
     dx = trace.dstack.topRows(d);
     if (t == 0) aggregator.end_backward(trace.aggregator);
   }
 
-  /// The way back of forward_segment(): dh (d, T*B) is the gradient of the outputs, and is overwritten by that of the inputs.
+  /// The way back of forward_segment(): dh (d, T*B) is the gradient of the outputs, and is overwritten by that of the
+  /// inputs.
   void backward_segment(Out<Scalar> dh, const Memory& memory, Trace& trace) const {
     const Index T = trace.segment.steps, B = trace.segment.lanes;
     if (!aggregator.info().layer_by_layer()) {
       for (Index t = T - 1; t >= 0; --t) backward(step_columns(dh, t, B), memory, trace, t, step_columns(dh, t, B));
       return;
     }
-    for (Index t = T - 1; t >= 0; --t) trace.order.backward(t);
     begin_backward(memory, trace);
+    for (Index t = T - 1; t >= 0; --t) trace.order.backward(t);
     for (std::size_t i = blocks.size(); i-- > 0;) {
       for (Index t = T - 1; t >= 0; --t) {
         auto dlayer = step_columns(dh, t, B);  // of the layer's output, then of its input
         blocks[i].backward(dlayer, view(i, memory, trace.windows_of(t)), trace.blocks[i], t, trace.dinput);
-        add_to_bank(i, std::span(trace.attention).subspan(i, 1), trace, t);
+        add_to_bank(i, static_cast<Index>(i), 1, trace, t);
         aggregator.back_to_remembered(i, trace.aggregator, t, trace.dremembered);
         dlayer = trace.dinput + trace.dremembered;
       }
@@ -216,9 +225,9 @@ class FeedbackCore {
     aggregator.accumulate(trace.aggregator, grad.aggregator);
   }
 
-  /// What a layer (0 .. L-1) looked at in the last step that was read: attention weights (slots seen, H*B), the oldest slot first, head
-  /// j of lane b in column b*H + j. No rows when there was nothing to see. Throws std::invalid_argument for a layer that there is not,
-  /// and for a Trace that is prepared for more than single steps.
+  /// What a layer (0 .. L-1) looked at in the last step that was read: attention weights (slots seen, H*B), the oldest slot
+  /// first, head j of lane b in column b*H + j. No rows when there was nothing to see. Throws std::invalid_argument for a
+  /// layer that there is not, and for a Trace that is prepared for more than single steps.
   Matrix<Scalar> attention(Index layer, const Trace& trace) const {
     check(layer >= 0 && layer < config_.layers, "attention: expected a layer below {}, found {}", config_.layers, layer);
     check(trace.segment.steps == 1 && !trace.segment.train && trace.blocks.size() == blocks.size(),
@@ -247,6 +256,9 @@ class FeedbackCore {
           "{}, {}, {} of {}",
           aggregator.key_values.size(), config_.window, config_.heads, config_.head_columns(), memory.banks.size(),
           memory.window, bank.heads, bank.head_size);
+    check(
+        lanes_begin_alone() || std::all_of(memory.begin.begin(), memory.begin.end(), [](Index first) { return first == 0; }),
+        "a lane cannot begin anew alone with empty_memory zero_slots: all lanes share the zero slots");
   }
 
  private:
@@ -261,9 +273,13 @@ class FeedbackCore {
 
   /// Before step 0.
   void begin(Memory& memory, Trace& trace) const {
+    trace.order.check_prepared();
     check_memory(memory, trace.segment.lanes);
-    // A segment's slots count from 0 on, so that its arithmetic does not depend on how the memory came about. What no head sees is
-    // dropped.
+    trace.segment.check_starts();
+    check(lanes_begin_alone() || trace.segment.starts.empty(),
+          "a segment with starts needs empty_memory skip: with zero_slots all lanes share the zero slots");
+    // A segment's slots count from 0 on, so that its arithmetic does not depend on how the memory came about. What no head
+    // sees is dropped.
     if (trace.segment.steps > 1 || trace.segment.train || memory.window != trace.reach) memory.set_window(trace.reach);
     aggregator.begin(trace.aggregator, memory);
     const Index most = std::min(trace.reach, memory.visible().count + trace.segment.steps - 1);
@@ -271,9 +287,12 @@ class FeedbackCore {
   }
 
   /// Notes what step t sees, which will write the given slot.
-  void see(const Memory& memory, Trace& trace, Index t, Index slot) const {
+  void see(Memory& memory, Trace& trace, Index t, Index slot) const {
     Window* const windows = trace.windows.data() + t * trace.segment.lanes;
-    for (Index b = 0; b < trace.segment.lanes; ++b) windows[b] = memory.visible_at(b, slot);
+    for (Index b = 0; b < trace.segment.lanes; ++b) {
+      if (trace.segment.starts_at(t, b)) memory.begin[static_cast<std::size_t>(b)] = slot;
+      windows[b] = memory.visible_at(b, slot);
+    }
   }
 
   void run_block(std::size_t i, const Memory& memory, Trace& trace, Index t) const {
@@ -284,23 +303,18 @@ class FeedbackCore {
   }
 
   void begin_backward(const Memory& memory, Trace& trace) const {
+    trace.order.check_backward(trace.segment.steps - 1);
     check(memory.banks.size() == aggregator.key_values.size() &&
               memory.end == trace.aggregator.first_slot + trace.segment.steps,
           "backward: the memory has changed since forward(): expected {} slots in use, found {}",
           trace.aggregator.first_slot + trace.segment.steps, memory.banks.empty() ? 0 : memory.end);
     aggregator.begin_backward(trace.aggregator, memory);
-    trace.attention.resize(blocks.size());
-    for (std::size_t l = 0; l < blocks.size(); ++l) trace.attention[l] = &trace.blocks[l].attention;
   }
 
-  /// The Traces of the blocks that read bank i.
-  std::span<typename Attention<Scalar>::Trace* const> readers_of(std::size_t i, const Trace& trace) const {
-    const std::span all(trace.attention);
-    return config_.share_key_value ? all : all.subspan(i, 1);
-  }
-  /// ADDS to the gradient of bank i what step t has read of it.
-  void add_to_bank(std::size_t i, std::span<typename Attention<Scalar>::Trace* const> readers, Trace& trace, Index t) const {
-    Attention<Scalar>::add_to_cache(readers, trace.windows_of(t), t, trace.aggregator.dbanks[i]);
+  /// ADDS to the gradient of bank i what so many blocks, from the given one on, have read of it at step t.
+  void add_to_bank(std::size_t i, Index first, Index count, Trace& trace, Index t) const {
+    const auto trace_of = [&](Index l) -> auto& { return trace.blocks[static_cast<std::size_t>(first + l)].attention; };
+    Attention<Scalar>::add_to_cache(count, trace_of, trace.windows_of(t), t, trace.aggregator.dbanks[i]);
   }
 
   Config config_;

@@ -1,5 +1,6 @@
 // Head: from the vectors of a core to outputs, y = W n(h) + b, with n a norm or nothing, and on demand their log softmax.
-// Follows the contract of layer.hpp. Nothing later reads its outputs, so that a model runs it over all columns of a segment as one step.
+// Follows the contract of layer.hpp. Nothing later reads its outputs, so that a model runs it over all columns of a segment
+// as one step.
 #pragma once
 
 #include "fbt/layers/layer_norm.hpp"
@@ -9,10 +10,11 @@
 
 namespace fbt {
 
-template <class Scalar, class Norm = LayerNorm<Scalar>>
+template <class Scalar, NormLayer<Scalar> Norm = LayerNorm<Scalar>>
 struct Head {
-  Norm norm;              ///< n, or empty
-  Linear<Scalar> linear;  ///< W (rows, d), b (rows)
+  Norm norm;                ///< n, of size 0 where there is none
+  Linear<Scalar> linear;    ///< W (rows, d), b (rows)
+  bool normalizes = false;  ///< whether there is a norm
   bool log_probabilities = false;
 
   struct Trace {
@@ -30,6 +32,7 @@ struct Head {
   Head(const AnyConfig& c, Random& random)
       : norm(c.norms_output() ? c.width : 0, c.norm_epsilon),
         linear(c.width, c.output_rows(), random),
+        normalizes(c.norms_output()),
         log_probabilities(c.log_probabilities) {}
 
   Index outputs() const { return linear.outputs(); }
@@ -39,14 +42,14 @@ struct Head {
     trace.train = segment.train;
     norm.prepare(trace.norm, segment);
     linear.prepare(trace.linear, segment);
-    trace.dnormed.resize(linear.inputs(), segment.train && normalizes() ? segment.lanes : 0);
+    trace.dnormed.resize(linear.inputs(), segment.train && normalizes ? segment.lanes : 0);
     trace.probabilities.resize(linear.outputs(), segment.train && log_probabilities ? segment.columns() : 0);
   }
 
   /// h (d, B), y (rows, B).
   void forward(const In<Scalar>& h, Trace& trace, Index t, Out<Scalar> y) const {
     auto input = trace.linear.input(t);
-    if (normalizes()) {
+    if (normalizes) {
       norm.forward(h, trace.norm, t, input);
     } else {
       input = h;
@@ -56,7 +59,8 @@ struct Head {
     for (Index b = 0; b < y.cols(); ++b) {
       auto z = y.col(b).array();
       const Scalar largest = z.maxCoeff();
-      z -= largest + std::log((z - largest).exp().sum());
+      z -= largest;  // apart from the logarithm, which would be lost beside a large number
+      z -= std::log(z.exp().sum());
     }
     if (trace.train) step_columns(trace.probabilities, t, trace.lanes) = y.array().exp();
   }
@@ -68,7 +72,7 @@ struct Head {
       const auto p = step_columns(trace.probabilities, t, trace.lanes);
       for (Index b = 0; b < dz.cols(); ++b) dz.col(b) -= p.col(b) * dy.col(b).sum();
     }
-    if (normalizes()) {
+    if (normalizes) {
       linear.backward(dz, trace.linear, t, trace.dnormed);
       norm.backward(trace.dnormed, trace.norm, t, dh);
     } else {
@@ -77,18 +81,15 @@ struct Head {
   }
 
   void accumulate(Trace& trace, Head& grad) const {
-    if (normalizes()) norm.accumulate(trace.norm, grad.norm);
+    if (normalizes) norm.accumulate(trace.norm, grad.norm);
     linear.accumulate(trace.linear, grad.linear);
   }
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... heads) {
-    if ((heads.normalizes() && ...)) visit_child("norm_out", f, heads.norm...);
+    if ((heads.normalizes && ...)) visit_child("norm_out", f, heads.norm...);
     visit_child("head", f, heads.linear...);
   }
-
- private:
-  bool normalizes() const { return count_parameters(norm) > 0; }
 };
 
 }  // namespace fbt

@@ -12,74 +12,11 @@
 #include "fbt/layers/key_value.hpp"
 #include "fbt/layers/lstm.hpp"
 #include "fbt/layers/memory.hpp"
-#include "fbt/models/config.hpp"
+#include "fbt/models/lstm_config.hpp"
 
-#include <concepts>
-#include <type_traits>
 #include <vector>
 
 namespace fbt {
-
-struct LstmConfig {
-  Index vocabulary = 0;              ///< V, number of different tokens
-  Index width = 128;                 ///< d, size of embedding, hidden vector and cell
-  Index layers = 2;                  ///< L
-  bool attention = false;            ///< over the top layer's past
-  Index heads = 4;                   ///< H of the attention; their size is width / heads
-  Index window = 64;                 ///< S, how many past steps the attention may see
-  double dropout = 0;                ///< rate in [0, 1), of embeddings, of every layer's output and of attention weights
-  double embedding_deviation = 0.3;  ///< standard deviation of the initial embeddings
-
-  bool operator==(const LstmConfig&) const = default;
-
-  // as those of Config
-  static constexpr double norm_epsilon = 1e-5;
-  static constexpr bool log_probabilities = false;
-  Index output_rows() const { return vocabulary; }
-  bool norms_output() const { return false; }
-
-  /// Throws std::invalid_argument naming the first field that is out of range or does not fit another.
-  void validate() const {
-    const auto dimension = [](std::string_view name, Index value, Index most) {
-      check(value >= 1 && value <= most, "config: {} must be between 1 and {}, found {}", name, most, value);
-    };
-    dimension("vocabulary", vocabulary, largest_dimension);
-    dimension("width", width, largest_dimension);
-    dimension("layers", layers, 64);
-    dimension("heads", heads, largest_dimension);
-    dimension("window", window, largest_dimension);
-    check(!attention || width % heads == 0, "config: width {} is not divisible by heads {}", width, heads);
-    check(dropout >= 0 && dropout < 1, "config: dropout must be at least 0 and below 1, found {}", dropout);
-    check(embedding_deviation > 0 && embedding_deviation <= 100,
-          "config: embedding_deviation must be above 0 and at most 100, found {}", embedding_deviation);
-  }
-
-  /// The number of parameters of the model, without building it.
-  double parameters() const {
-    const auto d = static_cast<double>(width), V = static_cast<double>(vocabulary), L = static_cast<double>(layers);
-    const double head_size = static_cast<double>(width / heads), S = static_cast<double>(window);
-    return V * d + L * 4 * d * (2 * d + 1) + V * (d + 1) + (attention ? 4 * d * d + d + S * head_size : 0);
-  }
-  /// As Config::attention_numbers().
-  double attention_numbers(Index steps) const {
-    const auto seen = static_cast<double>(attention ? steps : 0);
-    return seen * (2 * static_cast<double>(width) + static_cast<double>(heads) * static_cast<double>(steps));
-  }
-};
-
-/// Calls f(name, field) for every field of one or more configs, with the names they have in files.
-template <class F, class First, class... Rest>
-requires std::same_as<std::remove_const_t<First>, LstmConfig>
-void visit_config(F&& f, First& first, Rest&... rest) {
-  f("vocabulary", first.vocabulary, rest.vocabulary...);
-  f("width", first.width, rest.width...);
-  f("layers", first.layers, rest.layers...);
-  f("attention", first.attention, rest.attention...);
-  f("heads", first.heads, rest.heads...);
-  f("window", first.window, rest.window...);
-  f("dropout", first.dropout, rest.dropout...);
-  f("embedding_deviation", first.embedding_deviation, rest.embedding_deviation...);
-}
 
 /// What an LstmCore carries from step to step and from segment to segment, of B lanes.
 template <class Scalar>
@@ -96,6 +33,38 @@ struct LstmMemory {
       c.cell.setZero();
     }
     past.clear();
+  }
+  /// As those of Memory.
+  void clear(Index lane) {
+    check_lane(lane, lanes());
+    for (auto& c : cells) {
+      c.hidden.col(lane).setZero();
+      c.cell.col(lane).setZero();
+    }
+    if (!past.banks.empty()) past.clear(lane);
+  }
+  LstmMemory take(Index lane) const {
+    check_lane(lane, lanes());
+    LstmMemory one;
+    for (const auto& c : cells) {
+      auto& taken = one.cells.emplace_back();
+      taken.hidden = c.hidden.col(lane);
+      taken.cell = c.cell.col(lane);
+    }
+    if (!past.banks.empty()) one.past = past.take(lane);
+    return one;
+  }
+  void put(Index lane, const LstmMemory& one) {
+    check_lane(lane, lanes());
+    check(one.lanes() == 1, "put: expected the memory of a single lane, found {} lanes", one.lanes());
+    check(one.cells.size() == cells.size() && one.cells.front().cell.rows() == cells.front().cell.rows() &&
+              one.past.banks.size() == past.banks.size(),
+          "put: expected a memory of the same config");
+    if (!past.banks.empty()) past.put(lane, one.past);
+    for (std::size_t l = 0; l < cells.size(); ++l) {
+      cells[l].hidden.col(lane) = one.cells[l].hidden;
+      cells[l].cell.col(lane) = one.cells[l].cell;
+    }
   }
 
   /// As Memory::save() and Memory::load().
@@ -181,7 +150,8 @@ class LstmCore {
     return memory;
   }
 
-  /// As that of FeedbackCore.
+  /// As those of FeedbackCore.
+  bool lanes_begin_alone() const { return true; }
   Index most_slots(const Memory& memory, Index steps) const {
     return config_.attention ? std::min(config_.window, memory.past.visible().count + steps) : 0;
   }
@@ -207,9 +177,12 @@ class LstmCore {
 
   /// Reads x (d, B), remembers the step, and overwrites y (d, B). Throws as that of FeedbackCore.
   void forward(const In<Scalar>& x, Memory& memory, Trace& trace, Index t, Out<Scalar> y) const {
-    trace.order.forward(t);
     if (t == 0) begin(memory, trace);
+    trace.order.forward(t);
+    if (t == 0) check_weights(trace);
     if (auto own = trace.input(t); own.data() != x.data()) own = x;
+    for (Index b = 0; b < trace.segment.lanes; ++b)
+      if (trace.segment.starts_at(t, b)) memory.clear(b);
     for (std::size_t l = 1; l <= layers.size(); ++l) {
       const bool last = l == layers.size();
       Out<Scalar> h = last ? Out<Scalar>(trace.output(t)) : Out<Scalar>(trace.layers[l].input(t));
@@ -227,24 +200,28 @@ class LstmCore {
 
   /// dy, dx (d, B); dx is overwritten. What was carried from before the segment is constant. Throws as that of FeedbackCore.
   void backward(const In<Scalar>& dy, const Memory& memory, Trace& trace, Index t, Out<Scalar> dx) const {
-    trace.order.backward(t);
     const fbt::Memory<Scalar>& past = memory.past;
+    if (t == trace.segment.steps - 1) trace.order.check_backward(t);
     if (config_.attention && t == trace.segment.steps - 1) {
       check(past.banks.size() == 1 && past.end == trace.first_slot + trace.segment.steps,
             "backward: the memory has changed since forward(): expected {} slots in use, found {}",
             trace.first_slot + trace.segment.steps, past.banks.empty() ? 0 : past.end);
       trace.dbank.set_zero_like(past.banks.front(), past.end);
     }
+    trace.order.backward(t);
     auto& dh = trace.dh;
     dh = dy;
     if (config_.attention) {
-      // every reader of this slot comes later: its gradient is complete.  k, v = key_value(h^L)
+      // every step that reads this slot comes later: its gradient is complete.  k, v = key_value(h^L)
       trace.dbank.read(trace.first_slot + t, trace.key_value.k(t), trace.key_value.v(t));
       key_value.backward(trace.key_value, t, trace.dremembered);
-      if (const Windows windows = trace.windows_of(t); windows.front().count > 0) {  // y = h^L + attention(h^L)
-        attention.backward(dh, past.banks.front(), windows, position, trace.attention, t, trace.dinput);
-        auto* const reader = &trace.attention;
-        attention.add_to_cache({&reader, 1}, windows, t, trace.dbank);
+      if (const Windows windows = trace.windows_of(t); any_slot(windows)) {  // y = h^L + attention(h^L)
+        auto dattended = trace.attention.output.delta(t);
+        dattended = dh;
+        for_each_empty(windows, [&](Index b) { dattended.col(b).setZero(); });
+        attention.backward(dattended, past.banks.front(), windows, position, trace.attention, t, trace.dinput);
+        attention.add_to_cache(
+            1, [&](Index) -> auto& { return trace.attention; }, windows, t, trace.dbank);
         dh += trace.dinput;
       }
       dh += trace.dremembered;
@@ -253,6 +230,8 @@ class LstmCore {
       dropout().backward(dh, trace.dropouts[l - 1], t, dh);
       layers[l - 1].backward(dh, trace.layers[l - 1], t, trace.dinput);
       dh = trace.dinput;
+      for (Index b = 0; b < trace.segment.lanes; ++b)  // nothing that it has carried reaches a lane that begins anew
+        if (trace.segment.starts_at(t, b)) trace.layers[l - 1].forget(b);
     }
     dx = dh;
   }
@@ -302,11 +281,23 @@ class LstmCore {
   }
 
  private:
+  /// Before a cell changes.
+  void check_weights(const Trace& trace) const {
+    for (std::size_t l = 0; l < layers.size(); ++l) layers[l].gates.check_weights(trace.layers[l].gates);
+    if (!config_.attention) return;
+    attention.check_weights(trace.attention);
+    position.check_weights(trace.attention.position);
+    key_value.key.check_weights(trace.key_value.key);
+    key_value.value.check_weights(trace.key_value.value);
+  }
+
   Dropout<Scalar> dropout() const { return {config_.width, config_.dropout}; }
 
   /// Before step 0.
   void begin(Memory& memory, Trace& trace) const {
+    trace.order.check_prepared();
     check_memory(memory, trace.segment.lanes);
+    trace.segment.check_starts();
     if (!config_.attention) return;
     // a segment's slots count from 0 on, so that its arithmetic does not depend on how the memory came about
     if (trace.segment.steps > 1 || trace.segment.train) memory.past.move_to_front();
@@ -324,8 +315,9 @@ class LstmCore {
     key_value.forward(h, trace.key_value, t);
     past.banks.front().write(past.end, trace.key_value.k(t), trace.key_value.v(t));
     ++past.end;
-    if (windows.front().count > 0) {
+    if (any_slot(windows)) {
       attention.forward(h, past.banks.front(), windows, position, trace.attention, t, trace.attended);
+      for_each_empty(windows, [&](Index b) { trace.attended.col(b).setZero(); });
       h += trace.attended;
     } else {
       attention.skip(trace.attention, t);

@@ -1,6 +1,7 @@
 // Mimetic initialization: weights that begin like those that trained models end up with (Trockman and Kolter, "Mimetic
-// Initialization of Self-Attention Layers", 2023). Associative recall, to find the value that was given to a name, is then learned
-// within hundreds of updates; from weights that are independent of one another the loss stays on a plateau for thousands.
+// Initialization of Self-Attention Layers", 2023). Associative recall, to find the value that was given to a name, is then
+// learned within hundreds of updates; from weights that are independent of one another the loss stays on a plateau for
+// thousands.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -14,8 +15,8 @@ namespace fbt {
 ///   W_q = strength * W_k       a token looks for slots of tokens like itself,
 ///   W_o = -strength * W_v^T    and takes what it reads in the directions in which it was written;
 ///   positions times 1 + strength, so that some heads look at single ages from the start (not of buckets, which begin at 0).
-/// For a new model with a FeedbackCore, of any memory rule. strength: above 0; 3 suits tasks of recall, and of text 1 changes little.
-/// Throws std::invalid_argument.
+/// For a new model with a FeedbackCore, of any memory rule. strength: above 0; 3 suits tasks of recall, and of text 1
+/// changes little. Throws std::invalid_argument.
 template <class Model>
 void initialize_mimetic(Model& model, double strength) {
   using Scalar = typename Model::Scalar;

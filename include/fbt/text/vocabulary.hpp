@@ -131,6 +131,9 @@ class Vocabulary {
     return tokens;
   }
 
+  /// The text of tokens. Bytes that belong to no character become U+FFFD.
+  std::string decode(Tokens tokens) const;
+
   /// What a model file keeps of a vocabulary, in its metadata.
   std::map<std::string, std::string> metadata() const {
     if (kind_ == TokenKind::number) return {};
@@ -221,5 +224,12 @@ class StreamDecoder {
   const Vocabulary& vocabulary_;
   std::string pending_;
 };
+
+inline std::string Vocabulary::decode(Tokens tokens) const {
+  StreamDecoder decoder(*this);
+  std::string result;
+  for (const Token token : tokens) result += decoder.add(token);
+  return result + decoder.finish();
+}
 
 }  // namespace fbt

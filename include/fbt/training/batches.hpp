@@ -1,12 +1,15 @@
-// Batches: B contiguous lanes through a stream of tokens, cut into segments of T steps, for truncated backpropagation through
-// time with carried memory. The targets are the tokens that follow, or labels of the caller's.
+// Batches: B contiguous lanes through a series of values, cut into segments of T steps, for truncated backpropagation
+// through time with carried memory. The targets are labels or vectors of the caller's, or the tokens that follow.
 #pragma once
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/core/types.hpp"
+#include "fbt/training/series.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <span>
 #include <vector>
 
 namespace fbt {
@@ -17,6 +20,20 @@ enum class Segments {
   independent,  ///< each is a sequence of its own, which begins with an empty memory
 };
 
+struct BatchOptions {
+  Index lanes = 32;    ///< B, sequences read side by side
+  Index segment = 64;  ///< T, steps between updates
+  Segments segments = Segments::carried;
+  std::uint64_t seed = 1;  ///< of where segments are cut from the second pass on, and of dropout
+
+  void validate() const {
+    check(lanes >= 1, "lanes must be at least 1, found {}", lanes);
+    check(segment >= 1, "the segment must be at least 1 token, found {}", segment);
+  }
+};
+
+/// Values, Targets: Tokens or Vectors<Scalar>.
+template <class Values = Tokens, class Targets = Tokens>
 class Batches {
  public:
   /// Where a run is in the data: enough to go on from.
@@ -27,29 +44,48 @@ class Batches {
     bool operator==(const Place&) const = default;
   };
 
-  /// Lane b reads the b-th of B equal parts of the data (not copied: it must outlive this). Throws std::invalid_argument
-  /// when a part is shorter than one segment and the token after it.
-  Batches(Tokens data, Index lanes, Index segment, std::uint64_t seed)
-      : Batches(data, data.empty() ? data : data.subspan(1), 1, lanes, segment, seed, Segments::carried) {}
-
-  /// Labelled data: labels holds the target of every token, negative where none is scored (not copied either). Independent
-  /// segments begin where the data begins, in every pass. Throws std::invalid_argument when there are not as many labels as
-  /// tokens, or a part is shorter than one segment.
-  Batches(Tokens data, Tokens labels, Index lanes, Index segment, std::uint64_t seed, Segments segments)
-      : Batches(data, labels, 0, lanes, segment, seed, segments) {
-    check(labels.size() == data.size(), "expected as many labels as tokens, found {} for {}", labels.size(), data.size());
+  /// Lane b reads the b-th of B equal parts of the data; targets holds the target of every value: negative tokens, and
+  /// vectors of NaN, are not scored. Neither is copied: they must outlive this. Independent segments begin where the data
+  /// begins, in every pass. Throws std::invalid_argument when there are not as many targets as values, or a part is shorter
+  /// than one segment.
+  Batches(Values data, Targets targets, const BatchOptions& options) : Batches(data, targets, 0, options) {
+    check(Series<Targets>::length(targets) == Series<Values>::length(data),
+          "expected as many targets as values, found {} for {}", Series<Targets>::length(targets),
+          Series<Values>::length(data));
   }
+  template <class Scalar>
+  Batches(const Matrix<Scalar>& data, const Matrix<Scalar>& targets, const BatchOptions& options)
+      : Batches(vectors(data), vectors(targets), options) {}
+  /// The target of every token is the one after it.
+  Batches(Tokens data, const BatchOptions& options) : Batches(data, data.empty() ? data : data.subspan(1), 1, options) {}
 
-  /// Data that dies at the end of the call, labelled or not.
+  /// Data that dies at the end of the call.
   template <class... Rest>
   Batches(std::vector<Token>&&, Rest&&...) = delete;
+  template <class Scalar, class... Rest>
+  Batches(Matrix<Scalar>&&, Rest&&...) = delete;
+  Batches(const std::vector<Token>&, std::vector<Token>&&, const BatchOptions&) = delete;
 
-  Index lanes() const { return lanes_; }
-  Index segment() const { return segment_; }
-  Index length() const { return length_; }  ///< tokens of a lane
-  Tokens data() const { return data_; }
-  Tokens labels() const { return after_ == 0 ? goals_ : Tokens{}; }  ///< empty when the targets are the tokens that follow
-  Segments segments() const { return segments_; }
+  /// Marks values (not copied) at which a sequence begins, in a stream of many: nothing that came before is remembered
+  /// there. Not 0: begins. Throws std::invalid_argument unless there is a mark for every value.
+  void set_starts(std::span<const std::uint8_t> starts) {
+    check(static_cast<Index>(starts.size()) == Series<Values>::length(data_),
+          "expected as many starts as values, found {} for {}", starts.size(), Series<Values>::length(data_));
+    starts_ = starts;
+    batch_starts_.resize(static_cast<std::size_t>(options_.lanes * options_.segment));
+  }
+
+  void set_starts(std::vector<std::uint8_t>&&) = delete;
+
+  Index lanes() const { return options_.lanes; }
+  Index segment() const { return options_.segment; }
+  Segments segments() const { return options_.segments; }
+  std::uint64_t seed() const { return options_.seed; }
+  Index length() const { return length_; }  ///< values of a lane
+  const Values& data() const { return data_; }
+  const Targets& goals() const { return goals_; }
+  std::span<const std::uint8_t> all_starts() const { return starts_; }  ///< of set_starts()
+  bool predicts_next() const { return after_ == 1; }                    ///< whether targets are the tokens that follow
   Place place() const { return place_; }
   /// Throws std::invalid_argument when there is no such place.
   void set_place(const Place& place) {
@@ -60,64 +96,79 @@ class Batches {
 
   /// Whether the next segment begins with an empty memory: it begins a new pass, or is independent. From the second pass on
   /// carried segments are cut at another random place.
-  bool starts_afresh() const { return starts_afresh(segment_); }
+  bool starts_afresh() const { return starts_afresh(options_.segment); }
   bool starts_afresh(Index steps) const {
-    return segments_ == Segments::independent || place_.position == 0 || place_.position + steps > length_;
+    return independent() || place_.position == 0 || place_.position + steps > length_;
   }
 
   /// Goes on to the next segment.
-  void next() { next(segment_); }
-  /// A carried segment may be shorter: 1 to T steps. Throws std::invalid_argument for any other number.
+  void next() { next(options_.segment); }
+  /// A segment may be shorter: 1 to T steps. Of an independent one these are its first; the rest is passed over. Throws
+  /// std::invalid_argument for any other number.
   void next(Index steps) {
-    check(steps >= 1 && steps <= segment_ && (steps == segment_ || segments_ == Segments::carried),
-          "expected a segment of {}{} steps, found {}", segments_ == Segments::carried ? "1 to " : "", segment_, steps);
+    check(steps >= 1 && steps <= options_.segment, "expected a segment of 1 to {} steps, found {}", options_.segment, steps);
     steps_ = steps;
-    if (place_.position + steps > length_) {
+    const Index taken = independent() ? options_.segment : steps;
+    if (place_.position + taken > length_) {
       ++place_.passes;
       place_.position = 0;
     }
     Index offset = place_.position;
-    if (offset == 0 && place_.passes > 0 && segments_ == Segments::carried) {
-      Random random(mix_seed(seed_, static_cast<std::uint64_t>(place_.passes)));
-      offset = random.below(std::min(segment_, length_ - segment_ + 1));
+    if (offset == 0 && place_.passes > 0 && !independent()) {
+      Random random(mix_seed(options_.seed, static_cast<std::uint64_t>(place_.passes)));
+      offset = random.below(std::min(options_.segment, length_ - options_.segment + 1));
     }
     for (Index t = 0; t < steps; ++t) {
-      for (Index b = 0; b < lanes_; ++b) {
-        const auto from = static_cast<std::size_t>(b * length_ + offset + t);
-        const auto to = static_cast<std::size_t>(t * lanes_ + b);
-        tokens_[to] = data_[from];
-        targets_[to] = goals_[from];
+      for (Index b = 0; b < options_.lanes; ++b) {
+        const Index from = b * length_ + offset + t, to = t * options_.lanes + b;
+        Series<Values>::copy(data_, from, 1, values_, to);
+        Series<Targets>::copy(goals_, from, 1, targets_, to);
+        if (!starts_.empty()) batch_starts_[static_cast<std::size_t>(to)] = starts_[static_cast<std::size_t>(from)];
       }
     }
-    place_.position = offset + steps;
+    place_.position = offset + taken;
   }
 
-  /// The segment (T*B, the lanes of step 0 first), and for each token its target.
-  Tokens tokens() const { return Tokens(tokens_).first(static_cast<std::size_t>(steps_ * lanes_)); }
-  Tokens targets() const { return Tokens(targets_).first(static_cast<std::size_t>(steps_ * lanes_)); }
+  /// The segment (T*B, the lanes of step 0 first), for each value its target, and whether a sequence begins with it (or
+  /// nothing).
+  Values values() const { return Series<Values>::first(values_, steps_ * options_.lanes); }
+  Targets targets() const { return Series<Targets>::first(targets_, steps_ * options_.lanes); }
+  std::span<const std::uint8_t> starts() const {
+    return std::span(batch_starts_).first(starts_.empty() ? 0 : static_cast<std::size_t>(steps_ * options_.lanes));
+  }
 
  private:
-  /// The target of data[i] is goals[i]. after: how many tokens at the end of the data are targets only.
-  Batches(Tokens data, Tokens goals, Index after, Index lanes, Index segment, std::uint64_t seed, Segments segments)
-      : data_(data), goals_(goals), after_(after), lanes_(lanes), segment_(segment), seed_(seed), segments_(segments) {
-    check(lanes >= 1, "lanes must be at least 1, found {}", lanes);
-    check(segment >= 1, "the segment must be at least 1 token, found {}", segment);
-    length_ = (static_cast<Index>(data.size()) - after) / lanes;
-    if (segments == Segments::independent) length_ = length_ / segment * segment;
+  /// The target of data[i] is goals[i]. after: how many values at the end of the data are targets only.
+  Batches(Values data, Targets goals, Index after, const BatchOptions& options)
+      : data_(data), goals_(goals), after_(after), options_((options.validate(), options)) {
+    const Index lanes = options.lanes, segment = options.segment;
+    const Index count = Series<Values>::length(data);
+    length_ = (count - after) / lanes;
+    if (independent()) length_ = length_ / segment * segment;
     check(length_ >= segment, "the data is too short: {} lanes of segments of {} tokens need {:.0f} tokens, found {}", lanes,
           segment, static_cast<double>(lanes) * static_cast<double>(segment) + static_cast<double>(after),
-          data.size());  // the product may overflow
-    tokens_.resize(static_cast<std::size_t>(lanes * segment));
-    targets_.resize(tokens_.size());
+          count);  // the product may overflow
+    values_ = Series<Values>::room(data, lanes * segment);
+    targets_ = Series<Targets>::room(goals, lanes * segment);
   }
 
-  Tokens data_, goals_;
-  Index after_, lanes_, segment_, length_ = 0;
-  std::uint64_t seed_;
-  Segments segments_;
+  bool independent() const { return options_.segments == Segments::independent; }
+
+  Values data_;
+  Targets goals_;
+  std::span<const std::uint8_t> starts_;
+  Index after_, length_ = 0;
+  BatchOptions options_;
   Place place_;
   Index steps_ = 0;  // of the present segment
-  std::vector<Token> tokens_, targets_;
+  typename Series<Values>::Buffer values_;
+  typename Series<Targets>::Buffer targets_;
+  std::vector<std::uint8_t> batch_starts_;
 };
+
+Batches(const std::vector<Token>&, const BatchOptions&)->Batches<Tokens, Tokens>;
+template <class Scalar>
+Batches(const Matrix<Scalar>&, const Matrix<Scalar>&, const BatchOptions&) -> Batches<Vectors<Scalar>, Vectors<Scalar>>;
+Batches(const std::vector<Token>&, const std::vector<Token>&, const BatchOptions&)->Batches<Tokens, Tokens>;
 
 }  // namespace fbt

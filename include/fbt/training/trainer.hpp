@@ -1,50 +1,47 @@
 // Trainer: truncated backpropagation through time with carried memory, over lanes that are split into shards.
 //
-// A shard is a fixed group of lanes with its own state and gradient. Threads take whole shards; the shards' gradients are added
-// in shard order. Where there are more threads than shards, a team of them shares the work of every step of a shard. So the result
-// is the same to the last bit with any number of threads.
-// Works for any SequenceModel.
+// A shard is a fixed group of lanes with its own memory, trace and gradient. Threads take whole shards; the shards'
+// gradients are added in shard order. Where there are more threads than shards, a team of them shares the work of every step
+// of a shard. So the result is the same to the last bit with any number of threads.
+// Model, loss, optimiser and learning rate are given from outside; works for any SequenceModel.
 #pragma once
 
 #include "fbt/core/parallel.hpp"
 #include "fbt/core/segment.hpp"
 #include "fbt/training/adam.hpp"
 #include "fbt/training/batches.hpp"
-#include "fbt/training/cross_entropy.hpp"
-#include "fbt/training/schedule.hpp"
+#include "fbt/training/losses.hpp"
 
 #include <cmath>
+#include <functional>
 #include <memory>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace fbt {
 
 struct TrainerOptions {
-  Index lanes = 32;    ///< B, sequences read side by side
-  Index segment = 64;  ///< T, steps between updates
-  /// Groups of lanes; part of the result, unlike threads. As many as threads need no waiting for one another; fewer make a better
-  /// use of the caches, since more lanes share the reading of the weights and each thread reads only its part of them.
+  /// Groups of lanes; part of the result, unlike threads. As many as threads need no waiting for one another; fewer make a
+  /// better use of the caches, since more lanes share the reading of the weights and each thread reads only its part of
+  /// them.
   Index shards = 2;
   Index threads = 1;
-  Schedule schedule;
-  AdamOptions adam;
   /// Share of the training, from its start, in which every segment begins with an empty memory. Few slots to choose from are
   /// an easier lesson: with carried memory from the first update on, the loss stays on its first plateau far longer.
   double fresh = 0.5;
-  /// A curriculum: segments begin with so many steps, and are doubled at equal distances in the first part of the training until
-  /// they have T steps. 0: none.
+  /// A curriculum: segments begin with so many steps, and are doubled at equal distances in the first part of the training
+  /// until they have T steps. Of independent segments these are the first ones. 0: none.
   Index first_segment = 0;
   double growing = 0.5;  ///< that part, a share of the training
   double clip = 1;       ///< largest norm of the gradient; 0: none
-  /// Part of what is minimised, per step of the heads' mean span, where spans are learned (Config::span_ramp). The reported loss is
-  /// without it; the gradient that is clipped is not.
+  /// Part of what is minimised, per step of the heads' mean span, where spans are learned (Config::span_ramp). The reported
+  /// loss is without it; the gradient that is clipped is not.
   double span_penalty = 0;
-  std::uint64_t seed = 1;
 
-  void validate() const {
-    check(lanes >= 1, "lanes must be at least 1, found {}", lanes);
-    check(segment >= 1, "the segment must be at least 1 token, found {}", segment);
+  /// For batches of so many lanes and steps.
+  void validate(Index lanes, Index segment) const {
     check(shards >= 1 && shards <= lanes, "shards must be between 1 and the {} lanes, found {}", lanes, shards);
     check(threads >= 1 && threads <= 1024, "threads must be between 1 and 1024, found {}", threads);
     check(fresh >= 0 && fresh <= 1, "fresh must be from 0 to 1, found {}", fresh);
@@ -54,12 +51,10 @@ struct TrainerOptions {
     check(growing >= 0 && growing <= 1, "growing must be from 0 to 1, found {}", growing);
     check(span_penalty >= 0, "the span penalty must be at least 0, found {}", span_penalty);
     check(clip >= 0, "clip must be at least 0, found {}", clip);
-    schedule.validate();
-    adam.validate();
   }
 
-  /// Steps of a segment when the given share of the training is done.
-  Index segment_at(double progress) const {
+  /// Steps of a segment, T at the end, when the given share of the training is done.
+  Index segment_at(double progress, Index segment) const {
     if (first_segment == 0 || progress >= growing) return segment;
     int doublings = 0;
     while (first_segment << doublings < segment) ++doublings;
@@ -67,182 +62,195 @@ struct TrainerOptions {
   }
 };
 
+/// What processes that train together do once per update, each in the same order. Empty functions: there is one process.
 template <class Model>
+struct Reduction {
+  /// Sums how much is scored, before the way back: the gradient is that of the mean over all processes.
+  std::function<void(Index& scored)> count;
+  /// Sums gradient and loss, before they are looked at.
+  std::function<void(Model& gradient, LossSum& loss)> sum;
+  Index first_shard = 0;  ///< the number of this process's first shard over all processes: dropout masks are drawn by it
+};
+
+template <class Model, class Loss = CrossEntropy, class Optimizer = Adam<Model>, class Data = Batches<>>
 class Trainer {
  public:
   using Scalar = typename Model::Scalar;
+  using Place = typename Data::Place;
 
   struct Report {
-    double loss = 0;           ///< nats per scored token, before the update
-    Index tokens = 0;          ///< that were read
+    double loss = 0;           ///< mean of what was scored (nats per token), before the update
+    Index tokens = 0;          ///< steps of all lanes that were read
     double gradient_norm = 0;  ///< before clipping
     double learning_rate = 0;
   };
 
-  /// The model and the data are the caller's and must outlive the trainer. Throws std::invalid_argument when an option is out of
-  /// range, the data is too short, or a token is outside the model's vocabulary.
-  Trainer(Model& model, Tokens data, const TrainerOptions& options)
-      : Trainer(model, (options.validate(), Batches(data, options.lanes, options.segment, options.seed)), options) {}
+  /// Model, optimiser and the data of the batches are the caller's and must outlive the trainer. Throws
+  /// std::invalid_argument when an option is out of range, or a token is outside the model's vocabulary.
+  Trainer(Model& model, Optimizer& optimizer, Data batches, const TrainerOptions& options, Loss loss = {});
 
-  /// Learns labels, one per token, of which negative ones are not scored, instead of the tokens that follow.
-  Trainer(Model& model, Tokens data, Tokens labels, Segments segments, const TrainerOptions& options)
-      : Trainer(model, (options.validate(), Batches(data, labels, options.lanes, options.segment, options.seed, segments)),
-                options) {}
+  /// Reads one segment and updates the model with the learning rate. progress in [0, 1] is the share of the whole training
+  /// that is done: it decides on fresh memories and the curriculum. Throws std::runtime_error when loss or gradient is not
+  /// finite; the model is then as it was before, the segment is passed over, and nothing is remembered of it. Throws
+  /// std::invalid_argument for any other progress.
+  Report update(double learning_rate, double progress = 1);
 
-  /// Data that dies at the end of the call, labelled or not.
-  template <class... Rest>
-  Trainer(Model&, std::vector<Token>&&, Rest&&...) = delete;
-
-  /// Reads one segment and updates the model. progress in [0, 1] is the share of the whole training that is done.
-  /// Throws std::runtime_error when loss or gradient is not finite; the model is then as it was before, the segment is passed
-  /// over, and nothing is remembered of it. Throws std::invalid_argument for any other progress.
-  Report update(double progress) {
-    check(progress >= 0 && progress <= 1, "update: progress must be from 0 to 1, found {}", progress);
-    try {
-      return read_and_update(progress);
-    } catch (...) {
-      for (Shard& shard : shards_) shard.memory.clear();
-      throw;
-    }
-  }
+  /// For several processes.
+  void set_reduction(Reduction<Model> reduction) { reduction_ = std::move(reduction); }
 
   const TrainerOptions& options() const { return options_; }
   Model& model() { return model_; }
   const Model& model() const { return model_; }
   /// What a checkpoint of the training keeps besides the model: moments and counter, place in the data, carried memories.
-  Adam<Model>& adam() { return adam_; }
-  const Adam<Model>& adam() const { return adam_; }
-  Batches& batches() { return batches_; }
-  const Batches& batches() const { return batches_; }
+  Optimizer& optimizer() { return optimizer_; }
+  const Optimizer& optimizer() const { return optimizer_; }
+  Data& batches() { return batches_; }
+  const Data& batches() const { return batches_; }
   auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard)].memory; }
   const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard)].memory; }
 
  private:
-  Trainer(Model& model, Batches batches, const TrainerOptions& options)
-      : model_(model), options_(options), batches_(std::move(batches)), adam_(model, options.adam) {
-    check(options.first_segment == 0 || batches_.segments() == Segments::carried,
-          "a first segment of {} steps: independent segments all have their full length", options.first_segment);
-    const auto vocabulary = model.config().vocabulary;
-    for (const Token token : batches_.data())
-      check(token >= 0 && token < vocabulary, "the data has token {}: expected 0 to {}", token, vocabulary - 1);
-    for (const Token label : batches_.labels())
-      check(label < vocabulary, "the data has label {}: expected at most {}", label, vocabulary - 1);
-    const Model zeros = zeros_like(model);
-    for (Index s = 0; s < options.shards; ++s) {
-      const Index first = options.lanes * s / options.shards, end = options.lanes * (s + 1) / options.shards;
-      auto team = options.threads / options.shards > 1 ? std::make_unique<Team>(options.threads / options.shards) : nullptr;
-      shards_.push_back({first, end - first, model.make_memory(end - first), {}, zeros, {}, {}, {}, std::move(team)});
-    }
-  }
+  using DataSeries = Series<std::remove_cvref_t<decltype(std::declval<Data>().data())>>;
+  using TargetSeries = Series<typename Loss::Targets>;
 
   struct Shard {
     Index first_lane, lanes;
     typename Model::Memory memory;
     typename Model::Trace trace;
     Model grad;
-    std::vector<Token> tokens, targets;
-    Matrix<Scalar> dlogits;
+    typename DataSeries::Buffer values;
+    typename TargetSeries::Buffer targets;
+    std::vector<std::uint8_t> starts;
+    Matrix<Scalar> doutputs;
     std::unique_ptr<Team> team;
-    CrossEntropy loss = {};
+    LossSum loss = {};
   };
 
-  Report read_and_update(double progress) {
-    const Index steps = options_.segment_at(progress);
-    const bool fresh = batches_.starts_afresh(steps) || progress < options_.fresh;
-    batches_.next(steps);
-    Index scored = 0;
-    for (const Token target : batches_.targets()) scored += target >= 0;
-    const auto scale = static_cast<Scalar>(1 / static_cast<double>(std::max<Index>(scored, 1)));
-    parallel_for(options_.shards, options_.threads, [&](Index s) {
-      Shard& shard = shards_[static_cast<std::size_t>(s)];
-      if (fresh) shard.memory.clear();
-      take(shard, steps);
-      const Segment segment{
-          steps, shard.lanes, true,
-          mix_seed(mix_seed(options_.seed, static_cast<std::uint64_t>(adam_.updates)), static_cast<std::uint64_t>(s)),
-          shard.team.get()};
-      const Matrix<Scalar>& logits = model_.forward(shard.tokens, segment, shard.memory, shard.trace);
-      shard.dlogits.resize(logits.rows(), logits.cols());
-      shard.loss = cross_entropy<Scalar>(logits, shard.targets, scale, shard.dlogits);
-      set_zero(shard.grad);
-      model_.backward(shard.dlogits, shard.memory, shard.trace, shard.grad);
-    });
-
-    CrossEntropy loss;
-    for (std::size_t s = 0; s < shards_.size(); ++s) {
-      loss += shards_[s].loss;
-      if (s > 0) add(shards_[0].grad, shards_[s].grad);
-    }
-    if constexpr (requires { model_.core.add_span_penalty(0.0, model_.core); })
-      model_.core.add_span_penalty(options_.span_penalty, shards_[0].grad.core);
-    const Index number = static_cast<Index>(adam_.updates);
-    Report report{loss.count > 0 ? loss.mean() : 0, steps * options_.lanes, std::sqrt(squared_norm(shards_[0].grad)),
-                  options_.schedule.rate(number, progress)};
-    constexpr std::string_view advice =
-        "the model was left as it was before this update; try a smaller learning rate, a longer warm-up or a smaller clip";
-    ensure(std::isfinite(report.loss), "update {}: expected a finite loss, found {} (learning rate {:.3g}); {}", number + 1,
-           report.loss, report.learning_rate, advice);
-    ensure(std::isfinite(report.gradient_norm),
-           "update {}: expected a finite gradient norm, found {} (learning rate {:.3g}); {}", number + 1,
-           report.gradient_norm, report.learning_rate, advice);
-    adam_.update(model_, shards_[0].grad, report.learning_rate, clip_scale(report.gradient_norm, options_.clip));
-    if constexpr (requires { model_.core.clamp_spans(); }) model_.core.clamp_spans();
-    return report;
-  }
+  Report read_and_update(double learning_rate, double progress);
 
   /// Copies the shard's lanes of the segment.
   void take(Shard& shard, Index steps) const {
-    shard.tokens.resize(static_cast<std::size_t>(shard.lanes * steps));
-    shard.targets.resize(shard.tokens.size());
+    shard.starts.resize(batches_.starts().empty() ? 0 : static_cast<std::size_t>(shard.lanes * steps));
     for (Index t = 0; t < steps; ++t) {
-      const Index from = t * options_.lanes + shard.first_lane, to = t * shard.lanes;
-      std::copy_n(batches_.tokens().begin() + from, shard.lanes, shard.tokens.begin() + to);
-      std::copy_n(batches_.targets().begin() + from, shard.lanes, shard.targets.begin() + to);
+      const Index from = t * batches_.lanes() + shard.first_lane, to = t * shard.lanes;
+      DataSeries::copy(batches_.values(), from, shard.lanes, shard.values, to);
+      TargetSeries::copy(batches_.targets(), from, shard.lanes, shard.targets, to);
+      if (!shard.starts.empty()) std::copy_n(batches_.starts().begin() + from, shard.lanes, shard.starts.begin() + to);
     }
   }
 
   Model& model_;
+  Optimizer& optimizer_;
   TrainerOptions options_;
-  Batches batches_;
-  Adam<Model> adam_;
+  Data batches_;
+  Loss loss_;
+  Reduction<Model> reduction_;
   std::vector<Shard> shards_;
 };
 
-/// The loss of predicting every token of a text but the first from those before it, with the memory carried from end to end.
-/// The text is read as up to B lanes side by side; every lane but the first reads `context` tokens unscored before its part, so
-/// that none is scored with a shorter memory than in one long run, if context is the window or more. The result does not
-/// depend on the number of threads. Throws std::invalid_argument when there are fewer than 2 tokens.
-template <class Model>
-CrossEntropy evaluate(const Model& model, Tokens text, Index lanes, Index context, Index threads) {
-  check(text.size() >= 2, "evaluation needs at least 2 tokens, found {}", text.size());
-  check(lanes >= 1 && threads >= 1 && context >= 0,
-        "evaluation needs at least 1 lane, 1 thread and a context of 0, found {}, {} and {}", lanes, threads, context);
-  const Index predictions = static_cast<Index>(text.size()) - 1;
-  context = std::min(context, predictions);
-  lanes = std::clamp<Index>(predictions / std::max<Index>(context, 1), 1, lanes);
-  const Index length =
-      std::max<Index>(0, (predictions - context + lanes - 1) / lanes);  // lane b is scored on its last `length`
-  constexpr Index lanes_per_shard = 16;
-  const Index shards = (lanes + lanes_per_shard - 1) / lanes_per_shard;
-  std::vector<CrossEntropy> losses(static_cast<std::size_t>(shards));
-  parallel_for(shards, threads, [&](Index s) {
-    const Index first = lanes * s / shards, count = lanes * (s + 1) / shards - first;
-    auto state = model.start(count);
-    std::vector<Token> tokens(static_cast<std::size_t>(count)), targets(tokens.size());
-    for (Index t = 0; t < context + length; ++t) {
-      for (Index b = 0; b < count; ++b) {
-        const auto at = static_cast<std::size_t>((first + b) * length + t);
-        const bool inside = at + 1 < text.size();
-        const bool scored = inside && (t >= context || first + b == 0);
-        tokens[static_cast<std::size_t>(b)] = inside ? text[at] : 0;
-        targets[static_cast<std::size_t>(b)] = scored ? text[at + 1] : -1;
-      }
-      losses[static_cast<std::size_t>(s)] += cross_entropy(model.step(tokens, state), targets);
-    }
+template <class Model, class Loss, class Optimizer, class Data>
+Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimizer, Data batches,
+                                               const TrainerOptions& options, Loss loss)
+    : model_(model), optimizer_(optimizer), options_(options), batches_(std::move(batches)), loss_(std::move(loss)) {
+  const Index lanes = batches_.lanes();
+  options.validate(lanes, batches_.segment());
+  if constexpr (std::is_same_v<std::remove_cvref_t<decltype(batches_.data())>, Tokens>) {
+    const auto vocabulary = model.config().vocabulary;
+    for (const Token token : batches_.data())
+      check(token >= 0 && token < vocabulary, "the data has token {}: expected 0 to {}", token, vocabulary - 1);
+  }
+  if constexpr (std::is_same_v<typename Loss::Targets, Tokens>) {
+    const Index classes = model.head.outputs();
+    for (const Token label : batches_.goals())
+      check(label < classes, "the data has label {}: expected at most {}", label, classes - 1);
+  }
+  if constexpr (!std::is_same_v<std::remove_cvref_t<decltype(batches_.data())>, Tokens>)
+    check(batches_.data().rows() == model.config().inputs, "the data has vectors of {} numbers: expected {}",
+          batches_.data().rows(), model.config().inputs);
+  if constexpr (!std::is_same_v<typename Loss::Targets, Tokens>)
+    check(batches_.goals().rows() == model.head.outputs(), "the targets are vectors of {} numbers: expected {}",
+          batches_.goals().rows(), model.head.outputs());
+  const Model zeros = zeros_like(model);
+  for (Index s = 0; s < options.shards; ++s) {
+    const Index first = lanes * s / options.shards, end = lanes * (s + 1) / options.shards;
+    auto team = options.threads / options.shards > 1 ? std::make_unique<Team>(options.threads / options.shards) : nullptr;
+    const Index most = (end - first) * batches_.segment();
+    shards_.push_back({first,
+                       end - first,
+                       model.make_memory(end - first),
+                       {},
+                       zeros,
+                       DataSeries::room(batches_.data(), most),
+                       TargetSeries::room(batches_.goals(), most),
+                       {},
+                       {},
+                       std::move(team)});
+  }
+}
+
+template <class Model, class Loss, class Optimizer, class Data>
+auto Trainer<Model, Loss, Optimizer, Data>::update(double learning_rate, double progress) -> Report {
+  check(progress >= 0 && progress <= 1, "update: progress must be from 0 to 1, found {}", progress);
+  check(learning_rate >= 0 && std::isfinite(learning_rate), "update: the learning rate must be at least 0, found {}",
+        learning_rate);
+  try {
+    return read_and_update(learning_rate, progress);
+  } catch (...) {
+    for (Shard& shard : shards_) shard.memory.clear();
+    throw;
+  }
+}
+
+template <class Model, class Loss, class Optimizer, class Data>
+auto Trainer<Model, Loss, Optimizer, Data>::read_and_update(double learning_rate, double progress) -> Report {
+  const Index steps = options_.segment_at(progress, batches_.segment());
+  const bool fresh = batches_.starts_afresh(steps) || progress < options_.fresh;
+  batches_.next(steps);
+  Index scored = Loss::count(batches_.targets());
+  if (reduction_.count) reduction_.count(scored);
+  const auto scale = static_cast<Scalar>(1 / static_cast<double>(std::max<Index>(scored, 1)));
+  const auto number = static_cast<std::uint64_t>(optimizer_.updates);
+  parallel_for(options_.shards, options_.threads, [&](Index s) {
+    Shard& shard = shards_[static_cast<std::size_t>(s)];
+    if (fresh) shard.memory.clear();
+    take(shard, steps);
+    const Segment segment{
+        .steps = steps,
+        .lanes = shard.lanes,
+        .train = true,
+        .seed = mix_seed(mix_seed(batches_.seed(), number), static_cast<std::uint64_t>(reduction_.first_shard + s)),
+        .team = shard.team.get(),
+        .starts = shard.starts};
+    const Index columns = segment.columns();
+    const Matrix<Scalar>& outputs =
+        model_.forward(DataSeries::first(shard.values, columns), segment, shard.memory, shard.trace);
+    shard.doutputs.resize(outputs.rows(), outputs.cols());
+    shard.loss = loss_(outputs, TargetSeries::first(shard.targets, columns), scale, shard.doutputs);
+    set_zero(shard.grad);
+    model_.backward(shard.doutputs, shard.memory, shard.trace, shard.grad);
   });
-  CrossEntropy total;
-  for (const auto& loss : losses) total += loss;
-  return total;
+
+  LossSum loss;
+  Model& grad = shards_[0].grad;
+  for (std::size_t s = 0; s < shards_.size(); ++s) {
+    loss += shards_[s].loss;
+    if (s > 0) add(grad, shards_[s].grad);
+  }
+  if (reduction_.sum) reduction_.sum(grad, loss);
+  if constexpr (requires { model_.core.add_span_penalty(0.0, model_.core); })
+    model_.core.add_span_penalty(options_.span_penalty, grad.core);
+  optimizer_.drop_frozen(grad);
+  Report report{loss.count > 0 ? loss.mean() : 0, steps * batches_.lanes(), std::sqrt(squared_norm(grad)), learning_rate};
+  constexpr std::string_view advice =
+      "the model was left as it was before this update; try a smaller learning rate, a longer warm-up or a smaller clip";
+  ensure(std::isfinite(report.loss), "update {}: expected a finite loss, found {} (learning rate {:.3g}); {}", number + 1,
+         report.loss, learning_rate, advice);
+  ensure(std::isfinite(report.gradient_norm),
+         "update {}: expected a finite gradient norm, found {} (learning rate {:.3g}); {}", number + 1, report.gradient_norm,
+         learning_rate, advice);
+  optimizer_.update(model_, grad, learning_rate, clip_scale(report.gradient_norm, options_.clip));
+  if constexpr (requires { model_.core.clamp_spans(); }) model_.core.clamp_spans();
+  return report;
 }
 
 }  // namespace fbt
