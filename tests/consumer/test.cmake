@@ -1,5 +1,5 @@
 # cmake -DWAY=find_package|compiled|add_subdirectory|FetchContent -DFBT_SOURCE_DIR=... -DFBT_BINARY_DIR=... -DFBT_VERSION=... -DGENERATOR=...
-#   -DCXX=... -DBUILD=... -P test.cmake
+#   -DCXX=... -DFLAGS=... -DBUILD=... -P test.cmake
 # Builds and runs the consumer, from nothing, in the folder BUILD.
 cmake_minimum_required(VERSION 3.24)
 
@@ -10,14 +10,10 @@ endfunction()
 file(REMOVE_RECURSE ${BUILD})
 set(options -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${CXX})
 if(WAY STREQUAL find_package OR WAY STREQUAL compiled)
-  set(binary ${FBT_BINARY_DIR})
-  if(WAY STREQUAL compiled)
-    set(binary ${BUILD}/library)
-    run(${CMAKE_COMMAND} -S ${FBT_SOURCE_DIR} -B ${binary} ${options} -DFBT_BUILD_TESTS=OFF -DFBT_BUILD_EXAMPLES=OFF
-      -DFBT_BUILD_COMPILED=ON)
-    run(${CMAKE_COMMAND} --build ${binary})
+  run(${CMAKE_COMMAND} --install ${FBT_BINARY_DIR} --prefix ${BUILD}/installed)
+  if(WAY STREQUAL compiled)  # by the flags of its library
+    list(APPEND options "-DCMAKE_CXX_FLAGS=${FLAGS}")
   endif()
-  run(${CMAKE_COMMAND} --install ${binary} --prefix ${BUILD}/installed)
   list(APPEND options -DCMAKE_PREFIX_PATH=${BUILD}/installed -DFBT_VERSION=${FBT_VERSION} -DWAY=${WAY})
 else()
   list(APPEND options -DFBT_SOURCE_DIR=${FBT_SOURCE_DIR} -DWAY=${WAY})

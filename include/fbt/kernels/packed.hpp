@@ -127,7 +127,11 @@ template <int R, int C, class Scalar>
   }
   for (; k < depth; ++k) advance(0);
   const auto write = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) {
-    store_rows(y + c * y_stride + r * width, epilogue.apply(sum[c][r], r * width, c, load_rows));
+    V v = sum[c][r];  // written out: with apply() here g++ 12 keeps all sums in memory
+    if (epilogue.bias) v += load_rows(epilogue.bias + r * width);
+    if (epilogue.add) v += load_rows(epilogue.add + c * epilogue.add_stride + r * width);
+    if (epilogue.relu) v = v < V{} ? V{} : v;
+    store_rows(y + c * y_stride + r * width, v);
   };
   const auto load_all = [](const Scalar* p) { return load(p); };
   const auto store_all = [](Scalar* p, V v) { store(p, v); };
