@@ -114,13 +114,21 @@ Index generate(const Model& model, Tokens prompt, const GenerationOptions& optio
   return text.emitted();
 }
 
+namespace detail {
+
+struct Nothing {
+  void operator()(std::size_t) const {}
+};
+
+}  // namespace detail
+
 /// Continues many prompts side by side, in at most so many lanes: a text takes the lane of one that has ended. emit(i,
 /// token) is called for every token of text i as in generate(), and returns false to end that text; end(i) when a text has
 /// ended. Returns the number of tokens emitted for each. A text depends on its request alone, not on what runs beside it,
 /// nor on the number of lanes or threads. (A single lane is computed in another order than many, so that the last bits of
 /// logits, and once in a while a token, differ from those of generate() for one prompt.) Throws as that does, for any of the
 /// requests, before anything is emitted; logits that are not finite end all texts.
-template <class Model, class Emit, class End = decltype([](std::size_t) {})>
+template <class Model, class Emit, class End = detail::Nothing>
 std::vector<Index> generate(const Model& model, std::span<const GenerationRequest> requests, Index lanes, Emit&& emit,
                             Index threads = 1, End&& end = {}) {
   check(lanes >= 1, "generate: lanes must be at least 1, found {}", lanes);

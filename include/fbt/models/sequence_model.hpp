@@ -120,11 +120,8 @@ class SequenceModel {
   const Matrix<Scalar>& step(const Values& values, Stepper& stepper) const;
 
   /// What a layer (0 .. L-1) looked at in the last step: FeedbackCore::attention().
-  Matrix<Scalar> attention(Index layer, const Stepper& stepper) const requires
-      requires(const Core& c, const typename Core::Trace& trace) {
-    c.attention(layer, trace);
-  }
-  {
+  template <class AnyCore = Core>  // a template, since not every core has it
+  Matrix<Scalar> attention(Index layer, const Stepper& stepper) const {
     check(stepper.trace.config == config(), "attention: the stepper was made by a model of another config; use start()");
     return core.attention(layer, stepper.trace.core);
   }
