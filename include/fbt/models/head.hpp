@@ -36,6 +36,8 @@ struct Head {
         log_probabilities(c.log_probabilities) {}
 
   Index outputs() const { return linear.outputs(); }
+  /// As that of Linear.
+  void check_weights(const Trace& trace) const { linear.check_weights(trace.linear); }
 
   void prepare(Trace& trace, const Segment& segment) const {
     trace.lanes = segment.lanes;

@@ -52,10 +52,16 @@ concept InputLayer = Layer<I> && requires(const I input, typename I::Trace trace
   input.backward(dx, trace, Index{});
 };
 
+/// What takes the place of a Head. Where it has check_weights(trace), a step begins with that.
+template <class H, class Scalar>
+concept HeadLayer = ColumnLayer<H, Scalar> && requires(const H head) {
+  { head.outputs() } -> std::same_as<Index>;
+};
+
 template <class Input_, SequenceCore Core_, class Head_>
 class SequenceModel {
   static_assert(InputLayer<Input_, typename Core_::Scalar>, "the first part of a SequenceModel is an InputLayer");
-  static_assert(ColumnLayer<Head_, typename Core_::Scalar>, "the last part of a SequenceModel is a ColumnLayer");
+  static_assert(HeadLayer<Head_, typename Core_::Scalar>, "the last part of a SequenceModel is a HeadLayer");
 
  public:
   using Input = Input_;
@@ -199,7 +205,8 @@ auto SequenceModel<Input_, Core_, Head_>::step(const Values& values, Stepper& st
   check(segment.steps == 1 && !segment.train, "step: expected a stepper made by start(), found the trace of a segment");
   core.check_memory(stepper.memory, segment.lanes);
   input.check_values(values, segment);
-  head.linear.check_weights(trace.head.linear);  // before anything is remembered of the step; the core sees to its own
+  if constexpr (requires { head.check_weights(trace.head); })
+    head.check_weights(trace.head);  // before anything is remembered of the step; the core sees to its own
   run(values, stepper.memory, trace);
   return trace.outputs;
 }
