@@ -1,5 +1,7 @@
 #include "fbt/models/head.hpp"
 
+#include "fbt/models/config.hpp"
+
 #include "fbt/testing/gradient_check.hpp"
 #include "support/catch.hpp"
 #include "support/helpers.hpp"

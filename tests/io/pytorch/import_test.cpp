@@ -425,6 +425,9 @@ TEST_CASE("export: models that have no place in a layout") {
     return message_of<std::invalid_argument>([&] { export_model(folder / "a", model, layout); });
   };
   const auto official = [&](auto&& change) { return message(Layout::official, change); };
+  for (const Layout layout : {Layout::official, Layout::labml, Layout::lucidrains})
+    CHECK_THAT(message(layout, [](Config& c) { c.outputs = c.vocabulary + 1; }),
+               ContainsSubstring("holds models whose outputs are their vocabulary"));
   CHECK(official([](Config& c) { c.activation = Activation::gelu; }) ==
         "export: a file of official holds models with activation relu, found gelu");
   CHECK(official([](Config& c) { c.position = PositionTerm::none; }) ==

@@ -136,7 +136,11 @@ ImportedModel<Scalar> import_model(const std::filesystem::path& path, Index wind
 
 /// Throws std::invalid_argument when models of the config have no place in the layout.
 inline void check_layout(const Config& c, Layout layout) {
-  if (layout != Layout::fbt) detail::with_layout(layout, [&](auto known) { known.check_config(c); });
+  if (layout == Layout::fbt) return;
+  check(c.inputs == 0 && c.output_rows() == c.vocabulary,
+        "export: a file of {} holds models whose outputs are their vocabulary of {}, found {} outputs", name_of(layout),
+        c.vocabulary, c.output_rows());
+  detail::with_layout(layout, [&](auto known) { known.check_config(c); });
 }
 
 /// Writes a model in a foreign layout, as PyTorch's save_model would: names that share storage once, the others in
