@@ -11,7 +11,6 @@
 #include <fstream>
 #include <iterator>
 #include <string>
-#include <thread>
 #include <vector>
 
 /// Seconds since the program began.
@@ -44,7 +43,7 @@ void run(const std::string& path, double seconds) {
   // memory carried on: gradients reach 64 steps back, the memory further.
   fbt::Adam adam(model, {.weight_decay = 0.1});
   const fbt::Schedule schedule{.peak = 3e-3, .warmup = 50};
-  const auto threads = static_cast<fbt::Index>(std::max(1u, std::thread::hardware_concurrency()));
+  const auto threads = fbt::available_processors();
   fbt::Trainer trainer(model, adam, fbt::Batches(training, {.lanes = 16, .segment = 64}), {.shards = 1, .threads = threads});
 
   // A validation reads 20,000 characters in one run, step by step, as the model would in use.

@@ -5,13 +5,13 @@
 #include "support/flags.hpp"
 #include "support/text_file.hpp"
 
+#include "fbt/core/processors.hpp"
 #include "fbt/training/evaluate.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace example {
@@ -20,7 +20,7 @@ struct EvaluateFlags {
   std::string model, data;
   double fraction = 1;
   fbt::Index lanes = 64;
-  fbt::Index threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency());
+  fbt::Index threads = fbt::available_processors();
 };
 
 inline void add_evaluate_flags(CLI::App& command, EvaluateFlags& flags) {

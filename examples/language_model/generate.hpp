@@ -5,6 +5,7 @@
 #include "support/flags.hpp"
 #include "support/text_file.hpp"
 
+#include "fbt/core/processors.hpp"
 #include "fbt/generation/generate.hpp"
 
 #include <algorithm>
@@ -13,7 +14,6 @@
 #include <cstring>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 namespace example {
@@ -23,7 +23,7 @@ struct GenerateFlags {
   std::vector<std::string> stop;
   fbt::GenerationOptions options;
   fbt::Index count = 1;
-  fbt::Index threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency());
+  fbt::Index threads = fbt::available_processors();
 };
 
 inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {

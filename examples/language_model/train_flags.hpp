@@ -4,6 +4,7 @@
 
 #include "support/flags.hpp"
 
+#include "fbt/core/processors.hpp"
 #include "fbt/models/config.hpp"
 #include "fbt/text/vocabulary.hpp"
 #include "fbt/training/adam.hpp"
@@ -17,7 +18,6 @@
 #include <cmath>
 #include <string>
 #include <string_view>
-#include <thread>
 
 namespace example {
 
@@ -40,7 +40,7 @@ struct TrainFlags {
 
   /// The recipe: of those tried on a megabyte of text for two minutes, the one with the smallest validation loss.
   TrainFlags() {
-    trainer.threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency());
+    trainer.threads = fbt::available_processors();
     batches.lanes = 16;
     trainer.fresh = 0.7;
     adam.weight_decay = 0.1;

@@ -12,6 +12,7 @@
 #include "tasks/rule.hpp"
 #include "tasks/task.hpp"
 
+#include "fbt/core/processors.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/io/model_file.hpp"
 #include "fbt/training/adam.hpp"
@@ -24,7 +25,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace example {
@@ -36,7 +36,7 @@ struct TaskTrainFlags {
   Recipe recipe;  ///< what was given
   std::int64_t updates = 0;
   fbt::Index shards = 2;
-  fbt::Index threads = std::max<fbt::Index>(1, std::thread::hardware_concurrency());
+  fbt::Index threads = fbt::available_processors();
   std::uint64_t seed = 1;
 };
 

@@ -2,6 +2,7 @@
 
 #include "fbt/testing/gradient_check.hpp"
 #include "fbt/training/adam.hpp"
+#include "fbt/training/losses.hpp"
 #include "support/catch.hpp"
 #include "support/lanes.hpp"
 #include "support/small_models.hpp"
@@ -77,6 +78,48 @@ TEST_CASE("FeedbackTransformer: lanes do not see each other") {
     CHECK(difference(logits(Eigen::all, column), expected) < 1e-12);
     single.backward(Matrix<double>(weights(Eigen::all, column)), sum);
   }
+  visit(
+      [](std::string_view name, const auto& a, const auto& b) {
+        INFO(name);
+        CHECK(difference(a, b) < 1e-12);
+      },
+      grad, sum);
+}
+
+TEST_CASE("FeedbackTransformer: sequences padded on the right and labelled -1 there train as they do alone") {
+  Random random(1);
+  const Model model = scattered_model<double>(generated_config(), random);
+  const std::vector<Index> lengths{9, 1, 4};
+  const Index lanes = 3, steps = 9;
+  const std::vector<Token> tokens = random_tokens(steps * lanes, 5, random);  // the padding: any tokens
+  std::vector<Token> labels = random_tokens(steps * lanes, 5, random);
+  for (Index t = 0; t < steps; ++t)
+    for (Index b = 0; b < lanes; ++b)
+      if (t >= lengths[static_cast<std::size_t>(b)]) labels[static_cast<std::size_t>(t * lanes + b)] = -1;
+
+  Lanes together(model, lanes);
+  Model grad = zeros_like(model), sum = zeros_like(model);
+  Matrix<double> dlogits(5, steps * lanes);
+  const auto loss =
+      CrossEntropy{}.operator()<double>(together.forward(tokens, {steps, lanes, true, 0}), labels, 0.5, dlogits);
+  together.backward(dlogits, grad);
+  LossSum apart;
+  for (Index b = 0; b < lanes; ++b) {
+    const Index length = lengths[static_cast<std::size_t>(b)];
+    const auto begin = [&](const std::vector<Token>& all) {
+      std::vector<Token> lane = lane_of(all, lanes, b);
+      lane.resize(static_cast<std::size_t>(length));
+      return lane;
+    };
+    Lanes single(model, 1);
+    const Matrix<double>& logits = single.forward(begin(tokens), {length, 1, true, 0});
+    dlogits.resize(5, length);
+    apart += CrossEntropy{}.operator()<double>(logits, begin(labels), 0.5, dlogits);
+    single.backward(dlogits, sum);
+  }
+  CHECK(loss.count == 14);
+  CHECK(apart.count == 14);
+  CHECK(std::abs(loss.sum - apart.sum) < 1e-12);
   visit(
       [](std::string_view name, const auto& a, const auto& b) {
         INFO(name);

@@ -68,6 +68,22 @@ struct Unigram {
 
 }  // namespace
 
+TEST_CASE("evaluate: the one long run is the definition, which lanes approach with a longer context") {
+  // the memory reaches beyond the window, so that no context but the whole text gives a part the same past
+  Random random(3);
+  const FeedbackTransformer<double> model({.vocabulary = 11, .width = 16, .layers = 3, .heads = 2, .window = 7}, random);
+  std::vector<Token> text;
+  for (Token i = 0; i < 321; ++i) text.push_back((7 * i + i * i / 3) % 11);
+  const double defined = 2.530489;
+  CHECK(std::abs(evaluate(model, text).mean() - defined) < 1e-6);
+  CHECK(std::abs(evaluate(model, text, {.context = 7, .threads = 2}).mean() - defined) < 1e-6);
+  const auto distance = [&](Index lanes, Index context) {
+    return std::abs(evaluate(model, text, {.lanes = lanes, .context = context}).mean() - defined);
+  };
+  CHECK(distance(5, 7) > 1e-4);
+  CHECK(distance(5, 60) < 1e-5);
+}
+
 TEST_CASE("evaluate: one lane is one long run, to the last bit") {
   const Model model = tiny_model();
   const auto text = tiny_text(40);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/processors.hpp"
 #include "fbt/models/feedback_core.hpp"
 #include "fbt/models/head.hpp"
 #include "fbt/models/input.hpp"
@@ -105,7 +106,8 @@ class SequenceModel {
 
   /// For stepping the given number of lanes from the beginning. Holds keys, values and packed weights made from the present
   /// parameters: start anew after changing them, or refresh() it. step() refuses one whose weights it finds changed.
-  /// Up to so many threads share the work of a step, where it is large enough; outputs are the same to the last bit.
+  /// Up to so many threads, and no more than there are processors for, share the work of a step where it is large enough;
+  /// outputs are the same to the last bit.
   /// Throws std::invalid_argument unless there is at least 1 lane, and 1 to 1024 threads.
   Stepper start(Index lanes, Index threads = 1) const;
 
@@ -182,7 +184,7 @@ SequenceModel<Input_, Core_, Head_>::SequenceModel(const Config& config, Random&
 
 template <class Input_, SequenceCore Core_, class Head_>
 auto SequenceModel<Input_, Core_, Head_>::start(Index lanes, Index threads) const -> Stepper {
-  Stepper stepper{make_memory(lanes), {}, std::make_shared<Team>(threads)};
+  Stepper stepper{make_memory(lanes), {}, std::make_shared<Team>(useful_threads(threads))};
   prepare(stepper.trace, {1, lanes, false, 0, stepper.team.get()}, 0);
   return stepper;
 }

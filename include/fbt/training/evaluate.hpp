@@ -3,6 +3,7 @@
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/parallel.hpp"
+#include "fbt/core/processors.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/training/losses.hpp"
 #include "fbt/training/series.hpp"
@@ -53,7 +54,7 @@ Evaluation evaluate(const Model& model, const Values& data, const typename Loss:
   std::vector<Evaluation> parts(static_cast<std::size_t>(shards));
   // where there is one shard, the threads share its steps
   const auto first_stepper = model.start((lanes + shards - 1) / shards, shards == 1 ? options.threads : 1);
-  parallel_for(shards, options.threads, [&](Index s) {
+  parallel_for(shards, useful_threads(options.threads), [&](Index s) {
     const Index first = lanes * s / shards, size = lanes * (s + 1) / shards - first;
     auto stepper = shards == 1 ? first_stepper : model.start(size, first_stepper);
     auto values = DataSeries::room(data, size);

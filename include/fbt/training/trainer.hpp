@@ -7,6 +7,7 @@
 #pragma once
 
 #include "fbt/core/parallel.hpp"
+#include "fbt/core/processors.hpp"
 #include "fbt/core/segment.hpp"
 #include "fbt/training/adam.hpp"
 #include "fbt/training/batches.hpp"
@@ -27,7 +28,7 @@ struct TrainerOptions {
   /// better use of the caches, since more lanes share the reading of the weights and each thread reads only its part of
   /// them.
   Index shards = 2;
-  Index threads = 1;
+  Index threads = 1;  ///< at most; no more than there are processors for are started
   /// Share of the training, from its start, in which every segment begins with an empty memory. Few slots to choose from are
   /// an easier lesson: with carried memory from the first update on, the loss stays on its first plateau far longer.
   double fresh = 0.5;
@@ -154,6 +155,7 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
     : model_(model), optimizer_(optimizer), options_(options), batches_(std::move(batches)), loss_(std::move(loss)) {
   const Index lanes = batches_.lanes();
   options.validate(lanes, batches_.segment());
+  options_.threads = useful_threads(options.threads);
   if constexpr (std::is_same_v<std::remove_cvref_t<decltype(batches_.data())>, Tokens>) {
     const auto vocabulary = model.config().vocabulary;
     for (const Token token : batches_.data())
@@ -173,7 +175,8 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
   const Model zeros = zeros_like(model);
   for (Index s = 0; s < options.shards; ++s) {
     const Index first = lanes * s / options.shards, end = lanes * (s + 1) / options.shards;
-    auto team = options.threads / options.shards > 1 ? std::make_unique<Team>(options.threads / options.shards) : nullptr;
+    const Index threads = options_.threads / options.shards;
+    auto team = threads > 1 ? std::make_unique<Team>(threads) : nullptr;
     const Index most = (end - first) * batches_.segment();
     shards_.push_back({first,
                        end - first,
