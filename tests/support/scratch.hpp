@@ -4,10 +4,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <stdexcept>
+#include <random>
 #include <string>
-
-#include <stdlib.h>
 
 namespace fbt {
 
@@ -15,9 +13,10 @@ struct ScratchFolder {
   std::filesystem::path path;
 
   ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "fbt_test_XXXXXX").string();
-    if (!::mkdtemp(name.data())) throw std::runtime_error("cannot make the folder " + name);
-    path = name;
+    std::random_device random;
+    do {
+      path = std::filesystem::temp_directory_path() / ("fbt_test_" + std::to_string(random()));
+    } while (!std::filesystem::create_directory(path));
   }
   ~ScratchFolder() {
     std::error_code ignored;
