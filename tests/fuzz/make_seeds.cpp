@@ -23,7 +23,7 @@ void write_tensors(const fs::path& folder) {
   const std::string bytes = "\x01\x7c\x80\xff\x01\x80\x3f\x01\xc0\x7f\x05\x06\x07\x08\x09\x0a";
   fbt::TensorWriter all;
   for (const fbt::DtypeInfo& info : fbt::dtypes)
-    all.add(std::string(info.name), info.dtype, {1, 2}, bytes.substr(0, 2 * info.size));
+    all.add(std::string(info.name), info.dtype, {1, 2}, bytes.substr(0, *fbt::tensor_bytes(info.dtype, {1, 2})));
   write("dtypes", all);
   fbt::TensorWriter shapes;
   shapes.metadata = {{"format", "pt"}, {"\xc3\xa4", "\xe2\x82\xac\n"}};

@@ -181,6 +181,7 @@ TEST_CASE("model file: tensors that are missing, unexpected or misshapen are lis
     query.shape = {16};
     tensors.at("mix.weight").shape = {3, 1};
     tensors["head.offset"] = tensors.at("blocks.0.norm1.bias");
+    tensors["mask"] = {"", Dtype::boolean, {2, 8}, tensors.at("blocks.0.norm1.bias").bytes};
     tensors.at("norm_out.bias").dtype = Dtype::i32;
   };
   const auto path = changed_file(folder, folder / "a", change);
@@ -190,9 +191,10 @@ TEST_CASE("model file: tensors that are missing, unexpected or misshapen are lis
   CHECK_THAT(message, ContainsSubstring("\n  missing blocks.0.norm1.weight of shape (4)"));
   CHECK_THAT(message, ContainsSubstring("\n  blocks.1.attention.query.weight: expected shape (4, 4), found (16)"));
   CHECK_THAT(message, ContainsSubstring("\n  mix.weight: expected shape (3), found (3, 1)"));
-  CHECK_THAT(message, ContainsSubstring("\n  norm_out.bias: expected floating-point numbers, found dtype I32"));
+  CHECK_THAT(message, ContainsSubstring("\n  norm_out.bias: expected dtype F16, BF16, F32 or F64, found I32"));
   CHECK_THAT(message, ContainsSubstring("\n  unexpected head.offset of shape (4)"));
-  CHECK(std::count(message.begin(), message.end(), '\n') == 6);
+  CHECK_THAT(message, ContainsSubstring("\n  unexpected mask of shape (2, 8)"));
+  CHECK(std::count(message.begin(), message.end(), '\n') == 7);
 
   // into a model that is there: it stays as it was
   Model model = tiny_model(tiny_config(), 2);

@@ -46,6 +46,28 @@ TEST_CASE("tensor view: shapes of matrices and vectors, and of views of them") {
   CHECK(shape_text(Shape{}) == "()");
 }
 
+TEST_CASE("tensor view: whole numbers") {
+  const std::string bytes = "\xfe\xff\xff\xff\xff\xff\xff\xff";
+  const auto number = [&](Dtype dtype) { return TensorView{"", dtype, {1}, bytes}.number(0); };
+  for (const Dtype dtype : {Dtype::i8, Dtype::i16, Dtype::i32, Dtype::i64}) CHECK(number(dtype) == -2);
+  CHECK(number(Dtype::u8) == 254);
+  CHECK(number(Dtype::u16) == 65534);
+  CHECK(number(Dtype::u32) == 4294967294.0);
+  CHECK(number(Dtype::u64) == 0x1p64);
+  CHECK(TensorView{"", Dtype::boolean, {1}, "\1"}.number(0) == 1);
+  CHECK(std::isnan(number(Dtype::f8_e4m3)));
+}
+
+TEST_CASE("tensor view: the bytes of a shape") {
+  CHECK(tensor_bytes(Dtype::f32, {2, 3}) == 24u);
+  CHECK(tensor_bytes(Dtype::f64, {}) == 8u);
+  CHECK(tensor_bytes(Dtype::boolean, {5}) == 5u);
+  CHECK(tensor_bytes(Dtype::f4, {3, 2}) == 3u);
+  CHECK(tensor_bytes(Dtype::f6_e2m3, {4}) == 3u);
+  CHECK(tensor_bytes(Dtype::f32, {1u << 31, 0, 1u << 31}) == 0u);
+  CHECK_FALSE(tensor_bytes(Dtype::u8, {std::uint64_t(1) << 32, std::uint64_t(1) << 32}));
+}
+
 TEST_CASE("tensor view: dtypes of scalar types") {
   CHECK(dtype_info(dtype_of<float>()).name == "F32");
   CHECK(dtype_info(dtype_of<double>()).name == "F64");

@@ -107,7 +107,12 @@ struct HeaderReader final : nlohmann::json_sax<nlohmann::json> {
     }
     return true;
   }
-  bool null() override { wrong(wanted(), "null"); }
+  bool null() override {
+    // a writer that has no metadata may say so
+    if (depth != 1 || key_ != "__metadata__") wrong(wanted(), "null");
+    if (std::exchange(metadata_seen, true)) wrong("one __metadata__", "two");
+    return true;
+  }
   bool boolean(bool) override { wrong(wanted(), "true or false"); }
   bool number_integer(std::int64_t) override { wrong(wanted(), "a negative number"); }
   bool number_float(double, const std::string& text) override { wrong(wanted(), text); }

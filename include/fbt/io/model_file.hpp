@@ -47,9 +47,9 @@ void read_parameters(const TensorFile& file, const std::string& prefix, Layer& l
         } else if (found->shape != shape) {
           problems.push_back(
               fmt::format("{}: expected shape {}, found {}", full, shape_text(shape), shape_text(found->shape)));
-        } else if (!dtype_info(found->dtype).floating) {
+        } else if (!dtype_info(found->dtype).parameters) {
           problems.push_back(
-              fmt::format("{}: expected floating-point numbers, found dtype {}", full, dtype_info(found->dtype).name));
+              fmt::format("{}: expected dtype F16, BF16, F32 or F64, found {}", full, dtype_info(found->dtype).name));
         }
         expected.insert(full);
       },
@@ -137,10 +137,10 @@ inline std::vector<Token> read_probe_tokens(const TensorFile& file, const Tensor
 /// The vectors (inputs, T) of a probe.
 template <class Scalar>
 Matrix<Scalar> read_probe_vectors(const TensorFile& file, const TensorView& stored, Index inputs) {
-  ensure(
-      stored.shape.size() == 2 && stored.shape[1] == static_cast<std::uint64_t>(inputs) && dtype_info(stored.dtype).floating,
-      "{}: the probe: expected vectors of {} numbers, found shape {} of dtype {}", file.name(), inputs,
-      shape_text(stored.shape), dtype_info(stored.dtype).name);
+  ensure(stored.shape.size() == 2 && stored.shape[1] == static_cast<std::uint64_t>(inputs) &&
+             dtype_info(stored.dtype).parameters,
+         "{}: the probe: expected vectors of {} numbers, found shape {} of dtype {}", file.name(), inputs,
+         shape_text(stored.shape), dtype_info(stored.dtype).name);
   Matrix<Scalar> vectors(inputs, static_cast<Index>(stored.shape[0]));
   for (Index i = 0; i < vectors.size(); ++i)
     vectors(i % inputs, i / inputs) = static_cast<Scalar>(stored.number(static_cast<std::uint64_t>(i)));

@@ -6,6 +6,7 @@
 #include "fbt/core/types.hpp"
 #include "fbt/io/atomic_file.hpp"
 #include "fbt/io/json.hpp"
+#include "fbt/io/system.hpp"
 #include "fbt/io/tensor_view.hpp"
 
 #include <algorithm>
@@ -34,7 +35,7 @@ class TensorFile {
 
   /// Reads a file. Throws std::runtime_error that says what is wrong with it.
   static TensorFile read(const std::filesystem::path& path) {
-    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
+    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(detail::open_to_read(path), &std::fclose);
     ensure(file != nullptr, "{}: cannot open the file: {}", path.string(), std::strerror(errno));
     std::error_code error;
     const auto size = std::filesystem::file_size(path, error);
@@ -100,14 +101,12 @@ class TensorFile {
              name_, entry.name, position, begin);
       const auto info =
           std::find_if(dtypes.begin(), dtypes.end(), [&](const DtypeInfo& i) { return i.name == entry.dtype; });
-      ensure(info != dtypes.end(), "{}: tensor {}: expected one of the dtypes F16, BF16, F32, F64, I32, I64, U8, found {:?}",
-             name_, entry.name, entry.dtype);
-      std::uint64_t bytes = info->size;
-      for (const std::uint64_t n : entry.shape)
-        ensure(!__builtin_mul_overflow(bytes, n, &bytes), "{}: tensor {}: the shape {} is too large", name_, entry.name,
-               shape_text(entry.shape));
-      ensure(bytes == end - begin, "{}: tensor {}: expected {} bytes for {} of shape {}, found {}", name_, entry.name, bytes,
-             entry.dtype, shape_text(entry.shape), end - begin);
+      ensure(info != dtypes.end(), "{}: tensor {}: expected a dtype of the safetensors format, found {:?}", name_,
+             entry.name, entry.dtype);
+      const auto bytes = tensor_bytes(info->dtype, entry.shape);
+      ensure(bytes.has_value(), "{}: tensor {}: the shape {} is too large", name_, entry.name, shape_text(entry.shape));
+      ensure(*bytes == end - begin, "{}: tensor {}: expected {} bytes for {} of shape {}, found {}", name_, entry.name,
+             *bytes, entry.dtype, shape_text(entry.shape), end - begin);
       position = end;
       index_.emplace(entry.name, tensors_.size());
       tensors_.push_back({std::move(entry.name), info->dtype, std::move(entry.shape), data.substr(begin, end - begin)});
@@ -143,11 +142,9 @@ class TensorWriter {
   }
   /// Copies row-major data. Throws std::invalid_argument unless there are as many bytes as the shape holds.
   void add(std::string name, Dtype dtype, std::vector<std::uint64_t> shape, std::string_view bytes) {
-    std::uint64_t expected = dtype_info(dtype).size;
-    for (const std::uint64_t n : shape)
-      check(!__builtin_mul_overflow(expected, n, &expected), "tensor {}: the shape {} is too large", name,
-            shape_text(shape));
-    check(bytes.size() == expected, "tensor {}: expected {} bytes for {} of shape {}, found {}", name, expected,
+    const auto expected = tensor_bytes(dtype, shape);
+    check(expected.has_value(), "tensor {}: the shape {} is too large", name, shape_text(shape));
+    check(bytes.size() == *expected, "tensor {}: expected {} bytes for {} of shape {}, found {}", name, *expected,
           dtype_info(dtype).name, shape_text(shape), bytes.size());
     tensors_.push_back({std::move(name), dtype, std::move(shape), std::string(bytes)});
   }
@@ -159,7 +156,7 @@ class TensorWriter {
     std::vector<const Tensor*> order;
     for (const Tensor& tensor : tensors_) order.push_back(&tensor);
     std::stable_sort(order.begin(), order.end(),
-                     [](const Tensor* a, const Tensor* b) { return dtype_info(a->dtype).size > dtype_info(b->dtype).size; });
+                     [](const Tensor* a, const Tensor* b) { return dtype_info(a->dtype).bits > dtype_info(b->dtype).bits; });
     std::vector<HeaderEntry> entries;
     std::uint64_t position = 0;
     std::set<std::string_view> names{"__metadata__"};

@@ -194,9 +194,9 @@ void check_foreign_tensors(const TensorFile& file, const std::vector<ForeignTens
       if (found->shape != tensor.shape) {
         problems.push_back(
             fmt::format("{}: expected shape {}, found {}", name, shape_text(tensor.shape), shape_text(found->shape)));
-      } else if (tensor.at && !dtype_info(found->dtype).floating) {
+      } else if (tensor.at && !dtype_info(found->dtype).parameters) {
         problems.push_back(
-            fmt::format("{}: expected floating-point numbers, found dtype {}", name, dtype_info(found->dtype).name));
+            fmt::format("{}: expected dtype F16, BF16, F32 or F64, found {}", name, dtype_info(found->dtype).name));
       } else if (!first) {
         first = found;
       } else {
