@@ -1,6 +1,7 @@
 // Google Benchmark programs for single layers: the time of a segment of 64 steps for B lanes, forward, backward and
 // accumulate, with the arithmetic (FLOP/s, a multiply-add is 2) or the memory traffic (bytes/s) of each.
 #include "configurations.hpp"
+#include "support/run.hpp"
 
 #include "fbt/training/adam.hpp"
 #include "fbt/training/losses.hpp"
@@ -224,12 +225,14 @@ void add_training() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  add_products();
-  add_column_layers();
-  add_attention();
-  add_training();
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  return example::run([&] {
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+    add_products();
+    add_column_layers();
+    add_attention();
+    add_training();
+    benchmark::RunSpecifiedBenchmarks();
+    return 0;
+  });
 }

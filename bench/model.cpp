@@ -1,5 +1,6 @@
 // Google Benchmark programs for the whole model: the parts of an update on one segment, a decoding step, texts side by side, and evaluation.
 #include "configurations.hpp"
+#include "support/run.hpp"
 
 #include "fbt/generation/generate.hpp"
 #include "fbt/training/adam.hpp"
@@ -153,15 +154,17 @@ void add_serving(const bench::Configuration& configuration) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  for (const auto& configuration : bench::configurations) {
-    add_decoding(configuration);
-    if (configuration.trains) add_serving(configuration);
-    if (!configuration.trains) continue;
-    add_training(configuration);
-    add_evaluation(configuration);
-  }
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  return example::run([&] {
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+    for (const auto& configuration : bench::configurations) {
+      add_decoding(configuration);
+      if (configuration.trains) add_serving(configuration);
+      if (!configuration.trains) continue;
+      add_training(configuration);
+      add_evaluation(configuration);
+    }
+    benchmark::RunSpecifiedBenchmarks();
+    return 0;
+  });
 }

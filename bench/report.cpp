@@ -4,17 +4,15 @@
 #include "measure.hpp"
 #include "roofline.hpp"
 #include "speed.hpp"
+#include "support/path_flag.hpp"
+#include "support/program.hpp"
 
-#include "fbt/core/check.hpp"
+#include "fbt/io/atomic_file.hpp"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <exception>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,21 +60,12 @@ std::string cell(const Json& value, const char* format) {
 void print_row(const std::vector<Column>& columns, const Json& row) {
   for (const auto& [key, title, format] : columns)
     fmt::print("{:>{}}  ", cell(row.at(key), format), std::max<std::size_t>(title.size(), 7));
-  fmt::print("\n");
-  std::fflush(stdout);
+  example::print_now("\n");
 }
 
 void print_head(const std::vector<Column>& columns) {
   for (const Column& column : columns) fmt::print("{:>{}}  ", column.title, std::max<std::size_t>(column.title.size(), 7));
   fmt::print("\n");
-}
-
-/// Not by way of another file, so that it may be a pipe.
-void write_file(const std::string& path, const std::string& text) {
-  std::FILE* const file = std::fopen(path.c_str(), "w");
-  fbt::ensure(file != nullptr, "{}: cannot be opened for writing: {}", path, std::strerror(errno));
-  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  fbt::ensure((std::fclose(file) == 0) && written, "{}: cannot be written: {}", path, std::strerror(errno));
 }
 
 }  // namespace
@@ -100,12 +89,11 @@ int main(int argc, char** argv) {
   app.add_option("--repetitions", effort.repetitions, "the best of so many is reported")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  app.add_option("--json", json_file, "write the results to this file, too");
+  example::add_path_flag(app, "json", json_file, "write the results to this file, too");
   app.add_flag("--growth", growth, "instead: time of a step against window, width, layers and lanes");
-  app.add_option("--svg", svg_file, "with --growth: draw the results to this file")->needs("--growth");
+  example::add_path_flag(app, "svg", svg_file, "with --growth: draw the results to this file")->needs("--growth");
 
-  try {
-    app.parse(argc, argv);
+  return example::run(app, argc, argv, [&] {
     fmt::print("{}, vectors of {} bytes; the best of {} repetitions of at least {} s; tokens per second\n\n",
                bench::compiler(), fbt::detail::vector_bytes, effort.repetitions, effort.seconds);
     Json rows = Json::array();
@@ -117,21 +105,14 @@ int main(int argc, char** argv) {
     };
     if (growth) {
       bench::measure_growth(effort, report);
-      if (!svg_file.empty()) write_file(svg_file, bench::growth_plot(rows).svg());
+      if (!svg_file.empty()) fbt::write_atomically(svg_file, {bench::growth_plot(rows).svg()});
     } else {
       for (const auto& configuration : bench::configurations) {
         if (std::find(chosen.begin(), chosen.end(), configuration.name) == chosen.end()) continue;
         for (const fbt::Index count : threads) report(bench::measure_speed(configuration, count, effort));
       }
     }
-    if (!json_file.empty()) write_file(json_file, rows.dump(2) + '\n');
+    if (!json_file.empty()) fbt::write_atomically(json_file, {rows.dump(2) + '\n'});
     return 0;
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "error: {}\n\n{}", error.what(), app.help());
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-  }
-  return 1;
+  });
 }

@@ -1,19 +1,14 @@
 // sample_model FILE: writes a small model with random parameters, tokens for it, and what it makes of them (logits, loss and
 // the gradients of all parameters), as a safetensors file. Another implementation can be checked against it.
 #include "configurations.hpp"
+#include "support/run.hpp"
 
 #include "fbt/io/model_file.hpp"
 #include "fbt/training/losses.hpp"
 
-#include <cstdio>
-#include <exception>
-
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    fmt::print(stderr, "error: expected one argument, the file to write\n");
-    return 1;
-  }
-  try {
+  return example::run([&] {
+    fbt::check(argc == 2, "expected one argument, the file to write");
     fbt::Config config;
     config.vocabulary = 11;
     config.width = 16;
@@ -47,9 +42,6 @@ int main(int argc, char** argv) {
     writer.metadata["fbt.config"] = fbt::write_config(config);
     writer.metadata["lanes"] = fmt::format("{}", segment.lanes);
     writer.write(argv[1]);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 1;
-  }
-  return 0;
+    return 0;
+  });
 }

@@ -1,6 +1,7 @@
 // Reads a checkpoint of a public PyTorch implementation, says what it is, compares it with numbers that PyTorch computed,
 // and converts it.
 #include "support/comparison.hpp"
+#include "support/path_flag.hpp"
 #include "support/program.hpp"
 #include "support/text_file.hpp"
 
@@ -85,22 +86,24 @@ int main(int argc, char** argv) {
   CLI::App app("Reads checkpoints of the public PyTorch feedback transformers.");
   example::prepare(app);
   app.option_defaults()->always_capture_default();
-  app.add_option("--weights", options.weights, "the safetensors file to read")->required();
+  example::add_path_flag(app, "weights", options.weights, "the safetensors file to read")->required();
   app.add_option("--window", options.window,
                  "how many past tokens a token sees; only lucidrains files do not tell (mem_len); 0: as the file says");
-  auto* const out = app.add_option("--out", options.out, "write the model as a file of fbt");
-  auto* const characters = app.add_option("--characters", options.characters,
-                                          "text file with the characters of the vocabulary, in the order of their tokens; "
-                                          "stored in the --out file");
+  auto* const out = example::add_path_flag(app, "out", options.out, "write the model as a file of fbt");
+  auto* const characters =
+      example::add_path_flag(app, "characters", options.characters,
+                             "text file with the characters of the vocabulary, in the order of their tokens; "
+                             "stored in the --out file");
   characters->needs(out);
   app.add_flag("--bytes", options.bytes, "the tokens are bytes; stored in the --out file")->needs(out)->excludes(characters);
-  auto* const export_path = app.add_option("--export", options.export_path, "write the model for PyTorch");
+  auto* const export_path = example::add_path_flag(app, "export", options.export_path, "write the model for PyTorch");
   app.add_option("--layout", options.layout,
                  "whose model reads the --export file: official, labml, lucidrains; default: the one the weights are from")
       ->needs(export_path);
-  app.add_option("--verify", options.verify,
-                 "compare with tokens, targets, logits, loss and grad.* in this safetensors file; exit code 1 when an error "
-                 "is too large");
+  example::add_path_flag(
+      app, "verify", options.verify,
+      "compare with tokens, targets, logits, loss and grad.* in this safetensors file; exit code 1 when an error "
+      "is too large");
   app.add_flag("--double", options.use_double, "compute in double");
   app.add_option("--max-logit-error", options.logit_error, "absolute");
   app.add_option("--max-loss-error", options.loss_error, "absolute");

@@ -2,6 +2,8 @@
 // and a SwiGLU feed-forward part (Shazeer, 2020), as LLaMA has them. The gradient check proves every derivative, then the
 // model learns a sentence. Both follow the layer contract at the top of fbt/layers/layer.hpp: a layer is its parameters, all
 // else is in a Trace.
+#include "support/run.hpp"
+
 #include <fbt/fbt.hpp>
 #include <fbt/testing/gradient_check.hpp>
 
@@ -118,7 +120,7 @@ struct SwiGlu {
 template <class Scalar>
 using OwnBlock = fbt::Block<Scalar, RmsNorm<Scalar>, SwiGlu<Scalar>>;
 
-int main() {
+int run() {
   fbt::Random random(1);
   bool good = true;
   const auto prove = [&](const char* what, const fbt::GradientReport& report) {
@@ -146,3 +148,5 @@ int main() {
   fmt::print("loss after 120 updates: {:.4f} nats per character\n", loss);
   return good && loss < 0.2 ? 0 : 1;
 }
+
+int main() { return example::run(run); }

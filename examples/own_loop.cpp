@@ -1,5 +1,7 @@
 // A training loop of one's own, without fbt::Trainer: a loss of one's own, gradients accumulated over several segments,
 // parameters that are frozen by name, and an early stop. Everything that a Trainer does is a few public calls.
+#include "support/run.hpp"
+
 #include <fbt/fbt.hpp>
 
 #include <cmath>
@@ -26,7 +28,7 @@ double smoothed_cross_entropy(const fbt::Matrix<float>& logits, fbt::Tokens labe
   return sum;
 }
 
-int main() {
+int run() {
   // The data: a sum modulo 7 of the last two digits, a rule that a held-out stream shows, too.
   constexpr fbt::Index vocabulary = 7, lanes = 8, steps = 24, segments_per_update = 2;
   fbt::Random random(1);
@@ -81,3 +83,5 @@ int main() {
   fmt::print("the best model is right in {:.1f}% of the digits\n", 100 * accuracy);
   return accuracy > 0.88 ? 0 : 1;
 }
+
+int main() { return example::run(run); }

@@ -3,12 +3,11 @@
 // the past is in its memory.
 //   regression [PICTURE]      (forecast.svg by default)
 #include "support/plot.hpp"
+#include "support/run.hpp"
 
 #include <fbt/fbt.hpp>
 
 #include <cmath>
-#include <cstdio>
-#include <exception>
 #include <string>
 #include <vector>
 
@@ -34,7 +33,8 @@ fbt::Matrix<float> mackey_glass(fbt::Index length) {
   return values;
 }
 
-void run(const std::string& picture) {
+int run(const std::string& picture) {
+  fbt::check(!picture.empty(), "expected the path of a picture to write, found an empty one");
   constexpr fbt::Index ahead = 6, length = 6000, test_length = 1000;
   const fbt::Matrix<float> series = mackey_glass(length);
   // inputs are the series, targets the same series `ahead` steps later; views of the matrix, a column per step
@@ -78,14 +78,9 @@ void run(const std::string& picture) {
              root_mean(persistence), ratio);
   fmt::print("truth and forecast are in {}\n", picture);
   fbt::ensure(ratio > 10, "expected a tenth of the error of persistence or less");
+  return 0;
 }
 
 int main(int argc, char** argv) {
-  try {
-    run(argc > 1 ? argv[1] : "forecast.svg");
-    return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 1;
-  }
+  return example::run([&] { return run(argc > 1 ? argv[1] : "forecast.svg"); });
 }

@@ -2,12 +2,13 @@
 // writes on.
 //   train_text FILE [SECONDS]      (60 seconds by default)
 // The larger program language_model does the same with checkpoints, curves, Unicode and all options.
+#include "support/run.hpp"
+
 #include <fbt/fbt.hpp>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <exception>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -82,14 +83,11 @@ void run(const std::string& path, double seconds) {
 }
 
 int main(int argc, char** argv) {
-  try {
+  return example::run([&] {
     fbt::check(argc == 2 || argc == 3, "usage: train_text FILE [SECONDS]");
     const double seconds = argc == 3 ? std::atof(argv[2]) : 60;
     fbt::check(seconds > 0, "expected a number of seconds above 0, found {}", argv[2]);
     run(argv[1], seconds);
     return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 1;
-  }
+  });
 }

@@ -4,6 +4,7 @@
 #include "language_model/model_file.hpp"
 #include "support/attention_map.hpp"
 #include "support/flags.hpp"
+#include "support/path_flag.hpp"
 #include "support/text_file.hpp"
 
 #include "fbt/io/safetensors.hpp"
@@ -21,7 +22,7 @@ inline void add_show_flags(CLI::App& command, ShowFlags& flags) {
   add_flag(command, "model", flags.model, "model file that train or import_checkpoint wrote")->required();
   auto* const text = add_flag(command, "text", flags.text, "text to read, at most 200 tokens");
   add_flag(command, "text-file", flags.text_file, "file with the text to read")->excludes(text);
-  add_flag(command, "out", flags.out, "picture to write");
+  add_path_flag(command, "out", flags.out, "picture to write");
 }
 
 inline void show(const ShowFlags& flags) {

@@ -1,14 +1,14 @@
 // What all example programs with commands and flags have in common.
 #pragma once
 
+#include "support/run.hpp"
+
 #include "fbt/version.hpp"
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
-#include <cstdio>
-#include <exception>
-#include <new>
+#include <stdexcept>
 
 namespace example {
 
@@ -21,19 +21,16 @@ inline void prepare(CLI::App& app) {
 /// Reads the flags, calls f, and returns the exit code: f's, 0 after --help, or 1 after an error, which is printed.
 template <class F>
 int run(CLI::App& app, int argc, char** argv, F&& f) {
-  try {
-    app.parse(argc, argv);
+  return run([&] {
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::Success& help) {
+      return app.exit(help);
+    } catch (const CLI::ParseError& error) {
+      throw std::runtime_error(fmt::format("{}\nsee {} --help", error.what(), argv[0]));
+    }
     return f();
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "error: {}\nsee {} --help\n", error.what(), argv[0]);
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "error: not enough memory\n");
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-  }
-  return 1;
+  });
 }
 
 }  // namespace example

@@ -3,6 +3,7 @@
 
 #include "support/attention_map.hpp"
 #include "support/flags.hpp"
+#include "support/path_flag.hpp"
 #include "tasks/predict.hpp"
 #include "tasks/recipe.hpp"
 #include "tasks/rule.hpp"
@@ -27,9 +28,10 @@ struct TaskShowFlags {
 
 inline void add_show_flags(CLI::App& command, TaskShowFlags& flags) {
   add_flag(command, "task", flags.task, "whose examples")->required()->default_str("");
-  add_flag(command, "model", flags.model, "model file that train wrote, to show its answers; none: only the right ones");
-  add_flag(command, "attention", flags.attention,
-           "picture to write: what the model looks at while it reads the first example, or the first 200 tokens of it");
+  add_path_flag(command, "model", flags.model,
+                "model file that train wrote, to show its answers; none: only the right ones");
+  add_path_flag(command, "attention", flags.attention,
+                "picture to write: what the model looks at while it reads the first example, or the first 200 tokens of it");
   add_flag(command, "count", flags.count, "number of examples");
   add_flag(command, "length", flags.length,
            "letters, actions or statements of an example; 0: as long as the longest test by default");

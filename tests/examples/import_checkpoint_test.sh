@@ -64,6 +64,16 @@ test_errors() {
   error "expected a tensor named logits, found none" --weights "$(weights official_shared)" --verify "$(weights official_shared)"
   error "no/folder: cannot write the file" --weights "$(weights official_shared)" --out no/folder
   error "--characters requires --out" --weights "$(weights official_shared)" --characters text
+  error "--out: expected a path, found an empty one" --weights "$(weights official_shared)" --out ""
+  error "--export: expected a path, found an empty one" --weights "$(weights official_shared)" --export ""
+  local code=0
+  "$program" --weights "$(weights official_shared)" >/dev/full 2>stderr || code=$?
+  [ $code -eq 1 ] || fail "expected exit code 1, found $code"
+  contains "$(cat stderr)" "error: cannot write to the standard output: No space left on device"
+  code=0; "$program" --weights "$(weights official_shared)" --out model >&- 2>stderr || code=$?
+  [ $code -eq 1 ] || fail "expected exit code 1, found $code"
+  contains "$(cat stderr)" "error: cannot write to the standard output: Bad file descriptor"
+  [ "$(head -c 9 model | tail -c 1)" = "{" ] || fail "what was printed is in the file"
   succeed --help
   contains "$output" "--max-gradient-error FLOAT=0.001"
 }

@@ -1,6 +1,7 @@
 # Sourced by tests of a program, SCRIPT PROGRAM CASE ARGUMENT...: a folder to work in, and what a run has to do.
 set -euo pipefail
 program=$1 case=$2
+scripts=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"

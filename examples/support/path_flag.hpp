@@ -1,0 +1,21 @@
+// Command-line flags for the paths of files and folders.
+#pragma once
+
+#include "support/flags.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+namespace example {
+
+/// Adds the flag "--name" for a path. An empty one is refused, which a file or folder cannot have: a variable of a script that
+/// was not set, say.
+inline CLI::Option* add_path_flag(CLI::App& command, const std::string& name, std::string& path, const std::string& help) {
+  const auto refuse_empty = [](const std::string& text) -> std::string {
+    return text.empty() ? "expected a path, found an empty one" : "";
+  };
+  return add_flag(command, name, path, help)->check(refuse_empty, "");
+}
+
+}  // namespace example
