@@ -4,18 +4,17 @@
 #include "support/plot.hpp"
 #include "support/text_file.hpp"
 
-#include "fbt/core/check.hpp"
-
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <limits>
 #include <sstream>
-#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -72,12 +71,16 @@ inline std::string write_metrics(const std::vector<Report>& reports) {
   return lines;
 }
 
-/// The reports in a file up to the given update; none when there is no file.
+/// The reports in a file up to the given update; none when there is no file. Lines that are no reports, as a full disk or a
+/// crash may leave, are left out, and the standard error stream is told of them.
 inline std::vector<Report> read_metrics(const std::filesystem::path& path, std::int64_t last_update) {
   std::vector<Report> reports;
-  if (!std::filesystem::exists(path)) return reports;
+  std::error_code none;
+  if (!std::filesystem::is_regular_file(path, none) || std::filesystem::file_size(path, none) == 0) return reports;
   std::istringstream lines(read_text_file(path));
+  int number = 0, first_damaged = 0, damaged = 0;
   for (std::string line; std::getline(lines, line);) {
+    ++number;
     try {
       const auto json = nlohmann::json::parse(line);
       Report report;
@@ -87,10 +90,13 @@ inline std::vector<Report> read_metrics(const std::filesystem::path& path, std::
           },
           report);
       if (report.update <= last_update) reports.push_back(std::move(report));
-    } catch (const nlohmann::json::exception& error) {
-      throw std::runtime_error(fmt::format("{}: line {:?} is not a report: {}", path.string(), line, error.what()));
+    } catch (const nlohmann::json::exception&) {
+      if (damaged++ == 0) first_damaged = number;
     }
   }
+  if (damaged > 0)
+    fmt::print(stderr, "warning: {}: {} of {} lines are no reports, the first of them line {}; they are left out\n",
+               path.string(), damaged, number, first_damaged);
   return reports;
 }
 
