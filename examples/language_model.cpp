@@ -4,20 +4,19 @@
 #include "language_model/show.hpp"
 #include "language_model/train.hpp"
 #include "support/program.hpp"
-#include "support/stopwatch.hpp"
 
 #include <CLI/CLI.hpp>
 
 int main(int argc, char** argv) {
-  const example::Stopwatch clock;
   CLI::App app{"A Feedback Transformer that learns, predicts and writes text, and shows what it looks at."};
   example::prepare(app);
   app.require_subcommand(1);
 
+  int code = 0;
   example::TrainFlags train;
   auto* const train_command = app.add_subcommand("train", "learn a text");
   add_train_flags(*train_command, train);
-  train_command->callback([&] { example::train(train, *train_command, clock); });
+  train_command->callback([&] { code = example::train(train, *train_command); });
 
   example::EvaluateFlags evaluate;
   auto* const evaluate_command = app.add_subcommand("evaluate", "measure how well a model predicts a text");
@@ -34,5 +33,5 @@ int main(int argc, char** argv) {
   add_show_flags(*show_command, show);
   show_command->callback([&] { example::show(show); });
 
-  return example::run(app, argc, argv, [] { return 0; });
+  return example::run(app, argc, argv, [&] { return code; });
 }

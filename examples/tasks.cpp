@@ -12,15 +12,16 @@ int main(int argc, char** argv) {
   example::prepare(app);
   app.require_subcommand(1);
 
+  int code = 0;
   example::TaskTrainFlags train;
   auto* const train_command = app.add_subcommand("train", "learn a task");
   add_task_train_flags(*train_command, train);
-  train_command->callback([&] { example::train(train, *train_command, clock); });
+  train_command->callback([&] { code = example::train(train, *train_command, clock); });
 
   example::TaskShowFlags show;
   auto* const show_command = app.add_subcommand("show", "look at examples of a task");
   add_show_flags(*show_command, show);
   show_command->callback([&] { example::show(show); });
 
-  return example::run(app, argc, argv, [] { return 0; });
+  return example::run(app, argc, argv, [&] { return code; });
 }

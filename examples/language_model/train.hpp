@@ -8,10 +8,12 @@
 #include "language_model/model_file.hpp"
 #include "language_model/train_flags.hpp"
 #include "language_model/training.hpp"
-#include "support/stopwatch.hpp"
+#include "support/physical_memory.hpp"
+#include "support/run.hpp"
 #include "support/text_file.hpp"
 
 #include "fbt/core/random.hpp"
+#include "fbt/io/folder_lock.hpp"
 #include "fbt/models/mimetic.hpp"
 #include "fbt/text/vocabulary.hpp"
 
@@ -25,8 +27,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <unistd.h>
 
 namespace example {
 
@@ -51,7 +51,7 @@ inline Stored read_stored(const std::filesystem::path& path) {
   const auto standing = nlohmann::json::parse(metadata.at("standing"));
   visit_standing(
       [&]<class T>(const char* name, T& value) {
-        if (!standing.at(name).is_null()) value = standing.at(name).get<T>();
+        if (standing.contains(name) && !standing.at(name).is_null()) value = standing.at(name).get<T>();  // else older
       },
       stored.standing);
   return stored;
@@ -63,7 +63,7 @@ inline Limits choose_limits(const TrainFlags& flags, const std::optional<Stored>
   fbt::check(flags.seconds >= 0 && flags.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", flags.seconds);
   const bool given = flags.updates > 0 || flags.seconds > 0;
   if (!stored) return given ? Limits{flags.updates, flags.seconds} : Limits{0, 60};
-  fbt::check(given || stored->standing.progress < 1,
+  fbt::check(given || !stored->standing.ended(),
              "the training in {} has reached its end; give --updates (in all) or --seconds (more) to go on", flags.out);
   if (!given) return stored->standing.limits;
   return {flags.updates, flags.seconds > 0 ? stored->standing.elapsed + flags.seconds : 0};
@@ -122,7 +122,7 @@ inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& bat
   const double needed =
       sizeof(float) * ((3 + static_cast<double>(shards)) * config.parameters() +
                        4 * static_cast<double>(config.window) * slot + number(batches.lanes, batches.segment) * token);
-  const double present = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const double present = physical_memory();
   fbt::check(
       needed < present,
       "too large for this machine: {:.3g} parameters, {} lanes, segments of {} and a window of {} tokens need more than "
@@ -130,11 +130,23 @@ inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& bat
       config.parameters(), batches.lanes, batches.segment, config.window, needed / 1e9, present / 1e9);
 }
 
+/// The text to learn from. Of a large one the user is told, as it takes a while to read.
+inline std::string read_data(const std::string& path) {
+  std::error_code none;
+  constexpr double large = 1e7;
+  const std::filesystem::path file = path;
+  if (std::filesystem::is_regular_file(file, none))
+    if (const auto size = static_cast<double>(std::filesystem::file_size(file, none)); size > large)
+      print_now("reading {}, {:.0f} MB\n", path, size / 1e6);
+  return read_text_file(file);
+}
+
 }  // namespace detail
 
-/// command: which flags were given. clock: since the program began.
-inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& clock) {
+/// command: which flags were given. Returns the exit code of the program.
+inline int train(TrainFlags flags, const CLI::App& command) {
   const std::filesystem::path folder = flags.out;
+  const fbt::FolderLock lock(folder);
   std::optional<detail::Stored> stored;
   std::optional<TextModel> start;
   if (flags.resume) {
@@ -156,7 +168,10 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   }
   Standing standing = stored ? stored->standing : Standing{};
   standing.limits = detail::choose_limits(flags, stored);
+  if (!stored && command.count("--shards") == 0)
+    flags.trainer.shards = std::clamp<fbt::Index>(flags.batches.lanes, 1, flags.trainer.shards);
   if (flags.schedule.peak == 0) flags.schedule.peak = flags.default_learning_rate();
+  flags.batches.validate();
   flags.trainer.validate(flags.batches.lanes, flags.batches.segment);
   flags.schedule.validate();
   flags.adam.validate();
@@ -168,11 +183,12 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
              flags.mimetic);
   fbt::check(flags.evaluate_every >= 0, "--evaluate-every must be at least 0 updates, found {}", flags.evaluate_every);
 
-  const std::string text = read_text_file(flags.data);
+  std::string text = detail::read_data(flags.data);
   const fbt::Vocabulary vocabulary = stored  ? stored->vocabulary
                                      : start ? start->vocabulary
                                              : fbt::Vocabulary(flags.vocabulary, text, flags.data);
   const std::vector<fbt::Token> tokens = vocabulary.encode(text, flags.data);
+  text = {};
   if (!stored && !start) {
     flags.config.vocabulary = vocabulary.size();
     flags.config.share_key_value = !flags.config.remembers_per_layer();
@@ -183,9 +199,9 @@ inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& cl
   fbt::Random random(flags.batches.seed);
   Model model = start ? std::move(start->model) : Model(flags.config, random);
   if (flags.mimetic > 0) fbt::initialize_mimetic(model, flags.mimetic);
-  Training training(flags, std::move(model), standing, vocabulary, tokens, held_out, clock);
+  Training training(flags, std::move(model), standing, vocabulary, tokens, held_out);
   if (stored) training.load();
-  training.run();
+  return training.run();
 }
 
 }  // namespace example

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "support/flags.hpp"
+#include "support/path_flag.hpp"
 
 #include "fbt/core/processors.hpp"
 #include "fbt/models/config.hpp"
@@ -94,17 +95,18 @@ void visit_flags(F&& f, Flags& flags) {
 }
 
 inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
-  add_flag(command, "data", flags.data, "text file to learn from")->required();
-  add_flag(command, "out", flags.out, "folder to write to")->required();
+  add_path_flag(command, "data", flags.data, "text file to learn from")->required();
+  add_path_flag(command, "out", flags.out, "folder to write to")->required();
   auto* const resume =
       command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were");
-  add_flag(command, "start-from", flags.start_from,
-           "model file to begin with instead of random parameters, with its sizes and vocabulary; the memory rule may be "
-           "another: a transformer goes on as feedback")
+  add_path_flag(
+      command, "start-from", flags.start_from,
+      "model file to begin with instead of random parameters, with its sizes and vocabulary; the memory rule may be "
+      "another: a transformer goes on as feedback")
       ->excludes(resume);
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
   add_flag(command, "seconds", flags.seconds,
-           "end after so many seconds, evaluations included; with --resume so many more; 0: no limit")
+           "end after so many seconds of training, evaluations included; with --resume so many more; 0: no limit")
       ->default_str("60, without --updates");
   add_flag(command, "threads", flags.trainer.threads, "most threads to work on");
   visit_flags([&](const char* name, auto& value, OnResume, const char* help) { add_flag(command, name, value, help); },

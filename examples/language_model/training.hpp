@@ -4,13 +4,15 @@
 #include "language_model/metrics.hpp"
 #include "language_model/model_file.hpp"
 #include "language_model/train_flags.hpp"
+#include "language_model/validation.hpp"
 #include "support/budget.hpp"
 #include "support/interrupt.hpp"
+#include "support/run.hpp"
+#include "support/sound.hpp"
 #include "support/stopwatch.hpp"
 
 #include "fbt/io/training_file.hpp"
 #include "fbt/text/vocabulary.hpp"
-#include "fbt/training/evaluate.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <nlohmann/json.hpp>
@@ -18,10 +20,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <limits>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,6 +39,10 @@ struct Standing {
   double best_loss = std::numeric_limits<double>::infinity();  ///< smallest validation loss so far
   std::int64_t best_update = 0;
   std::int64_t validation_tokens = 0;  ///< that an evaluation reads; 0: not decided yet
+  std::string validation;              ///< what best_loss was measured on: Validation::identity()
+  bool evaluation_missing = false;     ///< the one after the last update was interrupted
+
+  bool ended() const { return progress >= 1 && !evaluation_missing; }
 };
 
 template <class F, class Same>
@@ -46,26 +54,27 @@ void visit_standing(F&& f, Same& standing) {
   f("best_loss", standing.best_loss);
   f("best_update", standing.best_update);
   f("validation_tokens", standing.validation_tokens);
+  f("validation", standing.validation);
+  f("evaluation_missing", standing.evaluation_missing);
 }
 
-/// One run of a training: the loop around fbt::Trainer::update() with its reports, evaluations and files.
+/// One run of a training.
 class Training {
  public:
-  /// The tokens are those to learn from, then as many held out as given. clock: since the program began.
+  /// The tokens are those to learn from, then as many held out as given.
   Training(const TrainFlags& flags, Model model, const Standing& standing, const fbt::Vocabulary& vocabulary,
-           fbt::Tokens tokens, std::size_t held_out, const Stopwatch& clock)
+           fbt::Tokens tokens, std::size_t held_out)
       : flags_(flags),
         standing_(standing),
         vocabulary_(vocabulary),
-        validation_(tokens.last(held_out)),
-        budget_(standing.limits, standing.elapsed, clock, flags.evaluate_every),
+        validation_(tokens.last(held_out), flags.config.window),
+        budget_(standing.limits, standing.elapsed, clock_, flags.evaluate_every),
         model_(std::move(model)),
         adam_(model_, flags.adam),
         trainer_(model_, adam_, fbt::Batches(tokens.first(tokens.size() - held_out), flags.batches), flags.trainer) {
-    if (standing.validation_tokens > 0)
-      validation_ = validation_.first(std::min(validation_.size(), static_cast<std::size_t>(standing.validation_tokens)));
+    if (standing.validation_tokens > 0) validation_.shorten(standing.validation_tokens);
     const fbt::BatchOptions& batches = flags_.batches;
-    budget_.expect_evaluation(static_cast<double>(validation_.size()),
+    budget_.expect_evaluation(validation_.work(),
                               static_cast<double>(batches.lanes * flags.trainer.segment_at(0, batches.segment)));
   }
 
@@ -73,44 +82,41 @@ class Training {
   void load() {
     fbt::load_training(path("training.safetensors"), trainer_);
     const std::int64_t limit = standing_.limits.updates;
-    fbt::check(limit == 0 || updates() < limit, "--updates: expected more than the {} that the training in {} has, found {}",
-               updates(), flags_.out, limit);
+    fbt::check(limit == 0 || updates() < limit || standing_.evaluation_missing,
+               "--updates: expected more than the {} that the training in {} has, found {}", updates(), flags_.out, limit);
     reports_ = read_metrics(path("metrics.jsonl"), updates());
   }
 
-  void run() {
-    const Interrupt interrupt;
+  /// Returns the exit code of the program. After an error what was reached is saved, and the error that is thrown on says
+  /// what the folder holds.
+  int run() {
     const std::int64_t first = updates();
-    fmt::print("{} parameters, {} tokens to learn from, {} held out, a vocabulary of {}\n", fbt::count_parameters(model_),
-               trainer_.batches().data().size(), validation_.size(), vocabulary_.size());
-    std::filesystem::create_directories(flags_.out);
-    double progress = standing_.progress = budget_.progress(updates());
+    const bool evaluation_missing = standing_.evaluation_missing;
+    clock_ = Stopwatch();
+    print_now("{} parameters, {} tokens to learn from, {} held out, a vocabulary of {}\n", fbt::count_parameters(model_),
+              trainer_.batches().data().size(), validation_.size(), vocabulary_.size());
+    standing_.progress = budget_.progress(updates());
     save_training();  // an unwritable folder or a full disk shows now rather than at the end
     reported_at_ = budget_.elapsed();
-    while (progress < 1 && !interrupt.requested()) {
-      update(progress);
-      progress = standing_.progress = std::max(progress, budget_.progress(updates()));
-      const double now = budget_.elapsed();
-      if (!validation_.empty() && budget_.evaluation_due(updates(), progress)) {
-        report(evaluate());
-        save();
-      } else if (now >= reported_at_ + std::clamp(now / 50, 1.5, 30.0)) {
-        report();
-        if (now >= saved_at_ + 30) save();
+    try {
+      if (std::isfinite(standing_.best_loss) && standing_.validation != validation_.identity()) measure_best_again();
+      if (evaluation_missing) evaluate_again();
+      learn();
+      if (!standing_.ended()) {
+        fmt::print("interrupted: update {} is saved; go on with --resume\n", updates());
+      } else {
+        fbt::ensure(updates() > first || evaluation_missing,
+                    "--seconds {}: no time was left for an update; give a larger limit", flags_.seconds);
       }
+      if (std::isfinite(standing_.best_loss))
+        fmt::print("best validation loss {:.4f}, at update {}\n", standing_.best_loss, standing_.best_update);
+      if (flags_.config.span_ramp > 0)
+        fmt::print("the heads look back at most {} of {} tokens\n", model_.core.longest_span(), flags_.config.window);
+      print_now("all files are in {}\n", flags_.out);
+    } catch (const std::exception& error) {
+      throw std::runtime_error(fmt::format("{}; {}", text_of(error), rescue()));
     }
-    if (unreported_.updates > 0) report();
-    if (saved_update_ < updates()) save();
-    if (interrupt.requested()) {
-      fmt::print("interrupted: update {} is saved; go on with --resume\n", updates());
-    } else {
-      fbt::ensure(updates() > first, "--seconds {}: no time was left for an update; give a larger limit", flags_.seconds);
-    }
-    if (std::isfinite(standing_.best_loss))
-      fmt::print("best validation loss {:.4f}, at update {}\n", standing_.best_loss, standing_.best_update);
-    if (flags_.config.span_ramp > 0)
-      fmt::print("the heads look back at most {} of {} tokens\n", model_.core.longest_span(), flags_.config.window);
-    fmt::print("all files are in {}\n", flags_.out);
+    return standing_.ended() ? 0 : interrupt_.exit_code();
   }
 
  private:
@@ -124,6 +130,30 @@ class Training {
   std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
   std::int64_t updates() const { return adam_.updates; }
 
+  /// Up to a limit, or until the user wants to stop.
+  void learn() {
+    double& progress = standing_.progress;
+    while (progress < 1 && !interrupt_.requested()) {
+      update(progress);
+      progress = std::max(progress, budget_.progress(updates()));
+      const double now = budget_.elapsed();
+      if (!validation_.empty() && budget_.evaluation_due(updates(), progress)) {
+        add_report(evaluate());
+        print_report();
+        save();
+      } else if (now >= reported_at_ + std::clamp(now / 50, 1.5, 30.0)) {
+        add_report();
+        print_report();
+        if (now >= saved_at_ + std::clamp(now / 10, 1.5, 30.0)) save();
+      }
+    }
+    if (unreported_.updates > 0) {
+      add_report();
+      print_report();
+    }
+    if (saved_update_ < updates()) save();
+  }
+
   void update(double progress) {
     const Stopwatch watch;
     unreported_.last = trainer_.update(flags_.schedule.rate(updates(), progress), progress);
@@ -134,24 +164,63 @@ class Training {
     ++unreported_.updates;
   }
 
-  /// The validation loss.
+  /// The validation loss; none when the user wants to stop.
   double evaluate() {
     if (standing_.validation_tokens == 0) {
-      if (const double share = budget_.longest_evaluation() / budget_.evaluation_seconds(); share < 1) {
-        const double count = std::max(2.0, share * static_cast<double>(validation_.size()));
-        validation_ = validation_.first(static_cast<std::size_t>(count));
-        fmt::print("evaluating on the first {} tokens held out, to keep within the time\n", validation_.size());
-      }
-      standing_.validation_tokens = static_cast<std::int64_t>(validation_.size());
+      const fbt::Index all = validation_.size();
+      if (const double share = budget_.longest_evaluation() / budget_.evaluation_seconds(); share < 1)
+        validation_.shorten(std::max<fbt::Index>(2, static_cast<fbt::Index>(share * static_cast<double>(all))));
+      standing_.validation_tokens = validation_.size();
+      print_now("validation: {} of the {} tokens held out, {}\n", validation_.size(), all, validation_.how());
     }
-    const fbt::EvaluationOptions options{.lanes = 64, .context = flags_.config.window, .threads = flags_.trainer.threads};
+    standing_.evaluation_missing = true;
     const Stopwatch watch;
-    const double loss = fbt::evaluate(model_, validation_, options).mean();
+    double loss = Report::none;
+    try {
+      loss = validation_.loss(model_, flags_.trainer.threads, interrupt_);
+    } catch (const Interrupted&) {
+      return loss;
+    }
     budget_.spent_on_evaluation(watch.seconds());
+    standing_.evaluation_missing = false;
+    standing_.validation = validation_.identity();
+    if (loss < standing_.best_loss) {
+      standing_.best_loss = loss;
+      standing_.best_update = updates();
+    }
     return loss;
   }
 
-  void report(double validation_loss = Report::none) {
+  /// The evaluation that was interrupted when the run before ended.
+  void evaluate_again() {
+    const double loss = evaluate();
+    if (!reports_.empty() && reports_.back().update == updates()) {
+      reports_.back().validation_loss = loss;
+      print_report();
+    }
+    save();
+  }
+
+  /// Losses on another held-out text, or when it is read in another way, are not to be compared with the best one so far.
+  void measure_best_again() {
+    constexpr const char* why = "the held-out text, or the way it is read, is another than before";
+    if (!std::filesystem::exists(path("model.safetensors"))) {
+      print_now("{}: a new best model is looked for\n", why);
+      standing_.best_loss = std::numeric_limits<double>::infinity();
+      return;
+    }
+    try {
+      const double loss =
+          validation_.loss(load_text_model(path("model.safetensors")).model, flags_.trainer.threads, interrupt_);
+      print_now("{}: the best model so far, of update {}, has a validation loss of {:.4f} now\n", why, standing_.best_update,
+                loss);
+      standing_.best_loss = loss;
+      standing_.validation = validation_.identity();
+    } catch (const Interrupted&) {
+    }
+  }
+
+  void add_report(double validation_loss = Report::none) {
     const auto count = static_cast<double>(unreported_.updates);
     const auto layer_weights =
         model_.config().remembers_per_layer() ? fbt::Vector<float>() : model_.core.aggregator.mix.mix_weights();
@@ -163,19 +232,20 @@ class Training {
                         unreported_.last.learning_rate,
                         unreported_.last.gradient_norm,
                         {layer_weights.begin(), layer_weights.end()}});
-    fmt::print("{}  left {}\n", progress_line(reports_.back()), clock_text(budget_.seconds_left(updates())));
-    std::fflush(stdout);
     unreported_ = {};
     reported_at_ = budget_.elapsed();
+  }
+  void print_report() const {
+    print_now("{}  left {}\n", progress_line(reports_.back()), clock_text(budget_.seconds_left(updates())));
   }
 
   /// Writes all files. training.safetensors comes last: what the others hold beyond it is made again when it is resumed.
   void save() {
     const Stopwatch watch;
-    if (const double loss = reports_.back().validation_loss; loss < standing_.best_loss) {
-      standing_.best_loss = loss;
-      standing_.best_update = updates();
-    }
+    fbt::ensure(can_go_on(),
+                "update {}: expected a model of finite numbers, found others; try a smaller learning rate, a "
+                "longer warm-up or a smaller clip",
+                updates());
     if (!std::isfinite(standing_.best_loss) || standing_.best_update == updates())
       fbt::save_model(path("model.safetensors"), model_, vocabulary_.metadata(), fbt::Probe::store);
     fbt::write_atomically(path("metrics.jsonl"), {write_metrics(reports_)});
@@ -187,20 +257,50 @@ class Training {
 
   void save_training() {
     standing_.elapsed = saved_at_ = budget_.elapsed();
-    saved_update_ = updates();
     nlohmann::ordered_json standing;
     visit_standing([&](const char* name, const auto& value) { standing[name] = value; }, standing_);
     fbt::Metadata metadata = vocabulary_.metadata();
     metadata["flags"] = write_flags(flags_).dump();
     metadata["standing"] = standing.dump();
     fbt::save_training(path("training.safetensors"), trainer_, metadata);
+    saved_update_ = updates();
+  }
+
+  /// Whether a training can go on from here.
+  bool can_go_on() const {
+    double sum = 0;
+    adam_.visit_moments([&](std::string_view, const auto& moment) { sum += fbt::squared_norm(moment); });
+    const fbt::Tokens text = trainer_.batches().data();
+    const auto some = static_cast<std::size_t>(flags_.batches.segment) + 1;
+    return std::isfinite(sum) && is_sound(model_, text.first(std::min(text.size(), some)));
+  }
+
+  /// After an error: saves what was reached, unless that would replace something better. Returns what the folder holds.
+  std::string rescue() {
+    std::string more;
+    try {
+      if (saved_update_ < updates()) {
+        if (can_go_on()) {
+          save_training();
+          if (unreported_.updates > 0) add_report();
+          save();
+        } else {
+          more = ", as the parameters have been harmed since";
+        }
+      }
+    } catch (const std::exception& error) {
+      more = fmt::format(" ({})", text_of(error));
+    }
+    return fmt::format("{} holds update {}{}; go on with --resume", flags_.out, saved_update_, more);
   }
 
   TrainFlags flags_;
   Standing standing_;
   const fbt::Vocabulary& vocabulary_;
-  fbt::Tokens validation_;
+  Validation validation_;
+  Stopwatch clock_;  // of this run
   Budget budget_;
+  Interrupt interrupt_{"stopping after this update; what is learned is saved\n"};
   Model model_;
   fbt::Adam<Model> adam_;
   fbt::Trainer<Model> trainer_;

@@ -1,6 +1,7 @@
 // What a model answers, and how much of it is right.
 #pragma once
 
+#include "support/interrupt.hpp"
 #include "tasks/example.hpp"
 
 #include "fbt/core/parallel.hpp"
@@ -12,9 +13,11 @@
 namespace example {
 
 /// For every token of every example the answer that the model finds most likely, whether or not it is scored. Every example
-/// begins with an empty memory. The result does not depend on the number of threads.
+/// begins with an empty memory. The result does not depend on the number of threads. Throws Interrupted when that is requested
+/// of an interrupt.
 template <class Model>
-std::vector<std::vector<fbt::Token>> predict(const Model& model, const std::vector<Example>& examples, fbt::Index threads) {
+std::vector<std::vector<fbt::Token>> predict(const Model& model, const std::vector<Example>& examples, fbt::Index threads,
+                                             const Interrupt* interrupt = nullptr) {
   constexpr fbt::Index lanes = 32;
   const auto count = static_cast<fbt::Index>(examples.size());
   std::vector<std::vector<fbt::Token>> answers(examples.size());
@@ -26,6 +29,7 @@ std::vector<std::vector<fbt::Token>> predict(const Model& model, const std::vect
     auto stepper = model.start(size);
     std::vector<fbt::Token> tokens(static_cast<std::size_t>(size), 0);
     for (std::size_t t = 0; t < longest; ++t) {
+      if (interrupt) interrupt->check();
       for (fbt::Index b = 0; b < size; ++b)
         if (const auto& all = examples[example(b)].tokens; t < all.size()) tokens[static_cast<std::size_t>(b)] = all[t];
       const auto& logits = model.step(tokens, stepper);

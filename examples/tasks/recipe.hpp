@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <string>
 
 namespace example {
@@ -106,6 +107,8 @@ inline Recipe choose_recipe(Task task, const Recipe& given, const CLI::App& comm
       },
       result, given);
   constexpr fbt::Index most = 1'000'000;
+  if (is_string(task) && command.count("--test-length") == 0)
+    result.test_length = std::max(result.test_length, 2 * std::min(result.length, most / 2));
   const auto within = [most](const char* name, fbt::Index value, fbt::Index least) {
     fbt::check(value >= least && value <= most, "--{} must be from {} to {}, found {}", name, least, most, value);
   };

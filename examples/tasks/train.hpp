@@ -5,6 +5,9 @@
 
 #include "support/budget.hpp"
 #include "support/interrupt.hpp"
+#include "support/path_flag.hpp"
+#include "support/run.hpp"
+#include "support/sound.hpp"
 #include "support/stopwatch.hpp"
 #include "tasks/lesson.hpp"
 #include "tasks/predict.hpp"
@@ -14,6 +17,7 @@
 
 #include "fbt/core/processors.hpp"
 #include "fbt/core/random.hpp"
+#include "fbt/io/folder_lock.hpp"
 #include "fbt/io/model_file.hpp"
 #include "fbt/training/adam.hpp"
 #include "fbt/training/schedule.hpp"
@@ -22,8 +26,10 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cstdio>
+#include <exception>
 #include <filesystem>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -43,7 +49,7 @@ struct TaskTrainFlags {
 inline void add_task_train_flags(CLI::App& command, TaskTrainFlags& flags) {
   add_flag(command, "task", flags.task, "what to learn")->required()->default_str("");
   add_flag(command, "rule", flags.rule, "which model learns it");
-  add_flag(command, "out", flags.out, "folder to write to; none: write nothing");
+  add_path_flag(command, "out", flags.out, "folder to write to; without it nothing is written");
   add_flag(command, "updates", flags.updates, "end after so many updates; 0: no limit");
   add_flag(command, "shards", flags.shards, "groups of lanes, which threads take first; part of the result, unlike threads");
   add_flag(command, "threads", flags.threads, "most threads to work on");
@@ -72,9 +78,10 @@ struct Tests {
 
 /// What a model gets right, with the names it has in files.
 template <class Model>
-nlohmann::ordered_json test(Task task, const Model& model, const Tests& tests, fbt::Index threads) {
+nlohmann::ordered_json test(Task task, const Model& model, const Tests& tests, fbt::Index threads,
+                            const Interrupt& interrupt) {
   const auto accuracy = [&](const std::vector<Example>& examples) {
-    return measure(examples, predict(model, examples, threads));
+    return measure(examples, predict(model, examples, threads, &interrupt));
   };
   const Accuracy result = accuracy(tests.examples);
   if (!is_string(task)) return {{"accuracy", result.of_labels()}};
@@ -112,40 +119,67 @@ class TaskTraining {
     schedule_.validate();
   }
 
-  void run() {
-    fmt::print("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
-               fbt::count_parameters(model_));
-    if (!flags_.out.empty()) std::filesystem::create_directories(flags_.out);
-    for (const Lesson& lesson : lessons(flags_.task, recipe_)) train(lesson, recipe_.advance);
-    train(full_lesson(flags_.task, recipe_), -1);
+  /// Returns the exit code of the program. After an error what was reached is saved, and the error is thrown on.
+  int run() {
+    print_now("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
+              fbt::count_parameters(model_));
+    try {
+      bool interrupted = false;
+      try {
+        for (const Lesson& lesson : lessons(flags_.task, recipe_)) train(lesson, recipe_.advance);
+        train(full_lesson(flags_.task, recipe_), -1);
+        interrupted = progress_ < 1;
+      } catch (const Interrupted&) {
+        interrupted = true;
+      }
+      finish(interrupted);
+      return interrupted ? interrupt_.exit_code() : 0;
+    } catch (const std::exception& error) {
+      throw std::runtime_error(text_of(error) + rescue());
+    }
+  }
 
-    if (results_.is_null()) results_ = test(flags_.task, model_, tests_, flags_.threads);  // interrupted before the first
+ private:
+  std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
+
+  /// Writes what was learned: by all updates, or until the user wanted to stop.
+  void finish(bool interrupted) {
     nlohmann::ordered_json last{
         {"task", fbt::name_of(flags_.task)},           {"rule", fbt::name_of(flags_.rule)}, {"seed", flags_.seed},
         {"parameters", fbt::count_parameters(model_)}, {"updates", adam_.updates},          {"seconds", budget_.elapsed()}};
-    last.update(results_);
+    if (!results_.is_null()) last.update(results_);
     if constexpr (requires { model_.core.aggregator.mix.mix_weights(); }) {
       if (flags_.rule == Rule::feedback) {
         const auto shares = model_.core.aggregator.mix.mix_weights();
         last["layer_weights"] = std::vector<float>(shares.begin(), shares.end());
       }
     }
-    if (interrupt_.requested()) {
-      last["interrupted"] = true;
-      fmt::print("interrupted\n");
-    }
+    if (interrupted) last["interrupted"] = true;
     write(last);
     save();
-    fmt::print("{} by {}: {}\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule), percentages(results_));
+    if (interrupted) fmt::print("interrupted at update {}\n", adam_.updates);
+    print_now("{} by {}: {}\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
+              results_.is_null() ? "not tested" : percentages(results_));
   }
 
- private:
-  std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
-
   void save() const {
-    if (!flags_.out.empty())
-      fbt::save_model(path("model.safetensors"), model_, {{"task", std::string(fbt::name_of(flags_.task))}},
-                      fbt::Probe::store);
+    if (flags_.out.empty()) return;
+    fbt::ensure(is_sound(model_, tests_.examples.front().tokens),
+                "update {}: expected a model of finite numbers, found others; try a smaller --learning-rate or --clip",
+                adam_.updates);
+    fbt::save_model(path("model.safetensors"), model_, {{"task", std::string(fbt::name_of(flags_.task))}},
+                    fbt::Probe::store);
+  }
+
+  /// After an error: saves what was reached, unless it is harmed. Returns what to say of it.
+  std::string rescue() const {
+    if (flags_.out.empty()) return "";
+    try {
+      save();
+      return fmt::format("; the model of update {} is in {}", adam_.updates, flags_.out);
+    } catch (const std::exception&) {
+      return "";
+    }
   }
 
   /// Goes on with a lesson until its share of the training is done, or the loss is small enough.
@@ -178,7 +212,7 @@ class TaskTraining {
       unreported_.tokens += tokens_per_update;
       unreported_.seconds += watch.seconds();
       progress_ = std::max(progress_, budget_.progress(adam_.updates));
-      const bool test = budget_.evaluation_due(adam_.updates, progress_) || interrupt_.requested();
+      const bool test = budget_.evaluation_due(adam_.updates, progress_);
       const double now = budget_.elapsed();
       if (test || now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0)) this->report(report, test);
     }
@@ -191,18 +225,17 @@ class TaskTraining {
         {"tokens_per_second", speed}, {"learning_rate", last.learning_rate}, {"gradient_norm", last.gradient_norm}};
     if (with_test) {
       const Stopwatch watch;
-      results_ = test(flags_.task, model_, tests_, flags_.threads);
+      results_ = test(flags_.task, model_, tests_, flags_.threads, interrupt_);
       line.update(results_);
       save();
       budget_.spent_on_evaluation(watch.seconds());
     }
     write(line);
-    fmt::print("update {:6}  length {:3}  loss {:.4f}  norm {:5.2f}  rate {:.2e}  {:6.0f} tokens/s  {:4.0f} s  {}\n",
-               adam_.updates, length_, loss, last.gradient_norm, last.learning_rate, speed, budget_.elapsed(),
-               with_test ? percentages(results_) : "");
-    std::fflush(stdout);
     unreported_ = {};
     reported_at_ = budget_.elapsed();
+    print_now("update {:6}  length {:3}  loss {:.4f}  norm {:5.2f}  rate {:.2e}  {:6.0f} tokens/s  {:4.0f} s  {}\n",
+              adam_.updates, length_, loss, last.gradient_norm, last.learning_rate, speed, budget_.elapsed(),
+              with_test ? percentages(results_) : "");
   }
 
   void write(const nlohmann::ordered_json& line) {
@@ -222,7 +255,7 @@ class TaskTraining {
   Budget budget_;
   fbt::Adam<Model> adam_;  // over all lessons
   fbt::Schedule schedule_;
-  Interrupt interrupt_;
+  Interrupt interrupt_{"stopping after this update; what is learned is saved, if there is an --out\n"};
   nlohmann::ordered_json results_;
   std::string metrics_;
   Unreported unreported_;
@@ -230,15 +263,20 @@ class TaskTraining {
   double progress_ = 0, reported_at_ = 0;
 };
 
-/// command: which flags were given. clock: since the program began.
-inline void train(const TaskTrainFlags& flags, const CLI::App& command, const Stopwatch& clock) {
+/// command: which flags were given. clock: since the program began. Returns the exit code of the program.
+inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch& clock) {
   const Recipe r = choose_recipe(flags.task, flags.recipe, command);
   fbt::check(flags.updates >= 0, "--updates must be at least 0, found {}", flags.updates);
   fbt::check(flags.updates > 0 || r.seconds > 0, "give a limit: --seconds or --updates above 0");
+  if (command.count("--shards") == 0) flags.shards = std::clamp<fbt::Index>(r.lanes, 1, flags.shards);
+  std::optional<fbt::FolderLock> lock;
+  if (!flags.out.empty()) lock.emplace(flags.out);
   fbt::check(flags.out.empty() || !std::filesystem::exists(std::filesystem::path(flags.out) / "model.safetensors"),
              "{}: the folder already holds model.safetensors; choose another --out folder", flags.out);
+  int code = 0;
   with_new_model(flags.rule, r, static_cast<fbt::Index>(words(flags.task).size()), fbt::mix_seed(flags.seed, 0),
-                 [&](auto& model) { TaskTraining(flags, r, model, clock).run(); });
+                 [&](auto& model) { code = TaskTraining(flags, r, model, clock).run(); });
+  return code;
 }
 
 }  // namespace example

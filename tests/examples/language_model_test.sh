@@ -1,16 +1,7 @@
 #!/usr/bin/env bash
 # Tests of the program language_model: language_model_test.sh PROGRAM CASE. Every function test_CASE is a test.
 . "$(dirname "$0")/program.sh"
-
-no_partial_files() { [ -z "$(find . -name '*.part')" ] || fail "left: $(find . -name '*.part')"; }
-
-# A text of 6,100 characters, and a model and training small enough for a test.
-for i in {1..100}; do printf 'line %02d: in the beginning was the word, and more of it here.\n' $((i % 100)); done >text
-tiny=(--data text --width 8 --layers 2 --heads 2 --window 8 --segment 16 --lanes 6 --shards 3 --dropout 0.1 --warmup 3)
-train() { succeed train "${tiny[@]}" --out "$@"; }
-
-# The reports without what depends on the clock.
-metrics() { sed -E 's/"(seconds|tokens_per_second)":[^,]*,//g' "$1/metrics.jsonl"; }
+. "$scripts/tiny_training.sh"
 
 test_train_writes_its_files() {
   train run --updates 5 --threads 2
@@ -35,27 +26,6 @@ test_seconds_bound_the_whole_run() {
   [ $SECONDS -le 4 ] || fail "took $SECONDS s"
   [ "$(tail -n 1 run/metrics.jsonl | grep -c '"validation_loss":[0-9]')" -eq 1 ] || fail "no last evaluation"
 }
-
-# Training in one go, and training that is stopped by a signal after a few updates and resumed, have the same results.
-stopped_and_resumed() {
-  local signal=$1 expected=$2 code=0 line pid
-  train whole --updates 30 --evaluate-every 1 --threads 1
-  mkfifo pipe
-  "$program" train "${tiny[@]}" --out parts --updates 30 --evaluate-every 1 --threads 2 >pipe & pid=$!
-  exec 3<pipe
-  while read -r line <&3; do [[ $line != "update      4"* ]] || { kill -"$signal" $pid; break; }; done
-  line=$(cat <&3)
-  wait $pid 2>/dev/null || code=$?
-  [ $code -eq "$expected" ] || fail "expected exit code $expected, found $code"
-  [ "$signal" != INT ] || contains "$line" "interrupted"
-  [ "$(wc -l <parts/metrics.jsonl)" -lt 30 ] || fail "was not stopped in time"
-  echo '{"update":29,"seconds":1,"train_loss":9,"validation_loss":9,"tokens_per_second":9,"learning_rate":9,"gradient_norm":9,"layer_weights":[]}' >>parts/metrics.jsonl
-  succeed train --data text --out parts --resume --threads 3
-  diff <(metrics whole) <(metrics parts) || fail "the metrics differ"
-  same whole/model.safetensors parts/model.safetensors
-}
-test_interrupt_and_resume() { stopped_and_resumed INT 0; }
-test_kill_and_resume() { stopped_and_resumed KILL 137; }
 
 test_threads_do_not_change_the_model() {
   for threads in 1 2 3; do train run$threads --updates 6 --threads $threads; done
@@ -255,26 +225,6 @@ test_bad_flags() {
   contains "$output" "--evaluate-every INT=0"
 }
 
-test_bad_folder() {
-  error "text" train "${tiny[@]}" --out text/run --updates 3
-  error "/proc" train "${tiny[@]}" --out /proc/run --updates 3
-  no_partial_files
-}
-
-test_full_disk() {
-  trap '' XFSZ  # a write beyond the limit fails instead of killing
-  train run --updates 2
-  (cd run && sha256sum -- *) >before
-  (
-    ulimit -f 8
-    error "run/training.safetensors: cannot write the file: File too large" train --data text --out run --resume --updates 4
-    error "fresh/training.safetensors: cannot write the file: File too large" train "${tiny[@]}" --out fresh --updates 4
-  )
-  (cd run && sha256sum --quiet -c ../before) || fail "a file was overwritten"
-  [ -z "$(ls fresh)" ] || fail "left: $(ls fresh)"
-  no_partial_files
-}
-
 test_bad_checkpoint() {
   train run --updates 2
   local model=run/model.safetensors
@@ -295,13 +245,6 @@ test_bad_checkpoint() {
   error "moved/training.safetensors: expected a training of this program" train --data text --out moved --resume --updates 4
   head -c 9000 run/training.safetensors >moved/training.safetensors
   error "moved/training.safetensors: " train --data text --out moved --resume --updates 4
-}
-
-test_divergence_keeps_the_last_good_checkpoint() {
-  train run --updates 3
-  error "expected a finite" train --data text --out run --resume --updates 20 --learning-rate 1e30 --clip 0 --warmup 0 --evaluate-every 100
-  succeed train --data text --out run --resume --updates 6 --learning-rate 1e-3 --clip 1
-  contains "$(tail -n 1 run/metrics.jsonl)" '"update":6,'
 }
 
 run_case

@@ -87,15 +87,51 @@ test_seconds_bound_the_whole_run() {
 test_interrupt() {
   local line pid code=0
   mkfifo pipe
-  "$program" train "${tiny[@]}" --task copy --out run --updates 1000000 --seconds 0 >pipe & pid=$!
+  "$program" train "${tiny[@]}" --task copy --out run --updates 1000000 --seconds 0 >pipe 2>stderr & pid=$!
   exec 3<pipe
-  while read -r line <&3; do [[ $line != "update "* ]] || { kill -INT $pid; break; }; done
+  while read -r line <&3; do [[ $line != "update "* ]] || break; done
+  error "run: in use by process $pid" train "${tiny[@]}" --task copy --out run
+  kill -INT $pid
   line=$(cat <&3)
   wait $pid || code=$?
-  [ $code -eq 0 ] || fail "expected exit code 0, found $code"
-  contains "$line" "interrupted"
+  [ $code -eq 130 ] || fail "expected exit code 130, found $code"
+  contains "$line" "interrupted at update "
+  contains "$(cat stderr)" "stopping after this update"
   contains "$(tail -n 1 run/metrics.jsonl)" '"interrupted":true'
   succeed show --task copy --model run/model.safetensors
+}
+
+# A test that takes minutes is left at once.
+test_interrupt_of_a_test() {
+  local line pid code=0
+  "$program" train "${tiny[@]}" --tests 200000 --task copy --out run --updates 1 --seconds 0 >printed 2>stderr & pid=$!
+  while [ ! -s printed ]; do sleep 0.1; done
+  sleep 1
+  kill -TERM $pid; kill -TERM $pid
+  wait $pid || code=$?
+  [ $code -eq 143 ] || fail "expected exit code 143, found $code: $(cat stderr)"
+  contains "$(cat printed)" "copy by feedback: not tested"
+  succeed show --task copy --model run/model.safetensors
+}
+
+test_outputs_that_take_nothing() {
+  local codes code=0
+  train --task copy --out run
+  "$program" show --task copy --model run/model.safetensors >/dev/full 2>stderr || code=$?
+  [ $code -eq 1 ] || fail "expected exit code 1, found $code"
+  contains "$(cat stderr)" "No space left on device"
+  code=0; "$program" show --task copy >&- 2>stderr || code=$?
+  [ $code -eq 1 ] || fail "expected exit code 1, found $code"
+  "$program" train "${tiny[@]}" --task copy --out other --updates 1000000 --seconds 0 2>stderr | head -n 2 >/dev/null && codes=("${PIPESTATUS[@]}") || codes=("${PIPESTATUS[@]}")
+  [ "${codes[0]}" -eq 1 ] || fail "expected exit code 1, found ${codes[0]}"
+  [[ $(cat stderr) =~ "; the model of update "[0-9]+" is in other" ]] || fail "$(cat stderr)"
+  succeed show --task copy --model other/model.safetensors
+}
+
+test_an_error_keeps_the_last_good_model() {
+  train --task copy --out run
+  error "expected a finite" train "${tiny[@]}" --task copy --out bad --updates 60 --learning-rate 1e30 --clip 0 --warmup 0
+  [ ! -e bad ] || fail "left: $(ls bad)"
 }
 
 test_errors() {
@@ -112,6 +148,11 @@ test_errors() {
   error "lanes must be at least 1, found 0" train --task copy --lanes 0
   error "--count must be from 1 to 1000, found 0" show --task copy --count 0
   error "cannot open" show --task copy --model none
+  error "--out: expected a path, found an empty one" train --task copy --out ""
+  error "--attention: expected a path, found an empty one" show --task copy --attention ""
+  error "lanes" train "${tiny[@]}" --task copy --updates 1 --lanes 2 --shards 3
+  train --task copy --lanes 1
+  succeed train --task copy --length 50 --updates 1 --seconds 0 --width 8 --layers 1 --heads 2 --examples 100 --tests 4
   train --task copy --out run
   error "run: the folder already holds model.safetensors" train --task copy --out run
   error "run/model.safetensors: expected a model of the task reverse, found one of copy" show --task reverse --model run/model.safetensors
