@@ -4,8 +4,7 @@ build_bench() {
   local compiler=$1 build target targets=()
   build=$root/build/bench-$(basename "$compiler")
   for target in "${@:2}"; do targets+=("bench_$target"); done
-  install_packages $build_packages libbenchmark-dev
-  (cd "$root" && cmake --preset bench -B "$build" -DCMAKE_CXX_COMPILER="$compiler") >/dev/null
+  (cd "$root" && CXX=$compiler configure "$build" --preset bench -DCMAKE_CXX_COMPILER="$compiler")
   cmake --build "$build" --target "${targets[@]}"
   folder=$build/bench
 }

@@ -7,8 +7,13 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE  # either may keep OpenBLAS from its best kernels for this machine
 
 python=/usr/bin/python3  # the one that Debian's packages are for
-# without the OpenMP build of OpenBLAS this PyTorch is many times slower
-install_packages clang python3 python3-numpy python3-torch libopenblas0-openmp
+need clang++ clang command -v clang++
+need Python python3 command -v $python
+need NumPy python3-numpy $python -c "import numpy"
+need PyTorch python3-torch $python -c "import torch"
+# without which this PyTorch is many times slower
+need "OpenBLAS with OpenMP" libopenblas0-openmp compgen -G "/usr/lib/*/openblas-openmp/libopenblas.so.0"
+install_needed
 programs=()
 for compiler in g++ clang++; do
   build_bench "$compiler" report sample_model

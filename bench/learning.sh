@@ -14,8 +14,7 @@ for name in "$@"; do
 done
 
 cd "$root"
-install_packages $build_packages
-cmake --preset release >/dev/null
+configure build/release --preset release
 cmake --build --preset release --target language_model
 for name in "$@"; do
   case $name in

@@ -7,9 +7,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/tests/packages.sh"
 cd "$root"
 
-install_packages $build_packages python3 bible-kjv
-cmake --preset release >/dev/null
-cmake --build --preset release --target language_model tasks
 . "$root/examples/king_james.sh"
 king_james build/bible.txt
+need Python python3 command -v python3
+configure build/release --preset release
+cmake --build --preset release --target language_model tasks
 exec python3 bench/tasks.py "$@"

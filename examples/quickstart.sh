@@ -10,7 +10,8 @@ data= out=
 flags=()
 set_path() {
   local path
-  path=$(realpath -m -- "$2")
+  path=$2
+  [[ $path == /* ]] || path=$PWD/$path
   case $1 in
     --data) data=$path ;;
     --out) out=$path ;;
@@ -32,16 +33,15 @@ while [ $# -gt 0 ]; do
 done
 cd "$root"
 
-install_packages $build_packages
-cmake --preset release >/dev/null
-cmake --build --preset release --target language_model
-
 prompt=
 if [ -z "$data" ]; then
   prompt="And God said"
   data=build/bible.txt
-  king_james "$data"
+  king_james "$data" "or start this with a text of your own: --data FILE"
 fi
+configure build/release --preset release
+cmake --build --preset release --target language_model
+
 if [ -z "$out" ]; then
   out=runs/quickstart
   if [[ " ${flags[*]-} " != *" --resume "* && -e $out ]]; then

@@ -7,9 +7,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/packages.sh
 seconds=${1:-60}
-install_packages $build_packages catch2 clang libclang-rt-dev
+need clang++ clang command -v clang++
+need "clang's sanitizers" libclang-rt-dev clang++ -fsanitize=fuzzer,address -x c++ -o /dev/null - <<<'
+  extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }'
 build=build/fuzz
-cmake -S . -B $build -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=None -DFBT_BUILD_EXAMPLES=OFF -DFBT_BUILD_FUZZERS=ON
+configure $build -S . -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=None -DFBT_BUILD_EXAMPLES=OFF -DFBT_BUILD_FUZZERS=ON
 cmake --build $build --target fuzzers
 $build/tests/fuzz/make_fuzz_seeds $build/seeds
 
