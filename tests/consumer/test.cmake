@@ -1,5 +1,5 @@
-# cmake -DWAY=find_package|compiled|add_subdirectory|FetchContent -DFBT_SOURCE_DIR=... -DFBT_BINARY_DIR=... -DFBT_VERSION=... -DGENERATOR=...
-#   -DCXX=... -DFLAGS=... -DBUILD=... -P test.cmake
+# cmake -DWAY=find_package|compiled|add_subdirectory|FetchContent|pkg-config -DFBT_SOURCE_DIR=... -DFBT_BINARY_DIR=... -DFBT_VERSION=...
+#   -DGENERATOR=... -DCXX=... -DFLAGS=... -DBUILD=... -P test.cmake
 # Builds and runs the consumer, from nothing, in the folder BUILD.
 cmake_minimum_required(VERSION 3.24)
 
@@ -8,16 +8,39 @@ function(run)
 endfunction()
 
 file(REMOVE_RECURSE ${BUILD})
-set(options -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${CXX})
-if(WAY STREQUAL find_package OR WAY STREQUAL compiled)
+if(WAY MATCHES "^(find_package|compiled|pkg-config)$")
   run(${CMAKE_COMMAND} --install ${FBT_BINARY_DIR} --prefix ${BUILD}/installed)
-  if(WAY STREQUAL compiled)  # by the flags of its library
-    list(APPEND options "-DCMAKE_CXX_FLAGS=${FLAGS}")
-  endif()
-  list(APPEND options -DCMAKE_PREFIX_PATH=${BUILD}/installed -DFBT_VERSION=${FBT_VERSION} -DWAY=${WAY})
-else()
-  list(APPEND options -DFBT_SOURCE_DIR=${FBT_SOURCE_DIR} -DWAY=${WAY})
 endif()
-run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR} -B ${BUILD}/build ${options})
+if(WAY STREQUAL pkg-config)
+  set(ENV{PKG_CONFIG_PATH} ${BUILD}/installed/share/pkgconfig:$ENV{PKG_CONFIG_PATH})
+  run(pkg-config --exact-version=${FBT_VERSION} fbt)
+  execute_process(COMMAND pkg-config --cflags --libs fbt OUTPUT_VARIABLE flags COMMAND_ERROR_IS_FATAL ANY)
+  separate_arguments(flags UNIX_COMMAND "${flags}")
+  run(${CXX} -std=c++20 ${CMAKE_CURRENT_LIST_DIR}/main.cpp ${flags} -o ${BUILD}/consumer)
+  run(${BUILD}/consumer)
+  return()
+endif()
+
+set(options -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${CXX} -DWAY=${WAY})
+if(WAY STREQUAL find_package OR WAY STREQUAL compiled)
+  list(APPEND options -DCMAKE_PREFIX_PATH=${BUILD}/installed -DFBT_VERSION=${FBT_VERSION})
+else()
+  list(APPEND options -DFBT_SOURCE_DIR=${FBT_SOURCE_DIR})
+endif()
+if(WAY STREQUAL compiled)  # by the flags of its library
+  list(APPEND options "-DCMAKE_CXX_FLAGS=${FLAGS}")
+endif()
+execute_process(COMMAND ${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR} -B ${BUILD}/build ${options}
+  ERROR_VARIABLE messages ECHO_ERROR_VARIABLE COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "CMAKE_BUILD_TYPE is not set" found "${messages}")
+list(LENGTH found count)
+if(WAY STREQUAL compiled AND FLAGS MATCHES "-O")
+  set(expected 0)
+else()
+  set(expected 1)
+endif()
+if(NOT count EQUAL expected)
+  message(FATAL_ERROR "a project without a build type is told ${count} times, expected ${expected}")
+endif()
 run(${CMAKE_COMMAND} --build ${BUILD}/build)
 run(${BUILD}/build/consumer)
