@@ -4,6 +4,15 @@
 // gradients are added in shard order. Where there are more threads than shards, a team of them shares the work of every step
 // of a shard. So the result is the same to the last bit with any number of threads.
 // Model, loss, optimiser and learning rate are given from outside; works for any SequenceModel.
+//
+// When the loss stands still. Tasks that need something to be found again (names, variables, brackets) have a plateau, on
+// which a model knows what kind of answer is wanted but not which. What ended it in the paper's tasks (bench/tasks.md),
+// alone or together:
+//   - initialize_mimetic(model, 3) before the first update: attention begins with earlier tokens like the present one;
+//   - short sequences first: TrainerOptions::first_segment, fresh memories (`fresh`), a shorter window, easier data;
+//   - a Transformer first (MemoryRule::transformer with share_key_value false): it reads a segment layer by layer and finds
+//     such patterns sooner; core.set_memory_rule(MemoryRule::feedback) then turns it into a feedback model, with an
+//     optimiser made anew.
 #pragma once
 
 #include "fbt/core/parallel.hpp"
