@@ -55,7 +55,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     fuzz::require(valid_utf8(decode(vocabulary, tokens)), "decoded text is in UTF-8");
 
     tokens = vocabulary.encode(text, "input");
-    if (valid_utf8(text)) fuzz::require(decode(vocabulary, tokens) == text, "a text is decoded as it was encoded");
+    const bool marked = vocabulary.kind() != fbt::TokenKind::byte && text.starts_with("\xef\xbb\xbf");
+    if (valid_utf8(text))
+      fuzz::require(decode(vocabulary, tokens) == text.substr(marked ? 3 : 0), "a text is decoded as it was encoded");
   });
   return 0;
 }

@@ -46,3 +46,11 @@ TEST_CASE("UTF-8 is read strictly") {
   CHECK(found.size == c.size);
   CHECK(found.code_point == c.code_point);
 }
+
+TEST_CASE("a character is visible when it shows by itself") {
+  for (const char32_t c : {U'A', U'~', U'\u00a1', U'\u00e9', U'\u0370', U'\u65e5', U'\uff41', U'\ufffd', U'\U0001f600'})
+    CHECK(fbt::is_visible(c));
+  for (const char32_t c : {U'\0', U'\n', U' ', U'\x7f', U'\u00a0', U'\u00ad', U'\u0301', U'\u200b', U'\u202e', U'\u3000',
+                           U'\ue000', U'\ufeff', U'\uffff', U'\U0001ffff', U'\U000e0001', U'\U0010fffe'})
+    CHECK_FALSE(fbt::is_visible(c));
+}

@@ -70,6 +70,52 @@ TEST_CASE("a vocabulary names what does not belong to it") {
                     ContainsSubstring("expected one of character, byte, found \"word\""));
 }
 
+TEST_CASE("a byte order mark at the beginning is no token, but where tokens are bytes") {
+  const std::string mark = "\ufeff", text = mark + "ba\n";
+  const Vocabulary characters(TokenKind::character, text, "text");
+  CHECK(characters.size() == 3);
+  CHECK(characters.encode(text, "text") == characters.encode("ba\n", "text"));
+  CHECK(characters.encode(mark, "text").empty());
+  CHECK(Vocabulary::in_order(mark + "ba", "F").encode("ab", "text") == std::vector<fbt::Token>{1, 0});
+  CHECK(Vocabulary::numbers(3).encode(mark + "2 1", "prompt") == std::vector<fbt::Token>{2, 1});
+  CHECK(Vocabulary(TokenKind::byte, "", "").encode(text, "text").size() == 6);
+  CHECK_THROWS_WITH(Vocabulary(TokenKind::character, mark + "a\xff", "F"), ContainsSubstring("offset 4"));
+  // elsewhere it is a character as any other, and the first token of a file that has it keeps its number
+  const Vocabulary within(TokenKind::character, "\uff41" + mark, "text");
+  CHECK(within.size() == 2);
+  const Vocabulary copy = Vocabulary::read(within.metadata(), "file");
+  CHECK(copy.size() == 2);
+  CHECK(copy.encode("\uff41" + mark, "text") == std::vector<fbt::Token>{1, 0});
+}
+
+TEST_CASE("a label shows every token, also what could not be seen") {
+  const std::vector<std::pair<std::string, std::string>> labels{{"a", "a"},
+                                                                {" ", "\u2423"},
+                                                                {"\n", "\u21b5"},
+                                                                {"\t", "x09"},
+                                                                {"\x7f", "x7f"},
+                                                                {"\u0085", "U+0085"},
+                                                                {"\u00a0", "U+00A0"},
+                                                                {"\u0301", "U+0301"},
+                                                                {"\u200b", "U+200B"},
+                                                                {"\u202e", "U+202E"},
+                                                                {"\ufeff", "U+FEFF"},
+                                                                {"\uffff", "U+FFFF"},
+                                                                {"\U0001fffe", "U+1FFFE"},
+                                                                {"\u00e9", "\u00e9"},
+                                                                {"\u65e5", "\u65e5"},
+                                                                {"\ufffd", "\ufffd"},
+                                                                {"\U0001f600", "\U0001f600"}};
+  std::string all;
+  for (const auto& [text, label] : labels) all += text;
+  const Vocabulary vocabulary = Vocabulary::in_order(all, "text");
+  for (std::size_t i = 0; i < labels.size(); ++i) CHECK(vocabulary.label(static_cast<fbt::Token>(i)) == labels[i].second);
+  const Vocabulary bytes(TokenKind::byte, "", "");
+  CHECK(bytes.label(0xe9) == "xe9");
+  CHECK(bytes.label(0) == "x00");
+  CHECK(bytes.label('a') == "a");
+}
+
 TEST_CASE("a text in another script is refused at once") {
   const Vocabulary vocabulary(TokenKind::character, "abc", "text");
   std::string text;
@@ -97,6 +143,23 @@ TEST_CASE("bytes are streamed as whole characters") {
   CHECK(stream("\xe2\x82z") == Pieces{"", "", "\ufffdz", ""});
   CHECK(stream("\xe2\xff") == Pieces{"", "\ufffd\ufffd", ""});
   CHECK(stream("a\xf0\x9f") == Pieces{"a", "", "", "\ufffd"});
+}
+
+TEST_CASE("a text that ends inside a character is completed by the tokens after it") {
+  const Vocabulary vocabulary(TokenKind::byte, "", "text");
+  StreamDecoder decoder(vocabulary);
+  CHECK(decoder.add("\u65e5\xe6\x9c") == "\u65e5");
+  CHECK(decoder.add(0xac) == "\u672c");
+  CHECK(decoder.add("\xff\xc3z\xe2") == "\ufffd\ufffdz");
+  CHECK(decoder.finish() == "\ufffd");
+}
+
+TEST_CASE("what is outside the vocabulary can be left out and counted") {
+  const Vocabulary vocabulary(TokenKind::character, "abc", "text");
+  fbt::Index unknown = 0;
+  CHECK(vocabulary.encode("aXb\u20acXc", "text", &unknown) == std::vector<fbt::Token>{0, 1, 2});
+  CHECK(unknown == 3);
+  CHECK_THROWS_WITH(vocabulary.encode("a\xff", "F", &unknown), ContainsSubstring("F: expected text in UTF-8"));
 }
 
 TEST_CASE("Vocabulary: decode is encode backwards") {

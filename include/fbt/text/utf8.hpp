@@ -1,8 +1,11 @@
 // UTF-8: reads one character of a text.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <string_view>
+#include <utility>
 
 namespace fbt {
 
@@ -31,6 +34,19 @@ inline Utf8 read_utf8(std::string_view text) {
     code_point = code_point << 6 | (byte & 0x3fu);
   }
   return {complete, size, code_point};
+}
+
+/// Whether a character shows by itself, in its place: no control, space, mark on another character, change of the direction
+/// of writing, or code point that is none.
+inline bool is_visible(char32_t code_point) {
+  constexpr std::pair<char32_t, char32_t> invisible[] = {
+      {0x00, 0x20},     {0x7f, 0xa0},     {0xad, 0xad},     {0x300, 0x36f},   {0x61c, 0x61c},     {0x115f, 0x1160},
+      {0x1680, 0x1680}, {0x180b, 0x180e}, {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff}, {0x2000, 0x200f},   {0x2028, 0x202f},
+      {0x205f, 0x206f}, {0x20d0, 0x20ff}, {0x3000, 0x3000}, {0x3164, 0x3164}, {0xd800, 0xf8ff},   {0xfdd0, 0xfdef},
+      {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0xfeff, 0xfeff}, {0xfff0, 0xfffb}, {0xe0000, 0x10ffff}};
+  if ((code_point & 0xfffe) == 0xfffe) return false;
+  return std::none_of(std::begin(invisible), std::end(invisible),
+                      [&](const auto& range) { return code_point >= range.first && code_point <= range.second; });
 }
 
 }  // namespace fbt

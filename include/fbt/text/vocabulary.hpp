@@ -1,5 +1,6 @@
 // Vocabulary: text to tokens and back. A token is a character (a Unicode code point of a text in UTF-8) or a byte. For a
-// model that came without a vocabulary, text is the numbers of tokens.
+// model that came without a vocabulary, text is the numbers of tokens. A byte order mark, with which a file of UTF-8 may
+// begin, is part of the text only where tokens are bytes.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -41,17 +42,14 @@ class Vocabulary {
       for (int byte = 0; byte < 256; ++byte) add(std::string(1, static_cast<char>(byte)));
     } else {
       std::set<std::string_view> characters;  // bytes of UTF-8 sort as their code points do
-      split(text, name, [&](std::string_view piece) { characters.insert(piece); });
+      split(text, beginning(text), name, [&](std::string_view piece) { characters.insert(piece); });
       for (const std::string_view piece : characters) add(std::string(piece));
     }
   }
   /// The characters of a text in their order. Throws std::runtime_error when one comes twice or the text is not UTF-8.
   static Vocabulary in_order(std::string_view characters, std::string_view name) {
     Vocabulary result(TokenKind::character);
-    result.split(characters, name, [&](std::string_view piece) {
-      ensure(result.add(std::string(piece)), "{}: expected every character of a vocabulary once, found {} again", name,
-             result.describe(piece));
-    });
+    result.add_in_order(characters, result.beginning(characters), name);
     return result;
   }
   /// The numbers 0, 1, ..., written with a space before each and read with spaces, line ends or commas between them.
@@ -74,24 +72,39 @@ class Vocabulary {
   std::string label(Token token) const {
     const std::string& piece = text(token);
     if (kind_ == TokenKind::number) return piece.substr(1);
-    if (piece == " ") return "\u00b7";
-    if (piece == "\n") return "\u21b5";
-    const auto first = static_cast<unsigned char>(piece[0]);
-    const bool visible = read_utf8(piece).status == Utf8::Status::complete && first > 0x20 && first != 0x7f;
-    return visible ? piece : fmt::format("x{:02x}", first);
+    std::string label;
+    for (std::string_view rest = piece; !rest.empty();) {
+      const Utf8 character = read_utf8(rest);
+      const auto first = static_cast<unsigned char>(rest[0]);
+      if (first == ' ') {
+        label += "\u2423";
+      } else if (first == '\n') {
+        label += "\u21b5";
+      } else if (character.status != Utf8::Status::complete || first < 0x20 || first == 0x7f) {
+        label += fmt::format("x{:02x}", first);
+      } else {
+        const std::string_view shown = rest.substr(0, character.size);
+        label += is_visible(character.code_point) ? std::string(shown) : describe(shown);
+      }
+      rest.remove_prefix(character.size);
+    }
+    return label;
   }
 
   bool contains(std::string_view piece) const { return index_.contains(std::string(piece)); }
 
   /// Throws std::runtime_error that lists the characters outside the vocabulary, or when the text is not UTF-8 as it should.
-  std::vector<Token> encode(std::string_view text, std::string_view name) const {
+  /// unknown_count: where those outside the vocabulary are left out and counted instead.
+  std::vector<Token> encode(std::string_view text, std::string_view name, Index* unknown_count = nullptr) const {
     std::vector<Token> tokens;
     std::vector<std::string_view> unknown;  // every one once
     std::unordered_set<std::string_view> seen;
     tokens.reserve(text.size());
-    split(text, name, [&](std::string_view piece) {
+    split(text, beginning(text), name, [&](std::string_view piece) {
       if (const auto found = index_.find(std::string(piece)); found != index_.end()) {
         tokens.push_back(found->second);
+      } else if (unknown_count) {
+        ++*unknown_count;
       } else if (seen.insert(piece).second) {
         unknown.push_back(piece);
       }
@@ -121,7 +134,10 @@ class Vocabulary {
     ensure(kind != metadata.end() && characters != metadata.end(),
            "{}: expected a model of text, found no vocabulary in its __metadata__", name);
     const auto known = from_name<TokenKind>(kind->second, fmt::format("{}: vocabulary", name));
-    return known == TokenKind::character ? in_order(characters->second, name) : Vocabulary(known, "", name);
+    if (known != TokenKind::character) return Vocabulary(known, "", name);
+    Vocabulary result(known);
+    result.add_in_order(characters->second, 0, name);
+    return result;
   }
 
  private:
@@ -134,11 +150,24 @@ class Vocabulary {
     return true;
   }
 
-  /// Calls f for every character, byte or number of a text.
+  void add_in_order(std::string_view characters, std::size_t begin, std::string_view name) {
+    split(characters, begin, name, [&](std::string_view piece) {
+      ensure(add(std::string(piece)), "{}: expected every character of a vocabulary once, found {} again", name,
+             describe(piece));
+    });
+  }
+
+  /// Where a text begins: after a byte order mark, unless tokens are bytes.
+  std::size_t beginning(std::string_view text) const {
+    constexpr std::string_view mark = "\xef\xbb\xbf";
+    return kind_ != TokenKind::byte && text.starts_with(mark) ? mark.size() : 0;
+  }
+
+  /// Calls f for every character, byte or number of a text from the given offset on.
   template <class F>
-  void split(std::string_view text, std::string_view name, F&& f) const {
+  void split(std::string_view text, std::size_t begin, std::string_view name, F&& f) const {
     constexpr std::string_view between = " \t\r\n,";
-    for (std::size_t at = 0; at < text.size();) {
+    for (std::size_t at = begin; at < text.size();) {
       if (kind_ == TokenKind::number) {
         at = std::min(text.size(), text.find_first_not_of(between, at));
         const std::size_t end = std::min(text.size(), text.find_first_of(between, at));
@@ -162,7 +191,7 @@ class Vocabulary {
   std::string describe(std::string_view piece) const {
     if (kind_ == TokenKind::number) return fmt::format("{:?}", piece);
     const auto code_point = static_cast<std::uint32_t>(read_utf8(piece).code_point);
-    if (code_point < 0x20 || (code_point >= 0x7f && code_point < 0xa0)) return fmt::format("U+{:04X}", code_point);
+    if (!is_visible(code_point)) return fmt::format("U+{:04X}", code_point);
     return fmt::format("'{}' (U+{:04X})", piece, code_point);
   }
 
@@ -178,15 +207,19 @@ class StreamDecoder {
   explicit StreamDecoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
 
   /// The characters that this token completes.
-  std::string add(Token token) {
-    pending_ += vocabulary_.text(token);
+  std::string add(Token token) { return add(vocabulary_.text(token)); }
+  /// Those that a piece of text completes: a prompt that may end inside a character, which the tokens after it complete.
+  std::string add(std::string_view piece) {
+    pending_ += piece;
     std::string out;
-    while (!pending_.empty()) {
-      const Utf8 character = read_utf8(pending_);
+    std::string_view rest = pending_;
+    while (!rest.empty()) {
+      const Utf8 character = read_utf8(rest);
       if (character.status == Utf8::Status::incomplete) break;
-      out += character.status == Utf8::Status::complete ? pending_.substr(0, character.size) : replacement;
-      pending_.erase(0, character.size);
+      out += character.status == Utf8::Status::complete ? rest.substr(0, character.size) : replacement;
+      rest.remove_prefix(character.size);
     }
+    pending_.erase(0, pending_.size() - rest.size());
     return out;
   }
 
