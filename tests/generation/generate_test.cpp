@@ -5,6 +5,8 @@
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
 
+#include <limits>
+
 using namespace fbt;
 
 namespace {
@@ -212,6 +214,12 @@ TEST_CASE("generate: with a model") {
       const auto run_bad = [&] { generate(model, std::vector<Token>{0, bad}, options, [](Token) { return true; }); };
       CHECK_THAT(message_of<std::invalid_argument>(run_bad), ContainsSubstring("outside the vocabulary"));
     }
+  }
+  SECTION("a single logit that is not a number") {
+    model.head.linear.bias(7) = std::numeric_limits<float>::quiet_NaN();
+    options.sampling.temperature = GENERATE(0.0, 1.0);
+    CHECK_THAT(message_of<std::runtime_error>([&] { text(); }),
+               ContainsSubstring("expected finite logits, found nan for token 7"));
   }
   SECTION("a long text takes no more room than a short one") {
     auto stepper = model.start(1);

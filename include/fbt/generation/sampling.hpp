@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 namespace fbt {
@@ -52,17 +53,21 @@ class Sampler {
     }
   }
 
-  /// Draws a token from logits (V). Does not accept() it. Throws std::runtime_error when no logit is finite.
+  /// Draws a token from logits (V). Does not accept() it. A logit of -infinity is a token that cannot come. Throws
+  /// std::runtime_error when one is NaN or +infinity, or none is finite.
   template <class Derived>
   Token sample(const Eigen::DenseBase<Derived>& logits) {
     candidates_.clear();
-    for (Index i = 0; i < logits.size(); ++i)
-      candidates_.push_back({static_cast<Token>(i), static_cast<double>(logits(i)), 0});
+    for (Index i = 0; i < logits.size(); ++i) {
+      const auto logit = static_cast<double>(logits(i));
+      ensure(logit < std::numeric_limits<double>::infinity(), "sampling: expected finite logits, found {} for token {}",
+             logit, i);
+      candidates_.push_back({static_cast<Token>(i), logit, 0});
+    }
     penalise();
     const auto more_likely = [](const Candidate& a, const Candidate& b) {
       return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
     };
-    std::erase_if(candidates_, [](const Candidate& c) { return std::isnan(c.logit); });
     const auto best = std::min_element(candidates_.begin(), candidates_.end(), more_likely);
     ensure(best != candidates_.end() && std::isfinite(best->logit), "sampling: expected finite logits, found none");
     if (options_.temperature == 0) return best->token;
