@@ -1,6 +1,8 @@
 // Plot: a line chart as an SVG picture.
 #pragma once
 
+#include "fbt/text/utf8.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -27,16 +29,26 @@ struct Plot {
 
 namespace detail {
 
+/// What XML forbids even so, some control characters, U+FFFE, U+FFFF and bytes of no character, becomes U+FFFD.
 inline std::string escape_xml(std::string_view text) {
   std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '&': result += "&amp;"; break;
-      case '<': result += "&lt;"; break;
-      case '>': result += "&gt;"; break;
-      case '"': result += "&quot;"; break;
-      default: result += c;
+  while (!text.empty()) {
+    const fbt::Utf8 c = fbt::read_utf8(text);
+    const bool control = c.code_point < 0x20 && c.code_point != '\t' && c.code_point != '\n' && c.code_point != '\r';
+    if (c.status != fbt::Utf8::Status::complete || control || c.code_point == 0xfffe || c.code_point == 0xffff) {
+      result += "\xef\xbf\xbd";
+    } else if (c.code_point == '&') {
+      result += "&amp;";
+    } else if (c.code_point == '<') {
+      result += "&lt;";
+    } else if (c.code_point == '>') {
+      result += "&gt;";
+    } else if (c.code_point == '"') {
+      result += "&quot;";
+    } else {
+      result += text.substr(0, c.size);
     }
+    text.remove_prefix(c.size);
   }
   return result;
 }

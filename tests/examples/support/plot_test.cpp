@@ -63,6 +63,14 @@ TEST_CASE("a plot is a well-formed picture with title, labels, legend and a line
   CHECK(occurrences(svg, "<circle") == 5);
 }
 
+TEST_CASE("a plot's text holds nothing that XML forbids") {
+  const std::string bad("\x01\x1f\0\ufffe\uffff\xff\xc3", 11), good = "\t\n\ufffd\u65e5\U0001f600";
+  const std::string svg = example::Plot{"<" + bad + ">" + good, "x", "y", {}}.svg();
+  std::string replaced;
+  for (int i = 0; i < 7; ++i) replaced += "\ufffd";
+  CHECK_THAT(svg, ContainsSubstring(">&lt;" + replaced + "&gt;" + good + "<"));
+}
+
 TEST_CASE("a plot takes anything") {
   CHECK_FALSE(well_formed("<a><b></a></b>"));
   CHECK_FALSE(well_formed("<a>1 & 2</a>"));
