@@ -6,11 +6,12 @@
 #include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
+#include "fbt/io/fingerprint.hpp"
+#include "fbt/io/memory_tensors.hpp"
 #include "fbt/io/model_file.hpp"
 #include "fbt/io/safetensors.hpp"
 #include "fbt/training/trainer.hpp"
 
-#include <bit>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -21,35 +22,11 @@
 
 namespace fbt {
 
-namespace detail {
-
-/// FNV-1a.
-class Fingerprint {
- public:
-  template <class Word>
-  void add(Word word) {
-    hash_ = (hash_ ^ word) * 0x100000001b3u;
-  }
-  std::uint64_t value() const { return hash_; }
-
- private:
-  std::uint64_t hash_ = 0xcbf29ce484222325u;
-};
-
-}  // namespace detail
-
-/// Identifies a text, by its tokens.
-inline std::string fingerprint(Tokens tokens) {
-  detail::Fingerprint hash;
-  for (const Token token : tokens) hash.add(static_cast<std::uint32_t>(token));
-  return fmt::format("{} tokens {:016x}", tokens.size(), hash.value());
-}
 /// Identifies vectors, by the bits of their numbers.
 template <class Scalar>
 std::string fingerprint(const Vectors<Scalar>& vectors) {
-  using Bits = std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint64_t>;
-  detail::Fingerprint hash;
-  for (Index i = 0; i < vectors.size(); ++i) hash.add(std::bit_cast<Bits>(vectors.data()[i]));
+  Fingerprint hash;
+  hash.add_numbers(vectors);
   return fmt::format("{} vectors of {} {:016x}", vectors.cols(), vectors.rows(), hash.value());
 }
 
@@ -94,46 +71,13 @@ void expect_config(std::string_view stored, const AnyConfig& expected, std::stri
       expected, config);
 }
 
-/// The matrices of a memory in a training file (Memory::load).
-template <class Scalar>
-struct MemorySource {
-  const TensorFile& file;
-  std::string prefix;
-
-  bool has(const std::string& name) const { return file.find(prefix + name) != nullptr; }
-  Index slots(const std::string& name, Index most) const {
-    const TensorView& view = file.get(prefix + name);
-    ensure(view.shape.size() == 2 && view.shape[0] <= static_cast<std::uint64_t>(most),
-           "{}: {}: expected at most {} slots, found shape {}", file.name(), view.name, most, shape_text(view.shape));
-    return static_cast<Index>(view.shape[0]);
-  }
-  Matrix<Scalar> matrix(const std::string& name, Index rows, Index columns) const {
-    const TensorView& view = file.get(prefix + name);
-    ensure(view.shape == std::vector<std::uint64_t>{static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns)},
-           "{}: {}: expected shape ({}, {}), found {}", file.name(), view.name, rows, columns, shape_text(view.shape));
-    Matrix<Scalar> m(rows, columns);
-    for (Index r = 0; r < rows; ++r)
-      for (Index c = 0; c < columns; ++c)
-        m(r, c) = static_cast<Scalar>(view.number(static_cast<std::uint64_t>(r * columns + c)));
-    return m;
-  }
-};
-
-/// What the shards remember, as "memory.SHARD.NAME".
-template <class AnyTrainer>
-void add_memories(TensorWriter& writer, const AnyTrainer& trainer) {
-  for (Index s = 0; s < trainer.options().shards; ++s)
-    trainer.memory(s).save(
-        [&](std::string_view name, const auto& matrix) { writer.add(fmt::format("memory.{}.{}", s, name), matrix); });
-}
-
 /// Memories of the model, one per shard of the trainer.
 template <class Model, class AnyTrainer>
 auto read_memories(const TensorFile& file, const Model& model, const AnyTrainer& trainer) {
   std::vector<decltype(model.make_memory(1))> memories;
   for (Index s = 0; s < trainer.options().shards; ++s)
-    memories.emplace_back(model.make_memory(trainer.memory(s).lanes()))
-        .load(MemorySource<typename Model::Scalar>{file, fmt::format("memory.{}.", s)});
+    read_memory<typename Model::Scalar>(file, fmt::format("memory.{}.", s),
+                                        memories.emplace_back(model.make_memory(trainer.memory(s).lanes())));
   return memories;
 }
 
@@ -151,7 +95,7 @@ void save_training(const std::filesystem::path& path, const AnyTrainer& trainer,
       [&](std::string_view name, const auto& moment) { add_parameters(writer, fmt::format("{}.", name), moment); });
   const auto place = trainer.batches().place();
   writer.add("place", std::vector<std::int64_t>{trainer.optimizer().updates, place.position, place.passes});
-  detail::add_memories(writer, trainer);
+  for (Index s = 0; s < trainer.options().shards; ++s) add_memory(writer, fmt::format("memory.{}.", s), trainer.memory(s));
   writer.write(path);
 }
 

@@ -1,0 +1,55 @@
+// Fingerprints: a few words by which a file tells what it belongs to.
+#pragma once
+
+#include "fbt/core/types.hpp"
+#include "fbt/core/visit.hpp"
+#include "fbt/io/json.hpp"
+
+#include <fmt/format.h>
+
+#include <bit>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace fbt {
+
+/// A hash of words of 32 or 64 bits (FNV-1a).
+class Fingerprint {
+ public:
+  template <class Word>
+  void add(Word word) {
+    hash_ = (hash_ ^ word) * 0x100000001b3u;
+  }
+  /// The bits of every number.
+  template <class Derived>
+  void add_numbers(const Eigen::DenseBase<Derived>& numbers) {
+    using Scalar = typename Derived::Scalar;
+    using Bits = std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint64_t>;
+    for (Index j = 0; j < numbers.cols(); ++j)
+      for (Index i = 0; i < numbers.rows(); ++i) add(std::bit_cast<Bits>(numbers(i, j)));
+  }
+  std::uint64_t value() const { return hash_; }
+
+ private:
+  std::uint64_t hash_ = 0xcbf29ce484222325u;
+};
+
+/// Identifies a text, by its tokens.
+inline std::string fingerprint(Tokens tokens) {
+  Fingerprint hash;
+  for (const Token token : tokens) hash.add(static_cast<std::uint32_t>(token));
+  return fmt::format("{} tokens {:016x}", tokens.size(), hash.value());
+}
+
+/// Identifies a model, by its config and the bits of its parameters.
+template <class Model>
+std::string model_fingerprint(const Model& model) {
+  Fingerprint hash;
+  for (const char c : write_config(model.config())) hash.add(static_cast<std::uint32_t>(static_cast<unsigned char>(c)));
+  visit([&](std::string_view, const auto& tensor) { hash.add_numbers(tensor); }, model);
+  return fmt::format("{} parameters {:016x}", count_parameters(model), hash.value());
+}
+
+}  // namespace fbt
