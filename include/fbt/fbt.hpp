@@ -4,6 +4,7 @@
 #include "fbt/generation/generate.hpp"
 #include "fbt/io/model_file.hpp"
 #include "fbt/io/pytorch/import.hpp"
+#include "fbt/io/session_file.hpp"
 #include "fbt/io/training_file.hpp"
 #include "fbt/models/mimetic.hpp"
 #include "fbt/models/sequence_model.hpp"

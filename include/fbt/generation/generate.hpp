@@ -30,6 +30,14 @@ struct GenerationRequest {
   GenerationOptions options = {};
 };
 
+/// A token of a continuation. Where a token is expected it is one.
+struct Drawn {
+  Token token = 0;
+  double log_probability = 0;  ///< in nats, by the model alone: softmax of its logits, before anything of SamplingOptions
+
+  operator Token() const { return token; }
+};
+
 /// One text in the making: which token is to be read next, and what follows from the logits after it.
 class Continuation {
  public:
@@ -42,15 +50,31 @@ class Continuation {
   /// The token to read next.
   Token next() const { return read_ < prompt_.size() ? prompt_[read_] : last_; }
 
-  /// Goes on from the logits (V) after next(); emit(token) as in generate(). False when the text has ended.
+  /// Goes on from the logits (V) after next(); emit(drawn) as in generate(). False when the text has ended.
   template <class Derived, class Emit>
   bool read(const Eigen::DenseBase<Derived>& logits, Emit&& emit) {
     sampler_.accept(next());
     if (read_ < prompt_.size() && ++read_ < prompt_.size()) return true;
+    return draw(logits, emit);
+  }
+
+  /// Goes on from the logits (V) after a prompt that has been read already; else as read().
+  template <class Derived, class Emit>
+  bool skip_prompt(const Eigen::DenseBase<Derived>& logits, Emit&& emit) {
+    while (read_ < prompt_.size()) sampler_.accept(prompt_[read_++]);
+    return draw(logits, emit);
+  }
+
+  /// How many tokens of the continuation have been emitted.
+  Index emitted() const { return emitted_; }
+
+ private:
+  template <class Derived, class Emit>
+  bool draw(const Eigen::DenseBase<Derived>& logits, Emit&& emit) {
     if (drawn_ == options_->length) return false;  // nothing was wanted
     last_ = sampler_.sample(logits);
     ++drawn_;
-    held_.push_back(last_);
+    held_.push_back({last_, log_probability(logits, last_)});
     std::size_t keep = 0, cut = 0;  // the longest beginning of a stop sequence at the end, and the longest whole one
     for (const auto& stop : options_->stop) {
       for (std::size_t size = std::min(stop.size(), held_.size()); size > 0; --size) {
@@ -74,10 +98,6 @@ class Continuation {
     return release(keep, emit);
   }
 
-  /// How many tokens of the continuation have been emitted.
-  Index emitted() const { return emitted_; }
-
- private:
   /// Emits what is held back but for the last tokens. False when emit() wants no more.
   template <class Emit>
   bool release(std::size_t keep, Emit&& emit) {
@@ -96,13 +116,14 @@ class Continuation {
   std::size_t read_ = 0;  // of the prompt
   Token last_ = 0;
   Index drawn_ = 0, emitted_ = 0;
-  std::vector<Token> held_;  // for as long as they may turn out to be the beginning of a stop sequence
+  std::vector<Drawn> held_;  // for as long as they may turn out to be the beginning of a stop sequence
 };
 
-/// Continues a prompt of at least one token. emit(token) is called for every token of the continuation as soon as it is
-/// known not to belong to a stop sequence; it returns false to end the text. Returns the number of tokens emitted. At most
-/// so many threads share a step; the text does not depend on it. Throws std::invalid_argument for an option out of range, an
-/// empty prompt, or a token outside the vocabulary, and std::runtime_error when the model's logits are not finite.
+/// Continues a prompt of at least one token. emit(token), or emit(drawn), is called for every token of the continuation as
+/// soon as it is known not to belong to a stop sequence; it returns false to end the text. Returns the number of tokens
+/// emitted. At most so many threads share a step; the text does not depend on it. Throws std::invalid_argument for an option
+/// out of range, an empty prompt, or a token outside the vocabulary, and std::runtime_error when one of the logits to draw
+/// from is NaN or +infinity.
 template <class Model, class Emit>
 Index generate(const Model& model, Tokens prompt, const GenerationOptions& options, Emit&& emit, Index threads = 1) {
   Continuation text(prompt, options);
@@ -151,7 +172,7 @@ std::vector<Index> generate(const Model& model, std::span<const GenerationReques
     const auto& logits = model.step(tokens, stepper);
     for (std::size_t b = 0; b < running.size(); ++b) {
       const std::size_t text = running[b];
-      const auto emit_of_text = [&](Token token) { return emit(text, token); };
+      const auto emit_of_text = [&](const Drawn& drawn) { return emit(text, drawn); };
       if (text == none || texts[text].read(logits.col(static_cast<Index>(b)), emit_of_text)) continue;
       end(text);
       running[b] = waiting < texts.size() ? waiting++ : none;

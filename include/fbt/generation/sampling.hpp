@@ -38,6 +38,13 @@ struct SamplingOptions {
   }
 };
 
+/// The logarithm of a token's probability in softmax(logits) (V), in nats.
+template <class Derived>
+double log_probability(const Eigen::DenseBase<Derived>& logits, Token token) {
+  const auto z = logits.derived().array() - logits.maxCoeff();
+  return static_cast<double>(z(token)) - std::log(static_cast<double>(z.exp().sum()));
+}
+
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options) : options_((options.validate(), options)), random_(options.seed) {}
