@@ -3,6 +3,7 @@
 #include "language_model/generate.hpp"
 #include "language_model/show.hpp"
 #include "language_model/train.hpp"
+#include "support/completion.hpp"
 #include "support/program.hpp"
 
 #include <CLI/CLI.hpp>
@@ -21,17 +22,19 @@ int main(int argc, char** argv) {
   example::EvaluateFlags evaluate;
   auto* const evaluate_command = app.add_subcommand("evaluate", "measure how well a model predicts a text");
   add_evaluate_flags(*evaluate_command, evaluate);
-  evaluate_command->callback([&] { example::evaluate(evaluate); });
+  evaluate_command->callback([&] { example::evaluate(evaluate, *evaluate_command); });
 
   example::GenerateFlags generate;
   auto* const generate_command = app.add_subcommand("generate", "continue a text");
   add_generate_flags(*generate_command, generate);
-  generate_command->callback([&] { example::generate(generate); });
+  generate_command->callback([&] { example::generate(generate, *generate_command); });
 
   example::ShowFlags show;
   auto* const show_command = app.add_subcommand("show", "draw what a model looks at while it reads a text");
   add_show_flags(*show_command, show);
   show_command->callback([&] { example::show(show); });
+
+  example::add_completion(app, "language_model");
 
   return example::run(app, argc, argv, [&] { return code; });
 }

@@ -19,7 +19,15 @@ struct TextModel {
 
 /// Throws std::runtime_error that says what is wrong with the file.
 inline TextModel load_text_model(const std::filesystem::path& path) {
-  auto [model, metadata] = fbt::load_model<Model>(path);
+  const fbt::TensorFile file = fbt::TensorFile::read(path);
+  fbt::ensure(!file.metadata().contains("fbt.training.config"),
+              "{}: expected a model, found a training; give the model.safetensors beside it, or go on with the training by "
+              "train --resume",
+              path.string());
+  fbt::ensure(!file.metadata().contains("fbt.session.model"),
+              "{}: expected a model, found what generate --save-state wrote; give it as --load-state beside its --model",
+              path.string());
+  auto [model, metadata] = fbt::load_model<Model>(file);
   const bool has_vocabulary = metadata.contains("vocabulary") || metadata.contains("vocabulary.kind");
   fbt::Vocabulary vocabulary =
       has_vocabulary ? fbt::Vocabulary::read(metadata, path.string()) : fbt::Vocabulary::numbers(model.config().vocabulary);

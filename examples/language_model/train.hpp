@@ -59,7 +59,6 @@ inline Stored read_stored(const std::filesystem::path& path) {
 
 /// The limits of the whole training, from those of this run. Throws std::invalid_argument when there is nothing to do.
 inline Limits choose_limits(const TrainFlags& flags, const std::optional<Stored>& stored) {
-  fbt::check(flags.updates >= 0, "--updates must be at least 0, found {}", flags.updates);
   fbt::check(flags.seconds >= 0 && flags.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", flags.seconds);
   const bool given = flags.updates > 0 || flags.seconds > 0;
   if (!stored) return given ? Limits{flags.updates, flags.seconds} : Limits{0, 60};
@@ -181,13 +180,14 @@ inline int train(TrainFlags flags, const CLI::App& command) {
   fbt::check(!start || flags.mimetic == 0,
              "--mimetic {}: expected random parameters, found those of --start-from; leave out one of the flags",
              flags.mimetic);
-  fbt::check(flags.evaluate_every >= 0, "--evaluate-every must be at least 0 updates, found {}", flags.evaluate_every);
+  refuse_vain_flags(flags, command);
 
   std::string text = detail::read_data(flags.data);
+  if (!stored && !start && flags.vocabulary == fbt::TokenKind::character) expect_characters(text, flags.data);
   const fbt::Vocabulary vocabulary = stored  ? stored->vocabulary
                                      : start ? start->vocabulary
                                              : fbt::Vocabulary(flags.vocabulary, text, flags.data);
-  const std::vector<fbt::Token> tokens = vocabulary.encode(text, flags.data);
+  const std::vector<fbt::Token> tokens = encode_text(vocabulary, text, flags.data);
   text = {};
   if (!stored && !start) {
     flags.config.vocabulary = vocabulary.size();

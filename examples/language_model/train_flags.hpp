@@ -157,4 +157,12 @@ inline void merge_flags(TrainFlags& flags, const nlohmann::ordered_json& stored,
       flags);
 }
 
+/// Throws std::invalid_argument for flags that were given and would have no effect.
+inline void refuse_vain_flags(const TrainFlags& flags, const CLI::App& command) {
+  if (flags.config.memory_rule != fbt::MemoryRule::layer)
+    refuse_flags(command, {"memory-layer"}, "without --memory-rule layer");
+  if (flags.trainer.first_segment == 0) refuse_flags(command, {"growing"}, "without --first-segment");
+  if (flags.validation_fraction == 0) refuse_flags(command, {"evaluate-every"}, "with --validation-fraction 0");
+}
+
 }  // namespace example

@@ -1,6 +1,7 @@
 // What all example programs with commands and flags have in common.
 #pragma once
 
+#include "support/messages.hpp"
 #include "support/run.hpp"
 
 #include "fbt/version.hpp"
@@ -27,7 +28,9 @@ int run(CLI::App& app, int argc, char** argv, F&& f) {
     } catch (const CLI::Success& help) {
       return app.exit(help);
     } catch (const CLI::ParseError& error) {
-      throw std::runtime_error(fmt::format("{}\nsee {} --help", error.what(), argv[0]));
+      throw std::runtime_error(fmt::format("{}\nsee {} --help", describe(app, error), argv[0]));
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(with_flags(app, error.what()));
     }
     return f();
   });

@@ -57,6 +57,18 @@ inline void add_task_train_flags(CLI::App& command, TaskTrainFlags& flags) {
   add_recipe_flags(command, flags.recipe);
 }
 
+/// Throws std::invalid_argument for flags that were given and would have no effect.
+inline void refuse_vain_flags(const TaskTrainFlags& flags, const Recipe& recipe, const CLI::App& command) {
+  if (flags.rule == Rule::lstm) refuse_flags(command, {"window", "heads"}, "with --rule lstm, which has no attention");
+  if (flags.rule == Rule::lstm || flags.rule == Rule::lstm_attention)
+    refuse_flags(command, {"span-ramp", "mimetic"},
+                 fmt::format("with --rule {}: it is for the attention of the other rules", fbt::name_of(flags.rule)));
+  if (!is_algorithmic(flags.task))
+    refuse_flags(command, {"segment", "fresh"},
+                 fmt::format("with --task {}: a segment is an example", fbt::name_of(flags.task)));
+  if (recipe.curriculum == 0) refuse_flags(command, {"first-length", "advance"}, "without a --curriculum above 0");
+}
+
 /// The test examples of a training.
 struct Tests {
   std::vector<Example> examples;
@@ -266,7 +278,7 @@ class TaskTraining {
 /// command: which flags were given. clock: since the program began. Returns the exit code of the program.
 inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch& clock) {
   const Recipe r = choose_recipe(flags.task, flags.recipe, command);
-  fbt::check(flags.updates >= 0, "--updates must be at least 0, found {}", flags.updates);
+  refuse_vain_flags(flags, r, command);
   fbt::check(flags.updates > 0 || r.seconds > 0, "give a limit: --seconds or --updates above 0");
   if (command.count("--shards") == 0) flags.shards = std::clamp<fbt::Index>(r.lanes, 1, flags.shards);
   std::optional<fbt::FolderLock> lock;

@@ -58,11 +58,16 @@ test_errors() {
   printf 'text' >text
   error "text: expected a safetensors file, found only 4 bytes" --weights text
   error "expected a model of fbt" --weights "$(expected official_shared)"
-  error "give it as window (mem_len in Python)" --weights "$(weights lucidrains)"
+  error "give it as --window (mem_len in Python)" --weights "$(weights lucidrains)"
   error "expected window 4096, as the file's position tables have it, found 100" --weights "$(weights labml_kv)" --window 100
   error "none: cannot open" --weights "$(weights official_shared)" --verify none
   error "expected a tensor named logits, found none" --weights "$(weights official_shared)" --verify "$(weights official_shared)"
   error "no/folder: cannot write the file" --weights "$(weights official_shared)" --out no/folder
+  error "--max-loss-error requires --verify" --weights "$(weights official_shared)" --max-loss-error 1
+  error "--double has no effect without --verify, --out or --export" --weights "$(weights official_shared)" --double
+  error "unexpected --characterz; did you mean --characters?" --weights "$(weights official_shared)" --characterz text
+  error '--window: expected a whole number from 0 to 9223372036854775807, found "-8"' --weights "$(weights lucidrains)" --window -8
+  error '--max-loss-error: expected a decimal number, found "0x1p3"' --weights "$(weights official_shared)" --verify none --max-loss-error 0x1p3
   error "--characters requires --out" --weights "$(weights official_shared)" --characters text
   error "--out: expected a path, found an empty one" --weights "$(weights official_shared)" --out ""
   error "--export: expected a path, found an empty one" --weights "$(weights official_shared)" --export ""
@@ -108,6 +113,22 @@ test_vocabularies() {
   error "characters: expected 11 tokens, as the model has, found 2" "${convert[@]}" --characters characters
   error "--bytes: expected 11 tokens, as the model has, found 256" "${convert[@]}" --bytes
   error " excludes " "${convert[@]}" --bytes --characters characters
+  # an editor's line end, and the mark that some put at the beginning
+  printf 'kjihgfedcbä' >characters
+  succeed "${convert[@]}" --characters characters
+  cp model expected
+  for content in 'kjihgfedcbä\n' 'kjihgfedcbä\r\n' '\xef\xbb\xbfkjihgfedcbä' '\xef\xbb\xbfkjihgfedcbä\r\n'; do
+    printf "$content" >characters
+    succeed "${convert[@]}" --characters characters
+    same model expected
+  done
+  printf 'kjihgfedcb\n' >characters  # a line end of the vocabulary itself
+  succeed "${convert[@]}" --characters characters
+  write --model model --prompt $'kj\nb' --length 0
+  printf '\nkjihgfedcb\n' >characters
+  succeed "${convert[@]}" --characters characters
+  printf 'kjihgfedcbä\n\n' >characters
+  error "expected every character of a vocabulary once" "${convert[@]}" --characters characters
   # a file of fbt keeps its vocabulary
   printf 'abcdefghijk' >characters
   succeed "${convert[@]}" --characters characters

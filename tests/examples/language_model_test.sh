@@ -54,17 +54,63 @@ test_resume_checks() {
 
 test_evaluate() {
   train run --updates 5
-  succeed evaluate --model run/model.safetensors --data text --fraction 0.1
+  local read=(evaluate --model run/model.safetensors --data text)
+  succeed "${read[@]}" --fraction 0.1 --lanes 64
   contains "$output" "610 tokens"
   contains "$output" "bits per character"
+  contains "$output" "bits per byte"
+  contains "$output" "an approximation: read in up to 64 parts side by side, each after the 8 tokens before it"
   # the same cut as in training: the last report holds the same loss
   local nats
   nats=$(tail -n 1 run/metrics.jsonl | sed -E 's/.*"validation_loss":([0-9]+\.[0-9]{3}).*/\1/')
   contains "$output" "$nats"
-  error "--fraction must be above 0" evaluate --model run/model.safetensors --data text --fraction 0
+  # in one run by default, whatever the threads
+  succeed "${read[@]}" --threads 1; local one=$output
+  [[ $one != *approximation* ]] || fail "$one"
+  succeed "${read[@]}" --threads 2 --lanes 1; [ "$output" = "$one" ] || fail "$one, then $output"
+  error "--fraction must be above 0" "${read[@]}" --fraction 0
   error "nothing: cannot open" evaluate --model nothing --data text
   echo 'AΩ' >other
   error "other: expected only characters of the model's vocabulary of" evaluate --model run/model.safetensors --data other
+}
+
+# The sum of a column of numbers.
+sum() { awk -v column="$1" '{ s += $column } END { printf "%.3f", s }'; }
+
+test_evaluate_every_token() {
+  train run --updates 5
+  printf 'the word: ünder the world\n' >short
+  cp text old; sed -i '1s/^/ü/' text
+  train run2 --updates 5
+  local read=(evaluate --model run2/model.safetensors --data short)
+  succeed "${read[@]}" --json
+  local summary=$output nats
+  [[ $summary =~ ^'{"tokens":26,"scored":25,"nats_per_token":'([0-9.]+)',"bits_per_token":'([0-9.]+)',"perplexity":'[0-9.]+',"accuracy":'[0-9.]+',"bits_per_byte":'([0-9.]+)',"lanes":1,"exact":true}'$ ]] || fail "$summary"
+  nats=${BASH_REMATCH[1]}
+  awk -v token="${BASH_REMATCH[2]}" -v byte="${BASH_REMATCH[3]}" 'BEGIN { d = token * 25 - byte * 26; exit !(d < 1e-6 && d > -1e-6) }' ||
+    fail "one of the 25 characters has two bytes: $summary"
+  succeed "${read[@]}" --per-token
+  [ "$(grep -c $'^[0-9]*\t[0-9.]*\t' <<<"$output")" -eq 25 ] || fail "expected 25 tokens: $output"
+  [ "$(head -n 25 <<<"$output" | cut -f 3 | tr -d '\n')" = "he␣word:␣ünder␣the␣world↵" ] || fail "$output"
+  awk -v mean="$nats" -v all="$(head -n 25 <<<"$output" | sum 2)" 'BEGIN { d = mean * 25 - all; exit !(d < 0.01 && d > -0.01) }' || fail "$nats, $output"
+  succeed "${read[@]}" --per-token --json
+  [ "$(tail -n 1 <<<"$output")" = "$summary" ] || fail "expected $summary at the end of $output"
+  [[ $(head -n 1 <<<"$output") =~ ^'{"place":1,"token":'[0-9]+',"text":"h","nats":'[0-9.e-]+'}'$ ]] || fail "$output"
+  [[ $(sed -n 25p <<<"$output") == '{"place":25,'*'"text":"\n",'* ]] || fail "$output"
+  error "--lanes excludes --per-token" "${read[@]}" --per-token --lanes 2
+  # what is not in the vocabulary
+  error "found 'ü' (U+00FC)" evaluate --model run/model.safetensors --data short
+  succeed evaluate --model run/model.safetensors --data short --skip-unknown
+  contains "$output" "25 tokens"
+  contains "$output" "1 unknown characters were left out"
+  sed 's/ü//' short >without
+  succeed evaluate --model run/model.safetensors --data without; local expected=$output
+  succeed evaluate --model run/model.safetensors --data short --skip-unknown
+  [ "$(head -n 5 <<<"$output")" = "$expected" ] || fail "expected $expected, found $output"
+  succeed evaluate --model run/model.safetensors --data short --skip-unknown --json
+  contains "$output" '"unknown":1'
+  succeed evaluate --model run/model.safetensors --data - <old
+  contains "$output" "6100 tokens"
 }
 
 test_generate() {
@@ -89,6 +135,10 @@ test_generate() {
   error "temperature must be at least 0, found -1" "${write[@]}" --temperature -1
   error "top-p" "${write[@]}" --top-p 0
   error "excludes" "${write[@]}" --prompt a --prompt-file prompt
+  succeed "${write[@]}" --prompt-file prompt; first=$output
+  succeed "${write[@]}" --prompt-file - <prompt; [ "$output" = "$first" ] || fail "expected $first, found $output"
+  succeed "${write[@]}" --prompt "in the" --no-prompt; [ "in the$output" = "$first" ] || fail "expected $first without its prompt, found $output"
+  succeed "${write[@]}" --prompt "in the" --quiet; [ "$output" = "$first" ] || fail "expected $first, found $output"
   error "no-file: cannot open" "${write[@]}" --prompt-file no-file
   local code=0
   "$program" "${write[@]}" >/dev/full 2>stderr || code=$?
@@ -111,18 +161,207 @@ test_generate_many() {
   succeed "${write[@]}" --count 1; [ "$output" = "$one" ] || fail "--count 1 is not the default: $output"
   error "temperature must be at least 0, found -1" "${write[@]}" --count 3 --temperature -1
   error "--count must be from 1 to 1000, found 0" "${write[@]}" --count 0
+  # other prompts beside it: a text depends on its own alone
+  succeed "${write[@]}" --prompt "word" --prompt ""; local others=$output
+  [ "$(head -n 1 <<<"$others")" = "$(head -n 1 <<<"$three")" ] || fail "expected to begin as $three, found $others"
+  [ "$(grep -c . <<<"$others")" -eq 3 ] || fail "expected 3 texts: $others"
+  printf 'in the\r\nword\n\n' >prompts
+  write=(generate --model run/model.safetensors --length 80)
+  succeed "${write[@]}" --prompts-file prompts; [ "$output" = "$others" ] || fail "expected $others, found $output"
+  succeed "${write[@]}" --prompts-file - <prompts; [ "$output" = "$others" ] || fail "expected $others, found $output"
+  succeed "${write[@]}" --prompts-file prompts --count 2; [ "$(wc -l <<<"$output")" -eq 11 ] || fail "expected 6 texts: $output"
+  [ "$(head -n 3 <<<"$output")" = "$(head -n 3 <<<"$three")" ] || fail "expected to begin as $three, found $output"
+  printf 'in\nthe Ω\n' >prompts
+  error "prompts, line 2: expected only characters of the model's vocabulary of" "${write[@]}" --prompts-file prompts
+  error "excludes" "${write[@]}" --prompts-file prompts --prompt in
+}
+
+test_generate_json() {
+  train run --updates 40
+  local write=(generate --model run/model.safetensors --length 30)
+  succeed "${write[@]}" --prompt "in the"; local text=${output#in the}
+  succeed "${write[@]}" --prompt "in the" --json
+  [[ $output =~ ^'{"prompt":"in the","text":'.*',"seed":1,"tokens":['('{"token":'[0-9]+',"text":'[^}]*',"logprob":'-[0-9.e-]+'}'[],]){30}'}'$ ]] || fail "$output"
+  ! command -v python3 >/dev/null || [ "$(python3 -c 'import json, sys; d = json.loads(sys.argv[1])
+assert d["text"] == "".join(t["text"] for t in d["tokens"])
+print(d["text"])' "$output")" = "$text" ] || fail "expected $text in $output"
+  local line=$output
+  succeed "${write[@]}" --prompt "in the" --json --no-prompt; [ "$output" = "{${line#*,}" ] || fail "expected $line without its prompt, found $output"
+  succeed "${write[@]}" --prompt "in the" --logprobs
+  [ "$(wc -l <<<"$output")" -eq 30 ] || fail "expected 30 lines: $output"
+  [ "$(cut -f 2 <<<"$output" | tr -d '\n')" = "$(tr ' \n' '_|' <<<"$text" | sed 's/|$//; s/_/␣/g; s/|/↵/g')" ] || fail "expected $text in $output"
+  [ "$(head -n 1 <<<"$output" | cut -c 1-5)" = "$(grep -o '"logprob":[^}]*' <<<"$line" | head -n 1 | cut -c 11-15)" ] || fail "$output and $line"
+  succeed "${write[@]}" --prompt "in" --prompt "the" --count 2 --json
+  [ "$(grep -c '^{"prompt":' <<<"$output")" -eq 4 ] && [ "$(wc -l <<<"$output")" -eq 4 ] || fail "expected 4 lines: $output"
+  # the sum of the log-probabilities is what evaluate says of the whole text
+  succeed generate --model run/model.safetensors --length 200 --prompt "i" --temperature 1 --seed 3; printf '%s' "$output" >written
+  succeed generate --model run/model.safetensors --length 200 --prompt "i" --temperature 1 --seed 3 --logprobs
+  local sum
+  sum=$(sum 1 <<<"$output")
+  succeed evaluate --model run/model.safetensors --data written
+  awk -v sum="$sum" -v mean="$(sed -n 's/ nats per token//p' <<<"$output")" 'BEGIN { d = sum / 200 + mean; exit !(d < 1e-3 && d > -1e-3) }' ||
+    fail "$sum and $output"
+}
+
+test_state() {
+  train run --updates 40
+  local write=(generate --model run/model.safetensors --length 60 --repetition-penalty 1.1)
+  succeed "${write[@]}" --prompt "in the" --save-state s; local first=$output
+  printf '%sword' "$first" >whole
+  succeed "${write[@]}" --prompt-file whole; local expected=${output#"$(cat whole)"}
+  succeed "${write[@]}" --load-state s --prompt word --no-prompt; [ "$output" = "$expected" ] || fail "expected $expected, found $output"
+  succeed "${write[@]}" --load-state s --prompt word --save-state s2; [ "$output" = "word$expected" ] || fail "expected word$expected, found $output"
+  printf '%s%s' "$(cat whole)" "$expected" >whole
+  # no prompt: on from where it was; also after a stop of several tokens, which is not remembered
+  succeed "${write[@]}" --prompt-file whole --no-prompt --seed 5; expected=$output
+  succeed "${write[@]}" --load-state s2 --seed 5; [ "$output" = "$expected" ] || fail "expected $expected, found $output"
+  succeed "${write[@]}" --load-state s2 --seed 5 --stop "${expected:20:3}" --save-state s3; local part=$output
+  [[ $expected == "$part"* ]] || fail "'$part' of '$expected'"
+  printf '%s%s' "$(cat whole)" "$part" >whole
+  succeed "${write[@]}" --prompt-file whole --no-prompt; expected=$output
+  succeed "${write[@]}" --load-state s3; [ "$output" = "$expected" ] || fail "expected $expected, found $output"
+  # reading only
+  succeed generate --model run/model.safetensors --prompt "in the" --length 0 --save-state s4
+  succeed "${write[@]}" --load-state s4 --no-prompt; [ "in the$output" = "$first" ] || fail "expected $first, found $output"
+  train other --updates 3
+  error "s: the session belongs to another model (run/model.safetensors): expected one of " generate --model other/model.safetensors --load-state s
+  error "run/model.safetensors: expected a session written by fbt" "${write[@]}" --load-state run/model.safetensors
+  error "s: expected a model, found what generate --save-state wrote" generate --model s
+  error "none: cannot open" "${write[@]}" --load-state none
+  error "are for one text, found 2" "${write[@]}" --prompt a --prompt i --save-state s
+  error "are for one text, found 3" "${write[@]}" --count 3 --load-state s
+  error "no/folder: cannot write the file" "${write[@]}" --save-state no/folder
+}
+
+test_interactive() {
+  tr '\n' ' ' <text >line
+  sed -i 's/$/\n/' line
+  train run --data line --updates 40
+  local write=(generate --model run/model.safetensors --length 30 --interactive)
+  printf 'in the\nword\r\n\nmore\n' >turns
+  succeed "${write[@]}" --save-state s <turns; local turns=$output
+  [ "$(wc -l <<<"$turns")" -eq 4 ] || fail "expected 4 lines: $turns"
+  [[ $turns =~ ^'in the'.{30}$'\n''word'.{30}$'\n'.{30}$'\n''more'.{30}$ ]] || fail "$turns"
+  # each turn is what generate writes after all before it, with the next seed
+  local text='' number=0 line
+  while IFS= read -r line; do
+    number=$((number + 1))
+    [ $number -eq 3 ] || [ $number -eq 1 ] || text+=$'\n'
+    printf '%s%s' "$text" "${line:0:${#line}-30}" >prompt
+    text+=$line
+    succeed generate --model run/model.safetensors --length 30 --seed $number --prompt-file prompt
+    [ "$output" = "$text" ] || fail "turn $number: expected $text, found $output"
+  done <<<"$turns"
+  printf '%s' "$text" >prompt
+  succeed generate --model run/model.safetensors --length 30 --prompt-file prompt --no-prompt; line=$output
+  succeed generate --model run/model.safetensors --length 30 --load-state s; [ "$output" = "$line" ] || fail "expected $line, found $output"
+  # an answer comes before the next line is asked for
+  mkfifo questions answers
+  "$program" "${write[@]}" <questions >answers & local pid=$!
+  exec 3>questions 4<answers
+  for word in in the; do
+    echo $word >&3
+    IFS= read -r -t 10 line <&4 || fail "no answer"
+    [[ $line =~ ^$word.{30}$ ]] || fail "$line"
+  done
+  exec 3>&-
+  wait $pid
+  printf 'in\nthe Ω\n' >turns
+  error "line 2: expected only characters of the model's vocabulary of" "${write[@]}" <turns
+  succeed "${write[@]}" </dev/null; [ -z "$output" ] || fail "$output"
+  printf 'in\n' >turns
+  succeed "${write[@]}" --json <turns
+  [[ $output == '{"prompt":"in",'* ]] || fail "$output"
+  error "expected the prompt from elsewhere, found -" "${write[@]}" --prompt-file -
+}
+
+# At a terminal, made by script(1): a sign asks for a line, and a line that cannot be read is told and asked for again.
+test_interactive_terminal() {
+  command -v script >/dev/null || fail "needs script, of the package bsdutils"
+  train run --updates 40
+  local talk
+  talk=$(printf '%q ' "$program" generate --model run/model.safetensors --length 30 --temperature 0 --interactive)
+  { sleep 1; printf 'in the\n'; sleep 1; printf 'Ω\n'; sleep 1; printf 'word\n\004'; sleep 1; } | script -qec "$talk" transcript >/dev/null ||
+    fail "exit code $?: $(cat transcript)"
+  [ "$(grep -c '^> ' transcript)" -ge 3 ] || fail "expected to be asked: $(cat transcript)"
+  contains "$(cat transcript)" "line 2: expected only characters of the model's vocabulary"
+  contains "$(cat transcript)" "60 tokens, "
+  succeed generate --model run/model.safetensors --length 30 --temperature 0 --prompt "in the"
+  contains "$(tr -d '\r' <transcript)" "$output"
+  { sleep 1; printf 'in the\n\004'; sleep 1; } | script -qec "$talk --quiet" transcript >/dev/null || fail "exit code $?"
+  ! grep -qE '^> |tokens/s' transcript || fail "expected neither sign nor speed: $(cat transcript)"
 }
 
 test_byte_vocabulary() {
   printf '\xff\xfe binary \xc3' >>text
-  error "text: expected text in UTF-8, found the byte 0xff of no valid character at offset $(($(wc -c <text) - 11))" \
+  error "text: expected text in UTF-8, found the byte 0xff of no valid character at offset $(($(wc -c <text) - 11)); a model that is trained with --vocabulary byte takes any file" \
     train "${tiny[@]}" --out run --updates 3
   [ ! -e run ] || fail "left a folder"
+  { head -n 50 text; printf 'a\0b'; head -n 50 text; } >zeros
+  error "zeros: expected text in UTF-8, found the byte 0x00" train "${tiny[@]}" --data zeros --out run --updates 3
+  contains "$(cat stderr)" "--vocabulary byte"
   train run --updates 3 --vocabulary byte
   succeed evaluate --model run/model.safetensors --data text
   contains "$output" "bits per byte"
+  error "--skip-unknown has no effect with a model of bytes" evaluate --model run/model.safetensors --data text --skip-unknown
   "$program" generate --model run/model.safetensors --prompt "né" --temperature 3 --top-k 0 --top-p 1 --min-p 0 --length 300 >written
   iconv -f utf-8 -t utf-8 written >/dev/null || fail "not UTF-8"
+  # other commands with a model of characters
+  head -n 100 text >good
+  train characters --data good --updates 1
+  for flags in "evaluate --data" "generate --prompt-file" "show --text-file"; do
+    error "text: expected text in UTF-8, found the byte 0xff" ${flags%% *} --model characters/model.safetensors ${flags#* } text
+    contains "$(cat stderr)" "--vocabulary byte"
+  done
+}
+
+test_prompt_that_ends_inside_a_character() {
+  for i in {1..400}; do printf '日本語 日本'; done >japanese
+  train run --data japanese --vocabulary byte --updates 60 --learning-rate 0.02
+  printf '\xe6\x97\xa5\xe6\x9c' >prompt
+  local write=(generate --model run/model.safetensors --prompt-file prompt --temperature 0 --length 1)
+  "$program" "${write[@]}" >written
+  [ "$(cat written)" = 日本 ] || fail "$(od -c written)"
+  "$program" "${write[@]}" --no-prompt >written
+  [ "$(cat written)" = 本 ] || fail "$(od -c written)"
+  "$program" "${write[@]}" --json >written
+  contains "$(cat written)" '{"prompt":"日","text":"本","seed":1,"tokens":[{"token":172,"text":"本",'
+  "$program" generate --model run/model.safetensors --prompt-file prompt --length 0 >written
+  [ "$(cat written)" = 日� ] || fail "$(od -c written)"
+  cp prompt prompts
+  "$program" generate --model run/model.safetensors --prompts-file prompts --temperature 1 --length 1 --top-k 2 --count 2 >written
+  iconv -f utf-8 -t utf-8 written >/dev/null || fail "not UTF-8: $(od -c written)"
+}
+
+test_raw() {
+  for i in {1..400}; do printf 'caf\xe9 '; done >latin
+  train run --data latin --vocabulary byte --updates 60 --learning-rate 0.02
+  local write=(generate --model run/model.safetensors --temperature 0 --length 8)
+  printf 'f\xe9 ca' >prompt
+  "$program" "${write[@]}" --prompt-file prompt --raw >written
+  printf 'f\xe9 caf\xe9 caf\xe9 ' >expected
+  same written expected
+  "$program" "${write[@]}" --prompt-file prompt --raw --no-prompt >written
+  printf 'f\xe9 caf\xe9 ' >expected
+  same written expected
+  "$program" "${write[@]}" --prompt-file prompt >written
+  [ "$(cat written)" = "f� caf� caf� " ] || fail "$(od -c written)"
+  error "--raw excludes --json" "${write[@]}" --raw --json
+  error "are for one text, found 2" "${write[@]}" --prompt a --prompt c --raw
+  train characters --updates 1
+  error "--raw has no effect with characters/model.safetensors: its tokens are no bytes" generate --model characters/model.safetensors --raw
+}
+
+test_byte_order_mark() {
+  train run --updates 2
+  { printf '\xef\xbb\xbf'; cat text; } >marked
+  train marked_run --data marked --updates 2
+  same run/model.safetensors marked_run/model.safetensors
+  succeed evaluate --model run/model.safetensors --data marked; local marked=$output
+  succeed evaluate --model run/model.safetensors --data text; [ "$output" = "$marked" ] || fail "$output, then $marked"
+  train bytes --data marked --vocabulary byte --updates 2
+  succeed evaluate --model bytes/model.safetensors --data marked
+  contains "$output" "6103 tokens"
 }
 
 test_bad_data() {
@@ -159,7 +398,7 @@ test_start_from() {
   error "--width: parallel/model.safetensors was begun with 8, found 16; leave the flag out, or do without --start-from" \
     train --data text --out other --start-from parallel/model.safetensors --width 16
   train shared --updates 2
-  error "memory_rule recurrent needs share_key_value false" train --data text --out other --start-from shared/model.safetensors --memory-rule recurrent
+  error "--memory-rule recurrent needs share_key_value false" train --data text --out other --start-from shared/model.safetensors --memory-rule recurrent
   error "--resume excludes --start-from" train --data text --out feedback --resume --start-from parallel/model.safetensors
   error "none: cannot open" train --data text --out other --start-from none
   [ ! -e other ] || fail "left a folder"
@@ -173,8 +412,8 @@ test_curriculum_and_spans() {
     fail "the first segment was as long as the others"
   error "--span-penalty 0.1: expected --span-ramp, too" train "${tiny[@]}" --out other --span-penalty 0.1
   error "the first segment must be between 1 and the 16 steps" train "${tiny[@]}" --out other --first-segment 17
-  error "span_ramp must be at least 2" train "${tiny[@]}" --out other --span-ramp 1
-  error "memory_layer must be between 0 and 0, found 1" train "${tiny[@]}" --out other --memory-layer 1
+  error "--span-ramp must be at least 2" train "${tiny[@]}" --out other --span-ramp 1
+  error "--memory-layer has no effect without --memory-rule layer; leave it out" train "${tiny[@]}" --out other --memory-layer 1
   error "--memory-rule: expected one of feedback, average, top_only, layer, recurrent, transformer, found \"lstm\"" train "${tiny[@]}" --out other --memory-rule lstm
 }
 
@@ -211,18 +450,111 @@ test_bad_flags() {
   error "layers must be between 1 and 4096, found 0" train "${tiny[@]}" --out run --layers 0
   error "dropout must be at least 0 and below 1, found 1" train "${tiny[@]}" --out run --dropout 1
   error "shards must be between 1 and the 6 lanes, found 7" train "${tiny[@]}" --out run --shards 7
-  error "the learning rate must be above 0" train "${tiny[@]}" --out run --learning-rate nan
+  error "the learning rate must be above 0" train "${tiny[@]}" --out run --learning-rate -1
   error "--activation: expected one of relu, gelu, geglu, found \"tanh\"" train "${tiny[@]}" --out run --activation tanh
   error "too large for this machine" train "${tiny[@]}" --out run --width 1000000
   error "too large for this machine" train "${tiny[@]}" --out run --window 16000000 --head-size 4096
   error "too large for this machine" train "${tiny[@]}" --out run --segment 1000000000000
-  error "--updates must be at least 0, found -1" train "${tiny[@]}" --out run --updates -1
-  error "--seconds must be from 0 to 1e9, found nan" train "${tiny[@]}" --out run --seconds nan
+  error "--updates: expected a whole number from 0 to 9223372036854775807, found \"-1\"" train "${tiny[@]}" --out run --updates -1
+  error "--seconds: expected a decimal number, found \"nan\"" train "${tiny[@]}" --out run --seconds nan
   error "--validation-fraction must be at least 0 and below 1, found 1" train "${tiny[@]}" --out run --validation-fraction 1
   error "threads must be between 1 and 1024, found 0" train "${tiny[@]}" --out run --threads 0
   [ ! -e run ] || fail "left a folder"
   succeed train --help
   contains "$output" "--evaluate-every INT=0"
+}
+
+test_numbers() {
+  local whole="expected a whole number from 0 to"
+  for number in -1 1.5 1e3 0x10 ten "" " 5" "5 " +5 99999999999999999999 9223372036854775808; do
+    error "--width: $whole 9223372036854775807, found \"$number\"" train "${tiny[@]}" --out run --width "$number"
+    error "--length: $whole 9223372036854775807, found \"$number\"" generate --model none --length "$number"
+  done
+  for number in -1 18446744073709551616 99999999999999999999 0x1; do
+    error "--seed: $whole 18446744073709551615, found \"$number\"" generate --model none --seed "$number"
+    error "--seed: $whole 18446744073709551615, found \"$number\"" train "${tiny[@]}" --out run --seed "$number"
+  done
+  for number in nan inf -inf 1e999 1e-999 0x1p3 1,5 1.2.3 "" " 1" 1f; do
+    error "--temperature: expected a decimal number, found \"$number\"" generate --model none --temperature "$number"
+    error "--fraction: expected a decimal number, found \"$number\"" evaluate --model none --data text --fraction "$number"
+  done
+  train run --updates 010 --evaluate-every 005 --seed 18446744073709551615 --learning-rate .1e-2
+  contains "$output" "update     10"
+  succeed generate --model run/model.safetensors --prompt in --length 010 --logprobs
+  [ "$(wc -l <<<"$output")" -eq 10 ] || fail "010 is ten: $output"
+}
+
+# Flags that would have no effect are refused.
+test_vain_flags() {
+  train run --updates 2
+  local write=(generate --model run/model.safetensors)
+  for flag in "--top-k 3" "--top-p 0.5" "--min-p 0.1" "--seed 2"; do
+    error "${flag% *} has no effect at --temperature 0: the most likely token is taken; leave it out" "${write[@]}" --temperature 0 $flag
+  done
+  error "--count 2 has no effect at --temperature 0" "${write[@]}" --temperature 0 --count 2
+  for flag in "--temperature 2" "--top-p 0.5" "--min-p 0.1" "--seed 2"; do
+    error "${flag% *} has no effect with --top-k 1" "${write[@]}" --top-k 1 $flag
+  done
+  error "--repetition-window has no effect without a --repetition-penalty" "${write[@]}" --repetition-window 8
+  error "--repetition-penalty has no effect with --repetition-window 0" "${write[@]}" --repetition-window 0 --repetition-penalty 2
+  for flag in "--seed 2" "--stop a" "--temperature 1" "--count 2" "--logprobs"; do
+    error "${flag% *} has no effect with --length 0: no token is drawn" "${write[@]}" --length 0 $flag
+  done
+  error "--no-prompt has no effect with --logprobs" "${write[@]}" --logprobs --no-prompt
+  error "--logprobs excludes --json" "${write[@]}" --logprobs --json
+  error "--memory-layer has no effect without --memory-rule layer" train "${tiny[@]}" --out other --memory-layer 0
+  error "--growing has no effect without --first-segment" train "${tiny[@]}" --out other --growing 0.5
+  error "--growing has no effect without --first-segment" train --data text --out run --resume --updates 4 --growing 0.5
+  error "--evaluate-every has no effect with --validation-fraction 0" train "${tiny[@]}" --out other --validation-fraction 0 --evaluate-every 3
+  [ ! -e other ] || fail "left a folder"
+}
+
+test_typos() {
+  error "unexpected generat; did you mean generate?" generat --model run --prompt in
+  error "unexpected eval; did you mean evaluate?" eval
+  error "unexpected shwo; did you mean show?" shwo
+  error "unexpected --dat; did you mean --data?" train --dat text --out run
+  error "unexpected --dat; did you mean --data?" train --dat=text --out run
+  error "unexpected --vaildation-fraction; did you mean --validation-fraction?" train "${tiny[@]}" --out run --vaildation-fraction 0.1
+  error "unexpected --temprature; did you mean --temperature?" generate --model run --temprature 1
+  error "unexpected --versoin; did you mean --version?" --versoin
+  error "unexpected something" train "${tiny[@]}" --out run something
+  error "unexpected xyzzy" xyzzy
+  [[ $(cat stderr) != *"did you mean"* ]] || fail "$(cat stderr)"
+  [ ! -e run ] || fail "left a folder"
+}
+
+# What bash completes: complete WORD... prints it for the last word.
+complete_words() {
+  COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+  _language_model 2>/dev/null
+  printf '%s\n' "${COMPREPLY[@]-}" | tr '\n' ' '
+}
+
+test_completion() {
+  succeed completion bash
+  eval "$output"
+  [ "$(complete_words language_model "")" = "train evaluate generate show completion --help --version " ] || fail "$(complete_words language_model "")"
+  [ "$(complete_words language_model ge)" = "generate " ] || fail "$(complete_words language_model ge)"
+  [ "$(complete_words language_model train --memory-)" = "--memory-rule --memory-layer " ] || fail "$(complete_words language_model train --memory-)"
+  [ "$(complete_words language_model train --data text --memory-rule t)" = "top_only transformer " ] || fail "$(complete_words language_model train --data text --memory-rule t)"
+  [ "$(complete_words language_model train --memory-rule = t)" = "top_only transformer " ] || fail "$(complete_words language_model train --memory-rule = t)"
+  [ "$(complete_words language_model train --width "")" = " " ] || fail "$(complete_words language_model train --width "")"
+  [ "$(complete_words language_model show --text in --ou)" = "--out " ] || fail "$(complete_words language_model show --text in --ou)"
+  [ "$(complete_words language_model completion f)" = "fish " ] || fail "$(complete_words language_model completion f)"
+  # every flag of every command is among them
+  for command in train evaluate generate show; do
+    succeed $command --help
+    [ "$(complete_words language_model $command -- | tr ' ' '\n' | sort)" = "$(grep -oE '^  (-h,)?--[a-z-]+' <<<"$output" | grep -oE -- '--[a-z-]+' | sort; echo)" ] ||
+      fail "$command: $(complete_words language_model $command --) of $output"
+  done
+  for shell in zsh fish; do
+    succeed completion $shell
+    contains "$output" "memory-rule"
+    printf '%s\n' "$output" >script
+    ! command -v $shell >/dev/null || $shell -n script || fail "$shell does not understand it"
+  done
+  error "completion: expected one of bash, zsh, fish, found \"tcsh\"" completion tcsh
 }
 
 test_bad_checkpoint() {
@@ -235,7 +567,11 @@ test_bad_checkpoint() {
   error "stub: expected a safetensors file, found only 5 bytes" "${write[@]}" stub
   error "text: " "${write[@]}" text
   error "run: expected a file" "${write[@]}" run
-  error "run/training.safetensors: expected a model written by fbt" "${write[@]}" run/training.safetensors
+  local training="run/training.safetensors: expected a model, found a training; give the model.safetensors beside it"
+  error "$training" "${write[@]}" run/training.safetensors
+  error "$training" evaluate --data text --model run/training.safetensors
+  error "$training" show --text in --model run/training.safetensors
+  error "$training" train --data text --out other --start-from run/training.safetensors
   LC_ALL=C sed 's/\\"width\\":8/\\"width\\":4/' $model >mismatched
   error "mismatched: the tensors do not fit the model" "${write[@]}" mismatched
   LC_ALL=C sed 's/vocabulary\.kind/vocabulary.kin_/' $model >nameless

@@ -2,8 +2,14 @@
 # Tests of the program tasks: tasks_test.sh PROGRAM CASE. Every function test_CASE is a test.
 . "$(dirname "$0")/program.sh"
 
-tiny=(--width 8 --layers 1 --heads 2 --window 8 --lanes 4 --examples 40 --tests 12 --length 6 --test-length 9 --first-length 3)
-train() { succeed train "${tiny[@]}" --updates 6 "$@"; }
+tiny=(--width 8 --layers 1 --lanes 4 --examples 40 --tests 12 --length 6 --test-length 9)
+# train FLAG...: a training of few updates, with small values of the flags that apply to the task and the rule.
+train() {
+  local small=("${tiny[@]}")
+  [[ " $* " == *" --rule lstm "* ]] || small+=(--heads 2 --window 8)
+  [[ " $* " =~ " --task "(copy|reverse|counting)" " ]] || small+=(--first-length 3)
+  succeed train "${small[@]}" --updates 6 "$@"
+}
 # The reports without what depends on the clock.
 metrics() { sed -E 's/"(seconds|tokens_per_second)":[^,]*,//g' "$1/metrics.jsonl"; }
 
@@ -132,6 +138,36 @@ test_an_error_keeps_the_last_good_model() {
   train --task copy --out run
   error "expected a finite" train "${tiny[@]}" --task copy --out bad --updates 60 --learning-rate 1e30 --clip 0 --warmup 0
   [ ! -e bad ] || fail "left: $(ls bad)"
+}
+
+# Flags that would have no effect are refused.
+test_vain_flags() {
+  local flag
+  for flag in "--window 1" "--heads 2" "--span-ramp 4" "--mimetic 1"; do
+    error "${flag% *} has no effect with --rule lstm" train --task random_walk --rule lstm --out run $flag
+  done
+  for flag in "--span-ramp 4" "--mimetic 1"; do
+    error "${flag% *} has no effect with --rule lstm_attention" train --task random_walk --rule lstm_attention --out run $flag
+  done
+  for flag in "--segment 8" "--fresh 0.5"; do
+    error "${flag% *} has no effect with --task random_walk" train --task random_walk --out run $flag
+    error "${flag% *} has no effect with --task copy" train --task copy --out run $flag
+  done
+  for flag in "--first-length 3" "--advance 0.1"; do
+    error "${flag% *} has no effect without a --curriculum above 0" train --task copy --out run $flag
+    error "${flag% *} has no effect without a --curriculum above 0" train --task algorithmic_3 --curriculum 0 --out run $flag
+  done
+  [ ! -e run ] || fail "left a folder"
+}
+
+test_typos_and_numbers() {
+  error "unexpected trian; did you mean train?" trian --task copy
+  error "unexpected --currciulum; did you mean --curriculum?" train --task copy --currciulum 1
+  error '--updates: expected a whole number from 0 to 9223372036854775807, found "-1"' train --task copy --updates -1
+  error '--seed: expected a whole number from 0 to 18446744073709551615, found "-1"' show --task copy --seed -1
+  error '--dropout: expected a decimal number, found "nan"' train --task copy --dropout nan
+  succeed show --task copy --count 02 --length 010
+  [ "$(grep -cE '^([a-j] ){10}> ' <<<"$output")" -eq 2 ] || fail "$output"
 }
 
 test_errors() {
