@@ -1,4 +1,5 @@
 // The tasks of the paper: learn one of them, and look at its examples.
+#include "support/completion.hpp"
 #include "support/program.hpp"
 #include "support/stopwatch.hpp"
 #include "tasks/show.hpp"
@@ -21,7 +22,9 @@ int main(int argc, char** argv) {
   example::TaskShowFlags show;
   auto* const show_command = app.add_subcommand("show", "look at examples of a task");
   add_show_flags(*show_command, show);
-  show_command->callback([&] { example::show(show); });
+  show_command->callback([&] { example::show(show, *show_command); });
+
+  example::add_completion(app, "tasks");
 
   return example::run(app, argc, argv, [&] { return code; });
 }

@@ -1,46 +1,85 @@
 // AttentionMap: what a model looks at while it reads a text, as an SVG picture with a panel for every layer and head.
+// attention_page.hpp makes a page of it.
 #pragma once
 
 #include "support/plot.hpp"
 
 #include "fbt/models/sequence_model.hpp"
+#include "fbt/text/utf8.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace example {
+
+/// Which of a model's layers and heads are shown, counted from 1; 0: all.
+struct Shown {
+  fbt::Index layer = 0, head = 0;
+};
 
 class AttentionMap {
  public:
   static constexpr std::size_t most_tokens = 200;  // more could not be told apart
 
+  struct Panel {
+    fbt::Index layer, head;                   ///< counted from 1
+    std::vector<std::vector<float>> weights;  ///< of every token (row), on the tokens before it: the last of them, or all
+  };
+
   /// Reads the tokens one by one with an empty memory. names: of the tokens, for the margins. Throws std::invalid_argument
-  /// when there are more than most_tokens, or one is outside the vocabulary.
-  AttentionMap(const fbt::FeedbackTransformer<float>& model, fbt::Tokens tokens, std::vector<std::string> names)
-      : names_(std::move(names)), layers_(model.config().layers), heads_(model.config().heads) {
+  /// when there are more than most_tokens, one is outside the vocabulary, or there is no such layer or head, and
+  /// std::runtime_error when a weight is not finite.
+  AttentionMap(const fbt::FeedbackTransformer<float>& model, fbt::Tokens tokens, std::vector<std::string> names,
+               const Shown& shown)
+      : names_(std::move(names)) {
     fbt::check(!tokens.empty() && tokens.size() <= most_tokens,
                "a map of attention holds from 1 to {} tokens, found {}; choose a part of the text", most_tokens,
                tokens.size());
+    const auto range = [](const char* name, fbt::Index chosen, fbt::Index count) {
+      fbt::check(chosen >= 0 && chosen <= count, "--{}: the model has {}; expected one of them, or 0 for all, found {}",
+                 name, count, chosen);
+      return chosen > 0 ? std::pair{chosen, chosen} : std::pair{fbt::Index{1}, count};
+    };
+    const auto [first_layer, last_layer] = range("layer", shown.layer, model.config().layers);
+    const auto [first_head, last_head] = range("head", shown.head, model.config().heads);
+    rows_ = last_layer - first_layer + 1;
+    columns_ = last_head - first_head + 1;
+    for (fbt::Index l = first_layer; l <= last_layer; ++l)
+      for (fbt::Index j = first_head; j <= last_head; ++j) panels_.push_back({l, j, {}});
     auto stepper = model.start(1);
     for (std::size_t t = 0; t < tokens.size(); ++t) {
       model.step(tokens.subspan(t, 1), stepper);
-      for (fbt::Index l = 0; l < layers_; ++l) steps_.push_back(model.attention(l, stepper));
+      for (Panel& panel : panels_) {
+        const fbt::Matrix<float> all = model.attention(panel.layer - 1, stepper);  // (slots, heads)
+        fbt::ensure(all.allFinite(), "attention: expected finite weights, found others at token {}", t);
+        const auto within = all.col(panel.head - 1).tail(std::min(all.rows(), static_cast<fbt::Index>(t)));  // the text
+        panel.weights.emplace_back(within.begin(), within.end());
+      }
     }
   }
 
+  const std::vector<std::string>& names() const { return names_; }
+  /// Layer by layer, each with all heads that are shown.
+  const std::vector<Panel>& panels() const { return panels_; }
+
   std::string svg() const {
     const std::size_t count = names_.size();
-    const double cell = std::clamp(640 / static_cast<double>(count), 3.0, 12.0), side = cell * static_cast<double>(count);
-    std::size_t longest = 1;  // bytes of a name
-    for (const std::string& name : names_) longest = std::max(longest, name.size());
-    const double margin = 12 + 0.62 * cell * static_cast<double>(longest), gap = 28, top = 52;
+    const bool single = panels_.size() == 1;
+    const double cell = single ? std::clamp(960 / static_cast<double>(count), 8.0, 16.0)
+                               : std::clamp(640 / static_cast<double>(count), 6.0, 12.0);
+    const double side = cell * static_cast<double>(count);
+    double longest = 0;
+    for (const std::string& name : names_) longest = std::max(longest, width_of(name));
+    const double margin = 12 + cell * longest, gap = 28, top = 52;
     const double column = side + margin + gap, row = side + margin + gap;
-    const double width = column * static_cast<double>(heads_) + 12, height = top + row * static_cast<double>(layers_);
+    const double width = std::max(960.0, column * static_cast<double>(columns_) + 12);
+    const double height = top + row * static_cast<double>(rows_);
 
     std::string out;
     const auto write = [&]<class... Args>(fmt::format_string<Args...> format, Args&&... args) {
@@ -61,36 +100,37 @@ class AttentionMap {
           "font-size=\"11\">{3:.2g}</text>\n",
           x, colour(shade), x + 15, std::pow(static_cast<double>(shade) / shades, 2));
     }
-    for (fbt::Index l = 0; l < layers_; ++l) {
-      for (fbt::Index j = 0; j < heads_; ++j) {
-        const double x = margin + column * static_cast<double>(j), y = top + row * static_cast<double>(l);
-        write("<text x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\" font-family=\"sans-serif\">layer {}, head {}</text>\n", x,
-              y - 6, l + 1, j + 1);
-        write("<rect x=\"{0:.1f}\" y=\"{1:.1f}\" width=\"{2:.1f}\" height=\"{2:.1f}\" fill=\"none\" stroke=\"#cccccc\"/>\n",
-              x, y, side);
-        for (std::size_t i = 0; i < count; ++i) {
-          const double middle = cell * (static_cast<double>(i) + 0.5);
-          const std::string name = detail::escape_xml(names_[i]);
-          write("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\" xml:space=\"preserve\">{}</text>\n", x - 4,
-                y + middle + 0.35 * cell, name);
-          write(
-              "<text transform=\"translate({:.1f} {:.1f}) rotate(-90)\" text-anchor=\"end\" "
-              "xml:space=\"preserve\">{}</text>\n",
-              x + middle + 0.35 * cell, y + side + 4, name);
+    for (std::size_t p = 0; p < panels_.size(); ++p) {
+      const Panel& panel = panels_[p];
+      const double x = margin + column * static_cast<double>(static_cast<fbt::Index>(p) % columns_);
+      const double y = top + row * static_cast<double>(static_cast<fbt::Index>(p) / columns_);
+      write("<text x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\" font-family=\"sans-serif\">layer {}, head {}</text>\n", x,
+            y - 6, panel.layer, panel.head);
+      write("<rect x=\"{0:.1f}\" y=\"{1:.1f}\" width=\"{2:.1f}\" height=\"{2:.1f}\" fill=\"none\" stroke=\"#cccccc\"/>\n", x,
+            y, side);
+      std::string lines;  // to follow a row or a column by
+      for (std::size_t i = 5; i < count; i += 5) lines += fmt::format("M0 {0}h{1}M{0} 0v{1}", i, count);
+      write("<g transform=\"translate({:.1f} {:.1f}) scale({:.3f})\">\n", x, y, cell);
+      write("<path fill=\"none\" stroke=\"#dddddd\" stroke-width=\"{:.3f}\" d=\"{}\"/>\n", 0.5 / cell, lines);
+      for (int shade = 1; shade <= shades; ++shade) {
+        std::string squares;
+        for (std::size_t t = 0; t < count; ++t) {
+          const std::vector<float>& weights = panel.weights[t];
+          for (std::size_t i = 0; i < weights.size(); ++i)
+            if (shade_of(weights[i]) == shade) squares += fmt::format("M{} {}h1v1h-1z", t - weights.size() + i, t);
         }
-        write("<g transform=\"translate({:.1f} {:.1f}) scale({:.3f})\">\n", x, y, cell);
-        for (int shade = 1; shade <= shades; ++shade) {
-          std::string squares;
-          for (std::size_t t = 0; t < count; ++t) {
-            const fbt::Matrix<float>& weights = steps_[t * static_cast<std::size_t>(layers_) + static_cast<std::size_t>(l)];
-            for (fbt::Index i = 0; i < weights.rows(); ++i) {
-              const fbt::Index seen = static_cast<fbt::Index>(t) - weights.rows() + i;  // below 0: from before the text
-              if (seen >= 0 && shade_of(weights(i, j)) == shade) squares += fmt::format("M{} {}h1v1h-1z", seen, t);
-            }
-          }
-          if (!squares.empty()) write("<path fill=\"{}\" d=\"{}\"/>\n", colour(shade), squares);
-        }
-        write("</g>\n");
+        if (!squares.empty()) write("<path fill=\"{}\" d=\"{}\"/>\n", colour(shade), squares);
+      }
+      write("</g>\n");
+      for (std::size_t i = 0; i < count; ++i) {
+        const double middle = cell * (static_cast<double>(i) + 0.5);
+        const std::string name = detail::escape_xml(names_[i]);
+        write("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\" xml:space=\"preserve\">{}</text>\n", x - 4,
+              y + middle + 0.35 * cell, name);
+        write(
+            "<text transform=\"translate({:.1f} {:.1f}) rotate(-90)\" text-anchor=\"end\" "
+            "xml:space=\"preserve\">{}</text>\n",
+            x + middle + 0.35 * cell, y + side + 4, name);
       }
     }
     out += "</svg>\n";
@@ -108,10 +148,20 @@ class AttentionMap {
     const auto mix = [share](int dark) { return static_cast<int>(std::lround(255 + share * (dark - 255))); };
     return fmt::format("#{:02x}{:02x}{:02x}", mix(8), mix(48), mix(107));
   }
+  /// Of a name, in sizes of the font: about that of its letters, and as much as that of wide ones.
+  static double width_of(std::string_view name) {
+    double width = 0;
+    while (!name.empty()) {
+      const fbt::Utf8 character = fbt::read_utf8(name);
+      width += character.code_point < 0x2e80 ? 0.62 : 1.05;
+      name.remove_prefix(character.size);
+    }
+    return width;
+  }
 
   std::vector<std::string> names_;
-  fbt::Index layers_, heads_;
-  std::vector<fbt::Matrix<float>> steps_;  // of each step the layers' weights (slots seen, heads)
+  fbt::Index rows_ = 0, columns_ = 0;
+  std::vector<Panel> panels_;
 };
 
 }  // namespace example

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "support/attention_map.hpp"
-#include "support/flags.hpp"
+#include "support/attention_page.hpp"
 #include "support/path_flag.hpp"
 #include "tasks/predict.hpp"
 #include "tasks/recipe.hpp"
@@ -22,6 +22,7 @@ namespace example {
 struct TaskShowFlags {
   Task task = Task::random_walk;
   std::string model, attention;
+  Shown shown;
   fbt::Index count = 3, length = 0;
   std::uint64_t seed = 7;
 };
@@ -30,8 +31,12 @@ inline void add_show_flags(CLI::App& command, TaskShowFlags& flags) {
   add_flag(command, "task", flags.task, "whose examples")->required()->default_str("");
   add_path_flag(command, "model", flags.model,
                 "model file that train wrote, to show its answers; none: only the right ones");
-  add_path_flag(command, "attention", flags.attention,
-                "picture to write: what the model looks at while it reads the first example, or the first 200 tokens of it");
+  add_path_flag(
+      command, "attention", flags.attention,
+      "picture to write, or a page with a name that ends with .html: what the model looks at while it reads the first "
+      "example, or the first 200 tokens of it");
+  add_flag(command, "layer", flags.shown.layer, "with --attention: only this layer, counted from 1; 0: all");
+  add_flag(command, "head", flags.shown.head, "with --attention: only this head, counted from 1; 0: all");
   add_flag(command, "count", flags.count, "number of examples");
   add_flag(command, "length", flags.length,
            "letters, actions or statements of an example; 0: as long as the longest test by default");
@@ -69,22 +74,25 @@ inline std::string describe(Task task, const Example& example, const std::vector
 
 namespace detail {
 
-inline void draw_attention(const std::string& path, Task task, const Example& example,
+inline void draw_attention(const TaskShowFlags& flags, const Example& example,
                            const fbt::FeedbackTransformer<float>& model) {
   const fbt::Tokens tokens = fbt::Tokens(example.tokens).first(std::min(example.tokens.size(), AttentionMap::most_tokens));
   std::vector<std::string> names;
-  for (const fbt::Token token : tokens) names.push_back(words(task)[static_cast<std::size_t>(token)]);
-  fbt::write_atomically(path, {AttentionMap(model, tokens, names).svg()});
+  for (const fbt::Token token : tokens) names.push_back(words(flags.task)[static_cast<std::size_t>(token)]);
+  const AttentionMap map(model, tokens, names, flags.shown);
+  fbt::write_atomically(flags.attention, {attention_file(map, flags.attention)});
 }
-inline void draw_attention(const std::string& path, Task, const Example&, const fbt::LstmModel<float>&) {
-  fbt::check(false, "--attention {}: expected a model with layers of attention, found an LSTM", path);
+inline void draw_attention(const TaskShowFlags& flags, const Example&, const fbt::LstmModel<float>&) {
+  fbt::check(false, "--attention {}: expected a model with layers of attention, found an LSTM", flags.attention);
 }
 
 }  // namespace detail
 
-inline void show(const TaskShowFlags& flags) {
+/// command: which flags were given.
+inline void show(const TaskShowFlags& flags, const CLI::App& command) {
   fbt::check(flags.count >= 1 && flags.count <= 1000, "--count must be from 1 to 1000, found {}", flags.count);
   fbt::check(flags.attention.empty() || !flags.model.empty(), "--attention needs the --model that looks");
+  if (flags.attention.empty()) refuse_flags(command, {"layer", "head"}, "without --attention");
   fbt::check(flags.length >= 0 && flags.length <= 100000, "--length must be from 0 to 100000, found {}", flags.length);
   const fbt::Index length = flags.length > 0 ? flags.length : recipe(flags.task).test_length;
   const std::vector<Example> examples = draw(flags.task, flags.count, length, length, flags.seed);
@@ -99,7 +107,7 @@ inline void show(const TaskShowFlags& flags) {
       fbt::ensure(model.config().vocabulary == vocabulary, "{}: expected a vocabulary of {}, found {}", flags.model,
                   vocabulary, model.config().vocabulary);
       answers = predict(model, examples, 1);
-      if (!flags.attention.empty()) detail::draw_attention(flags.attention, flags.task, examples[0], model);
+      if (!flags.attention.empty()) detail::draw_attention(flags, examples[0], model);
     });
   }
   for (std::size_t i = 0; i < examples.size(); ++i) {

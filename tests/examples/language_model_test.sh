@@ -436,6 +436,29 @@ test_show() {
   [ "$(grep -c '>layer [12], head [12]<' map.svg)" -eq 4 ] || fail "expected 4 panels: $(head -c 2000 map.svg)"
   contains "$(cat map.svg)" '<path fill="#'
   python3 -c 'import sys, xml.dom.minidom as x; x.parse("map.svg")' 2>stderr || ! command -v python3 >/dev/null || fail "$(cat stderr)"
+  succeed show --model run/model.safetensors --text "the word" --layer 2 --out map.svg
+  contains "$output" "the attention of layer 2 and 2 heads over 8 tokens is in map.svg"
+  [ "$(grep -o '>layer [12], head [12]<' map.svg | tr '\n' ' ')" = ">layer 2, head 1< >layer 2, head 2< " ] || fail "$(grep -o '>layer.*<' map.svg)"
+  succeed show --model run/model.safetensors --text "the word" --layer 1 --head 2 --out map.svg
+  [ "$(grep -o '>layer [12], head [12]<' map.svg)" = ">layer 1, head 2<" ] || fail "$(grep -o '>layer.*<' map.svg)"
+  contains "$(cat map.svg)" '>␣<'
+  error "--layer: the model has 2; expected one of them, or 0 for all, found 3" show --model run/model.safetensors --text "the" --layer 3
+  error "--head: the model has 2; expected one of them, or 0 for all, found 9" show --model run/model.safetensors --text "the" --head 9
+  succeed show --model run/model.safetensors --text "the word" --out map.html
+  contains "$(cat map.html)" '{"names":["t","h","e","␣","w","o","r","d"],"panels":[{"layer":1,"head":1,"weights":[[],[1000],['
+  ! grep -qiE 'https?:|src=|href=|@import|url\(' map.html || fail "the page needs more than itself"
+  printf '</script>\uffff\x01&<"\t' >odd
+  train strange --data <(cat text odd) --vocabulary byte --updates 1
+  succeed show --model strange/model.safetensors --text-file odd --out odd.html
+  [ "$(grep -c '</script>' odd.html)" -eq 1 ] || fail "the text ends the script"
+  succeed show --model strange/model.safetensors --text-file odd --out odd.svg
+  cat text odd >both
+  train characters --data both --updates 1
+  succeed show --model characters/model.safetensors --text-file odd --out odd2.svg
+  contains "$(cat odd2.svg)" ">U+FFFF<"
+  for file in odd.svg odd2.svg; do
+    python3 -c 'import sys, xml.dom.minidom as x; x.parse(sys.argv[1])' $file 2>stderr || ! command -v python3 >/dev/null || fail "$file: $(cat stderr)"
+  done
   error "expected a text: give --text or --text-file" show --model run/model.safetensors
   error "a map of attention holds from 1 to 200 tokens, found 6100" show --model run/model.safetensors --text-file text
   error "found 'X' (U+0058)" show --model run/model.safetensors --text X

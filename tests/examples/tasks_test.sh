@@ -43,6 +43,8 @@ test_show() {
 
 test_show_attention() {
   train --task copy --out run
+  succeed show --task copy --model run/model.safetensors --count 1 --length 5 --attention map.html --head 2
+  contains "$(cat map.html)" '"panels":[{"layer":1,"head":2,'
   succeed show --task copy --model run/model.safetensors --count 1 --length 5 --attention map.svg
   [ "$(grep -c '>layer 1, head [12]<' map.svg)" -eq 2 ] || fail "expected 2 panels: $(head -c 2000 map.svg)"
   train --task copy --rule lstm --out lstm
@@ -157,6 +159,9 @@ test_vain_flags() {
     error "${flag% *} has no effect without a --curriculum above 0" train --task copy --out run $flag
     error "${flag% *} has no effect without a --curriculum above 0" train --task algorithmic_3 --curriculum 0 --out run $flag
   done
+  for flag in "--layer 1" "--head 1"; do
+    error "${flag% *} has no effect without --attention" show --task copy $flag
+  done
   [ ! -e run ] || fail "left a folder"
 }
 
@@ -168,6 +173,8 @@ test_typos_and_numbers() {
   error '--dropout: expected a decimal number, found "nan"' train --task copy --dropout nan
   succeed show --task copy --count 02 --length 010
   [ "$(grep -cE '^([a-j] ){10}> ' <<<"$output")" -eq 2 ] || fail "$output"
+  succeed completion bash
+  contains "$output" "random_walk"
 }
 
 test_errors() {
