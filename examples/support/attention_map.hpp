@@ -76,7 +76,8 @@ class AttentionMap {
     const double side = cell * static_cast<double>(count);
     double longest = 0;
     for (const std::string& name : names_) longest = std::max(longest, width_of(name));
-    const double margin = 12 + cell * longest, gap = 28, top = 52;
+    const bool upright = longest < 1.1;  // single letters need not be turned below their columns
+    const double font = 0.86 * cell, margin = 12 + font * std::max(longest, 1.2), gap = 28, top = 52;
     const double column = side + margin + gap, row = side + margin + gap;
     const double width = std::max(960.0, column * static_cast<double>(columns_) + 12);
     const double height = top + row * static_cast<double>(rows_);
@@ -88,7 +89,7 @@ class AttentionMap {
     write(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
         "font-family=\"monospace\" font-size=\"{2:.1f}\" fill=\"#333333\">\n",
-        width, height, cell);
+        width, height, font);
     write("<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n");
     write(
         "<text x=\"12\" y=\"20\" font-size=\"14\" font-family=\"sans-serif\">What each token (row) looks at (column); "
@@ -126,11 +127,10 @@ class AttentionMap {
         const double middle = cell * (static_cast<double>(i) + 0.5);
         const std::string name = detail::escape_xml(names_[i]);
         write("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\" xml:space=\"preserve\">{}</text>\n", x - 4,
-              y + middle + 0.35 * cell, name);
-        write(
-            "<text transform=\"translate({:.1f} {:.1f}) rotate(-90)\" text-anchor=\"end\" "
-            "xml:space=\"preserve\">{}</text>\n",
-            x + middle + 0.35 * cell, y + side + 4, name);
+              y + middle + 0.3 * font, name);
+        const double shift = upright ? 0 : 0.3 * font, below = y + side + (upright ? font : 4);
+        write("<text transform=\"translate({:.1f} {:.1f}){}\" text-anchor=\"{}\" xml:space=\"preserve\">{}</text>\n",
+              x + middle + shift, below, upright ? "" : " rotate(-90)", upright ? "middle" : "end", name);
       }
     }
     out += "</svg>\n";
