@@ -7,6 +7,7 @@
 #include "support/path_flag.hpp"
 #include "support/program.hpp"
 
+#include "fbt/core/check.hpp"
 #include "fbt/io/atomic_file.hpp"
 
 #include <CLI/CLI.hpp>
@@ -75,25 +76,33 @@ int main(int argc, char** argv) {
   std::vector<std::string> names;
   for (const auto& configuration : bench::configurations) names.emplace_back(configuration.name);
   std::vector<std::string> chosen = names;
-  std::vector<fbt::Index> threads{1, 2};
+  std::vector<std::string> threads{"1", "2"};
   std::string json_file, svg_file;
   bool growth = false;
 
   CLI::App app{"Measures training and decoding, and how both grow with the sizes of the model."};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--config", chosen, "configurations, such as A,B")->delimiter(',')->check(CLI::IsMember(names));
-  app.add_option("--threads", threads, "numbers of threads, such as 1,2")->delimiter(',')->check(CLI::Range(1, 1024));
-  app.add_option("--seconds", effort.seconds, "least time of one repetition")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--repetitions", effort.repetitions, "the best of so many is reported")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  auto* const config =
+      app.add_option("--config", chosen, "configurations, such as A,B")->delimiter(',')->check(CLI::IsMember(names));
+  auto* const counts = app.add_option("--threads", threads, "numbers of threads, such as 1,2")->delimiter(',');
+  example::add_flag(app, "seconds", effort.seconds, "least time of one repetition");
+  example::add_flag(app, "repetitions", effort.repetitions, "the best of so many is reported");
   example::add_path_flag(app, "json", json_file, "write the results to this file, too");
-  app.add_flag("--growth", growth, "instead: time of a step against window, width, layers and lanes");
+  app.add_flag("--growth", growth, "instead: time of a step against window, width, layers and lanes")
+      ->excludes(config)
+      ->excludes(counts);
   example::add_path_flag(app, "svg", svg_file, "with --growth: draw the results to this file")->needs("--growth");
 
   return example::run(app, argc, argv, [&] {
+    fbt::check(effort.seconds > 0, "--seconds must be above 0, found {}", effort.seconds);
+    fbt::check(effort.repetitions >= 1 && effort.repetitions <= 1000, "--repetitions must be from 1 to 1000, found {}",
+               effort.repetitions);
+    std::vector<fbt::Index> thread_counts;
+    for (const std::string& count : threads) {
+      thread_counts.push_back(example::read_number<fbt::Index>(count, "--threads"));
+      fbt::check(thread_counts.back() >= 1 && thread_counts.back() <= 1024, "--threads must be from 1 to 1024, found {}",
+                 thread_counts.back());
+    }
     fmt::print("{}, vectors of {} bytes; the best of {} repetitions of at least {} s; tokens per second\n\n",
                bench::compiler(), fbt::detail::vector_bytes, effort.repetitions, effort.seconds);
     Json rows = Json::array();
@@ -109,7 +118,7 @@ int main(int argc, char** argv) {
     } else {
       for (const auto& configuration : bench::configurations) {
         if (std::find(chosen.begin(), chosen.end(), configuration.name) == chosen.end()) continue;
-        for (const fbt::Index count : threads) report(bench::measure_speed(configuration, count, effort));
+        for (const fbt::Index count : thread_counts) report(bench::measure_speed(configuration, count, effort));
       }
     }
     if (!json_file.empty()) fbt::write_atomically(json_file, {rows.dump(2) + '\n'});

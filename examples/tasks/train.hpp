@@ -66,7 +66,9 @@ inline void refuse_vain_flags(const TaskTrainFlags& flags, const Recipe& recipe,
   if (!is_algorithmic(flags.task))
     refuse_flags(command, {"segment", "fresh"},
                  fmt::format("with --task {}: a segment is an example", fbt::name_of(flags.task)));
-  if (recipe.curriculum == 0) refuse_flags(command, {"first-length", "advance"}, "without a --curriculum above 0");
+  if (recipe.curriculum == 0 || lessons(flags.task, recipe).empty())
+    refuse_flags(command, {"first-length", "advance"},
+                 "without a --curriculum above 0, and examples shorter than --length to begin with");
 }
 
 /// The test examples of a training.

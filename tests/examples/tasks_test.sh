@@ -159,6 +159,8 @@ test_vain_flags() {
     error "${flag% *} has no effect without a --curriculum above 0" train --task copy --out run $flag
     error "${flag% *} has no effect without a --curriculum above 0" train --task algorithmic_3 --curriculum 0 --out run $flag
   done
+  error "--first-length has no effect without a --curriculum above 0, and examples shorter than --length to begin with" \
+    train --task random_walk --length 9 --first-length 9 --out run
   for flag in "--layer 1" "--head 1"; do
     error "${flag% *} has no effect without --attention" show --task copy $flag
   done
