@@ -28,12 +28,14 @@ inline std::string attention_page(const AttentionMap& map) {
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <title>What each token looks at</title>
 <style>
 body { margin: 2em auto; max-width: 60em; padding: 0 1em; font-family: sans-serif; color: #333; background: #fff; }
 #text { font: 20px/1.7 monospace; margin: 1em 0; }
-#text span { display: inline-block; min-width: 0.62em; padding: 0 1px; border: 1px solid #eee; border-radius: 3px; text-align: center; cursor: pointer; }
+#text span { display: inline-block; min-width: 0.62em; padding: 0 1px; border: 1px solid #eee; border-radius: 3px; }
+#text span { text-align: center; cursor: pointer; }
 #text span.chosen { outline: 2px solid #d55e00; }
 #seen { border-collapse: collapse; }
 #seen td { padding: 0 1em 0 0; font: 15px/1.5 monospace; }

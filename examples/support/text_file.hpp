@@ -64,8 +64,8 @@ inline void expect_characters(std::string_view text, std::string_view name) {
   }
 }
 
-/// The tokens of a text; unknown_count as of fbt::Vocabulary::encode(). Throws std::runtime_error when it has others than the
-/// vocabulary.
+/// The tokens of a text; unknown_count as of fbt::Vocabulary::encode(). Throws std::runtime_error when there are others than
+/// those of the vocabulary.
 inline std::vector<fbt::Token> encode_text(const fbt::Vocabulary& vocabulary, std::string_view text, std::string_view name,
                                            fbt::Index* unknown_count = nullptr) {
   if (vocabulary.kind() != fbt::TokenKind::byte && vocabulary.kind() != fbt::TokenKind::number)

@@ -1,5 +1,7 @@
-// Writes the inputs that fuzzing starts from into the folders safetensors, checkpoint, training and vocabulary of a folder.
+// Writes the inputs that fuzzing starts from into the folders safetensors, checkpoint, training, session and vocabulary of a
+// folder.
 #include "fbt/io/pytorch/import.hpp"
+#include "fbt/io/session_file.hpp"
 
 #include "training.hpp"
 
@@ -85,6 +87,15 @@ void write_trainings(const fs::path& folder) {
   fbt::save_training(folder / "later", training.trainer, {{"note", "x"}});
 }
 
+void write_sessions(const fs::path& folder) {
+  const fuzz::Model model = fuzz::exact_model();
+  fbt::Session<fuzz::Model> session(model);
+  session.read(std::vector<fbt::Token>{1});
+  fbt::save_session(folder / "short", session);
+  session.read(std::vector<fbt::Token>{0, 2, 1, 1, 0});
+  fbt::save_session(folder / "long", session, {{"model", "x"}});
+}
+
 void write_vocabularies(const fs::path& folder) {
   using namespace std::string_view_literals;
   const auto write = [&](const char* name, std::string_view content) {
@@ -102,7 +113,8 @@ int main(int argc, char** argv) {
   if (argc != 2) return 1;
   const fs::path out = argv[1];
   for (const auto& [name, write] : {std::pair{"safetensors", &write_tensors}, std::pair{"checkpoint", &write_models},
-                                    std::pair{"training", &write_trainings}, std::pair{"vocabulary", &write_vocabularies}}) {
+                                    std::pair{"training", &write_trainings}, std::pair{"session", &write_sessions},
+                                    std::pair{"vocabulary", &write_vocabularies}}) {
     fs::create_directories(out / name);
     write(out / name);
   }

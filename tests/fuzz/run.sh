@@ -17,12 +17,12 @@ $build/tests/fuzz/make_fuzz_seeds $build/seeds
 
 export ASAN_OPTIONS=quarantine_size_mb=16
 failed=0
-for name in safetensors checkpoint training vocabulary; do
+for name in safetensors checkpoint training session vocabulary; do
   mkdir -p $build/corpus/$name $build/found/$name
   inputs=($build/corpus/$name $build/seeds/$name tests/fuzz/corpus/$name)
   [ -d tests/fuzz/found/$name ] && inputs+=(tests/fuzz/found/$name)
   cat tests/fuzz/$name.dict >$build/$name.dict
-  case $name in checkpoint | training) cat tests/fuzz/safetensors.dict >>$build/$name.dict ;; esac
+  case $name in checkpoint | training | session) cat tests/fuzz/safetensors.dict >>$build/$name.dict ;; esac
   # the harnesses watch their memory more closely than these limits do
   $build/tests/fuzz/fuzz_$name -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 \
     -print_final_stats=1 -dict=$build/$name.dict -artifact_prefix=$build/found/$name/ "${inputs[@]}" >$build/$name.log 2>&1 ||

@@ -5,6 +5,7 @@
 #include "fbt/models/sequence_model.hpp"
 #include "fbt/training/schedule.hpp"
 
+#include <string_view>
 #include <vector>
 
 namespace fuzz {
@@ -38,5 +39,15 @@ struct Training {
     trainer.update(schedule.rate(adam.updates, progress), progress);
   }
 };
+
+/// A model with the same bits by every compiler: a session's file names them.
+inline Model exact_model() {
+  Model model = tiny_model(Training::config());
+  const auto fill = [](std::string_view, auto& tensor) {
+    for (fbt::Index i = 0; i < tensor.size(); ++i) fbt::flat(tensor)(i) = static_cast<float>(i % 7 - 3) / 4;
+  };
+  fbt::visit(fill, model);
+  return model;
+}
 
 }  // namespace fuzz

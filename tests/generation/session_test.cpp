@@ -103,8 +103,8 @@ TEST_CASE("Session: a stop sequence is no part of what is remembered") {
   auto whole = first;
   const auto all = write(whole, options);
   REQUIRE(all.size() == 30);
-  for (const std::size_t size : {1, 2, 3}) {  // what follows token 12 of the text
-    for (const std::size_t place : {0, 12}) {
+  for (const std::size_t size : {1u, 2u, 3u}) {  // what follows token 12 of the text
+    for (const std::size_t place : {0u, 12u}) {
       const auto begin = all.begin() + static_cast<std::ptrdiff_t>(place);
       options.stop = {{begin, begin + static_cast<std::ptrdiff_t>(size)}, {all[place], 99}};
       auto session = first;

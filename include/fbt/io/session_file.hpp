@@ -17,8 +17,8 @@
 
 namespace fbt {
 
-/// Writes a session; extra goes into the file's __metadata__, where "model" is a name of the model for messages. Throws std::invalid_argument when nothing has been read, and
-/// else as save_model().
+/// Writes a session; extra goes into the file's __metadata__, where "model" is a name of the model for messages. Throws
+/// std::invalid_argument when nothing has been read, and else as save_model().
 template <class Model>
 void save_session(const std::filesystem::path& path, const Session<Model>& session, const Metadata& extra = {}) {
   check(!session.text().empty(), "{}: a session that has read nothing has nothing to keep", path.string());
@@ -37,8 +37,8 @@ struct LoadedSession {
   Metadata metadata;
 };
 
-/// The session in a file that save_session() wrote, of the same model, which has to outlive it. At most so many threads share
-/// a step. Throws std::runtime_error when the file is damaged, or belongs to another model.
+/// The session in a file that save_session() wrote, of the same model, which has to outlive it. At most so many threads
+/// share a step. Throws std::runtime_error when the file is damaged, or belongs to another model.
 template <class Model>
 LoadedSession<Model> load_session(const TensorFile& file, const Model& model, Index threads = 1) {
   using Scalar = typename Model::Scalar;
