@@ -144,7 +144,8 @@ class Training {
       } else if (now >= reported_at_ + std::clamp(now / 50, 1.5, 30.0)) {
         add_report();
         print_report();
-        if (now >= saved_at_ + std::clamp(now / 10, 1.5, 30.0)) save();
+        // an error costs a tenth of the training at most, and saving a twentieth
+        if (now >= saved_at_ + std::min(30.0, std::max(now / 10, 20 * save_seconds_))) save();
       }
     }
     if (unreported_.updates > 0) {
@@ -252,7 +253,8 @@ class Training {
     fbt::write_atomically(path("loss.svg"), {loss_plot(reports_).svg()});
     fbt::write_atomically(path("layer_weights.svg"), {layer_weights_plot(reports_).svg()});
     save_training();
-    budget_.spent_on_save(watch.seconds());
+    save_seconds_ = watch.seconds();
+    budget_.spent_on_save(save_seconds_);
   }
 
   void save_training() {
@@ -306,7 +308,7 @@ class Training {
   fbt::Trainer<Model> trainer_;
   std::vector<Report> reports_;
   Unreported unreported_;
-  double saved_at_ = 0, reported_at_ = 0;
+  double saved_at_ = 0, reported_at_ = 0, save_seconds_ = 0;
   std::int64_t saved_update_ = 0;
 };
 

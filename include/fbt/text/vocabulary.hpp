@@ -41,9 +41,19 @@ class Vocabulary {
     if (kind == TokenKind::byte) {
       for (int byte = 0; byte < 256; ++byte) add(std::string(1, static_cast<char>(byte)));
     } else {
-      std::set<std::string_view> characters;  // bytes of UTF-8 sort as their code points do
-      split(text, beginning(text), name, [&](std::string_view piece) { characters.insert(piece); });
-      for (const std::string_view piece : characters) add(std::string(piece));
+      std::array<bool, 128> ascii{};
+      std::unordered_set<std::string_view> others;
+      split(text, beginning(text), name, [&](std::string_view piece) {
+        if (piece.size() == 1) {
+          ascii[static_cast<unsigned char>(piece[0])] = true;
+        } else {
+          others.insert(piece);
+        }
+      });
+      for (std::size_t code = 0; code < ascii.size(); ++code)
+        if (ascii[code]) add(std::string(1, static_cast<char>(code)));
+      // bytes of UTF-8 sort as their code points do
+      for (const std::string_view piece : std::set<std::string_view>(others.begin(), others.end())) add(std::string(piece));
     }
   }
   /// The characters of a text in their order. Throws std::runtime_error when one comes twice or the text is not UTF-8.
@@ -91,7 +101,13 @@ class Vocabulary {
     return label;
   }
 
-  bool contains(std::string_view piece) const { return index_.contains(std::string(piece)); }
+  bool contains(std::string_view piece) const { return find(piece) >= 0; }
+  /// The token of a text that is one, or -1.
+  Token find(std::string_view piece) const {
+    if (piece.size() == 1) return single_[static_cast<unsigned char>(piece[0])];
+    const auto found = index_.find(std::string(piece));
+    return found != index_.end() ? found->second : -1;
+  }
 
   /// Throws std::runtime_error that lists the characters outside the vocabulary, or when the text is not UTF-8 as it should.
   /// unknown_count: where those outside the vocabulary are left out and counted instead.
@@ -101,8 +117,8 @@ class Vocabulary {
     std::unordered_set<std::string_view> seen;
     tokens.reserve(text.size());
     split(text, beginning(text), name, [&](std::string_view piece) {
-      if (const auto found = index_.find(std::string(piece)); found != index_.end()) {
-        tokens.push_back(found->second);
+      if (const Token token = find(piece); token >= 0) {
+        tokens.push_back(token);
       } else if (unknown_count) {
         ++*unknown_count;
       } else if (seen.insert(piece).second) {
@@ -145,7 +161,9 @@ class Vocabulary {
 
   /// False when the piece is there already.
   bool add(std::string piece) {
-    if (!index_.try_emplace(piece, static_cast<Token>(pieces_.size())).second) return false;
+    const auto token = static_cast<Token>(pieces_.size());
+    if (!index_.try_emplace(piece, token).second) return false;
+    if (piece.size() == 1) single_[static_cast<unsigned char>(piece[0])] = token;
     pieces_.push_back(std::move(piece));
     return true;
   }
@@ -198,6 +216,11 @@ class Vocabulary {
   TokenKind kind_;
   std::vector<std::string> pieces_;
   std::unordered_map<std::string, Token> index_;
+  std::array<Token, 256> single_ = [] {  // of a byte, or -1: found many times as fast
+    std::array<Token, 256> none;
+    none.fill(-1);
+    return none;
+  }();
 };
 
 /// Turns tokens to text as they come, whole characters at a time, whatever a token is. Bytes that belong to no character
