@@ -2,7 +2,9 @@
 #pragma once
 
 #if defined(_WIN32)
+#if !defined(NOMINMAX)
 #define NOMINMAX
+#endif
 #include <windows.h>
 #else
 #include <unistd.h>

@@ -14,8 +14,11 @@
 #include <string>
 #include <utility>
 
-#if !defined(_WIN32)
 #include <fcntl.h>
+
+#if defined(_WIN32)
+#include <io.h>
+#else
 #include <unistd.h>
 #endif
 
@@ -44,9 +47,11 @@ inline std::string text_of(const std::exception& error) {
 namespace detail {
 
 /// A standard stream that is closed gets a file that does not take what is written: or the program's first file would have
-/// its number, and what is printed in it.
-inline void occupy_standard_streams() {
-#if !defined(_WIN32)
+/// its number, and what is printed in it. On Windows the streams carry bytes as they are.
+inline void prepare_standard_streams() {
+#if defined(_WIN32)
+  for (const int stream : {0, 1}) ::_setmode(stream, _O_BINARY);
+#else
   for (const int stream : {0, 1, 2})
     if (::fcntl(stream, F_GETFD) < 0) static_cast<void>(::open("/dev/null", stream == 1 ? O_RDONLY : O_RDWR));
 #endif
@@ -57,7 +62,7 @@ inline void occupy_standard_streams() {
 /// Calls f and returns the exit code: f's, or 1 after an error, which is printed.
 template <class F>
 int run(F&& f) {
-  detail::occupy_standard_streams();
+  detail::prepare_standard_streams();
   try {
     const int code = f();
     flush_output();

@@ -35,9 +35,10 @@ class TensorFile {
 
   /// Reads a file. Throws std::runtime_error that says what is wrong with it.
   static TensorFile read(const std::filesystem::path& path) {
+    std::error_code error;
+    ensure(!std::filesystem::is_directory(path, error), "{}: expected a file, found a folder", path.string());
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(detail::open_to_read(path), &std::fclose);
     ensure(file != nullptr, "{}: cannot open the file: {}", path.string(), std::strerror(errno));
-    std::error_code error;
     const auto size = std::filesystem::file_size(path, error);
     ensure(!error, "{}: expected a file: {}", path.string(), error.message());
     std::string content(size, '\0');
