@@ -21,11 +21,11 @@ for name in "$@"; do
     short) flags="--width 128 --layers 4 --heads 4 --threads 1 --seconds 110" ;;
     hour) flags="--width 256 --layers 4 --heads 4 --window 128 --lanes 32 --dropout 0.1 --fresh 0.5 --updates 11000 --evaluate-every 1000 --threads 2" ;;
   esac
-  rm -rf "runs/learning/$name"
+  [ ! -e "runs/learning/$name" ] || flock --nonblock "runs/learning/$name" rm -rf "runs/learning/$name" ||
+    { echo "error: runs/learning/$name: in use by another process" >&2; exit 1; }
   log=runs/learning.$name.log
   mkdir -p runs
   build/release/examples/language_model train --data "$text" --out "runs/learning/$name" $flags | tee "$log"
-  ! grep -q '^interrupted' "$log" || exit 130
   cp "runs/learning/$name/metrics.jsonl" "bench/learning/$name.jsonl"
   cp "runs/learning/$name/loss.svg" "bench/learning/$name.svg"
 done

@@ -80,8 +80,6 @@ def run(one, folder):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
-    if "\ninterrupted" in done.stdout:
-        raise RuntimeError(f"interrupted: {shlex.join(command)}")
     lines = [json.loads(line) for line in (ROOT / folder / "metrics.jsonl").read_text().splitlines()]
     row = {key: value for key, value in one.items() if key not in ("command", "expected")}
     row |= {"command": shlex.join(command), "wall_seconds": round(time.time() - start, 1), "date": datetime.date.today().isoformat()}

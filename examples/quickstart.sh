@@ -45,6 +45,10 @@ cmake --build --preset release --target language_model
 if [ -z "$out" ]; then
   out=runs/quickstart
   if [[ " ${flags[*]-} " != *" --resume "* && -e $out ]]; then
+    if command -v flock >/dev/null && ! flock --nonblock "$out" true; then  # a training locks its folder so
+      echo "error: $out: in use by another process" >&2
+      exit 1
+    fi
     rm -rf "$out.old"
     mv "$out" "$out.old"
     echo "the run before is in $out.old now"
