@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fbt/generation/generate.hpp"
+#include "fbt/io/folder_lock.hpp"
 #include "fbt/io/model_file.hpp"
 #include "fbt/io/pytorch/import.hpp"
 #include "fbt/io/session_file.hpp"

@@ -62,7 +62,7 @@ TEST_CASE("run: what could not be printed is an error") {
       return 0;
     };
   };
-  for (const std::size_t size : {1, 100000}) {
+  for (const std::size_t size : {std::size_t(1), std::size_t(100000)}) {
     const Ending ending = ending_of(print(size), "/dev/full");
     CHECK(ending.code == 1);
     CHECK_THAT(ending.errors, ContainsSubstring("error: cannot write to "));
