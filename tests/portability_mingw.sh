@@ -4,7 +4,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/packages.sh
-install_packages g++-mingw-w64-x86-64-posix wine64 libeigen3-dev libfmt-dev nlohmann-json3-dev libcli11-dev catch2
+need mingw-w64 g++-mingw-w64-x86-64-posix command -v x86_64-w64-mingw32-g++-posix
+need wine wine64 test -x /usr/lib/wine/wine64
+need Eigen libeigen3-dev test -e /usr/include/eigen3/Eigen/Core
+need fmt libfmt-dev test -e /usr/include/fmt/format.h
+need nlohmann-json nlohmann-json3-dev test -e /usr/include/nlohmann/json.hpp
+need CLI11 libcli11-dev test -e /usr/include/CLI/CLI.hpp
+need Catch2 catch2 test -e /usr/include/catch2
+install_needed
 
 # The headers of the libraries alone: those of this machine's own libraries are none for Windows.
 build=build/portability/mingw
