@@ -105,6 +105,7 @@ void write_vocabularies(const fs::path& folder) {
   write("byte", "byte\0\0abc \xc3\xa4\xf0\x9f\x99\x82\xff\xed\xa0\x80"sv);
   write("unknown", "character\0ab\0abcdefghijklm\xc3\xa4\x01"sv);
   write("none", "character\0\0"sv);
+  write("subword", "subword\0th\n th\n the\nhe\n\xc3\xa4\n  \0 the  the\n\xc3\xa4th\xe2\x82\xac\xe2\x82\r\n"sv);
 }
 
 }  // namespace

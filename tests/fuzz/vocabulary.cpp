@@ -24,15 +24,6 @@ std::string decode(const fbt::Vocabulary& vocabulary, fbt::Tokens tokens) {
   return text + decoder.finish();
 }
 
-bool valid_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const fbt::Utf8 character = fbt::read_utf8(text);
-    if (character.status != fbt::Utf8::Status::complete) return false;
-    text.remove_prefix(character.size);
-  }
-  return true;
-}
-
 }  // namespace
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -52,11 +43,11 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (vocabulary.size() > 0)
       for (const char byte : text)
         tokens.push_back(static_cast<fbt::Token>(static_cast<unsigned char>(byte) % vocabulary.size()));
-    fuzz::require(valid_utf8(decode(vocabulary, tokens)), "decoded text is in UTF-8");
+    fuzz::require(fbt::is_utf8(decode(vocabulary, tokens)), "decoded text is in UTF-8");
 
     tokens = vocabulary.encode(text, "input");
     const bool marked = vocabulary.kind() != fbt::TokenKind::byte && text.starts_with("\xef\xbb\xbf");
-    if (valid_utf8(text))
+    if (fbt::is_utf8(text))
       fuzz::require(decode(vocabulary, tokens) == text.substr(marked ? 3 : 0), "a text is decoded as it was encoded");
   });
   return 0;

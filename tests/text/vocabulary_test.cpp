@@ -57,6 +57,56 @@ TEST_CASE("a byte vocabulary takes any text, and survives a checkpoint") {
   CHECK(Vocabulary::read(vocabulary.metadata(), "file").encode(text, "text") == vocabulary.encode(text, "text"));
 }
 
+TEST_CASE("subwords: every text is encoded, decoded as it was, and survives a checkpoint") {
+  const Vocabulary vocabulary = Vocabulary::subwords({"th", " th", " the", "\u20ac", "\u20acs", "  "}, "file");
+  CHECK(vocabulary.size() == 262);
+  CHECK(vocabulary.kind() == TokenKind::subword);
+  CHECK(vocabulary.encode("th the\u20acs\u20ac", "text") == std::vector<fbt::Token>{256, 258, 260, 259});
+  CHECK(vocabulary.metadata().at("vocabulary.kind") == "subword");
+  const Vocabulary copy = Vocabulary::read(vocabulary.metadata(), "file");
+  CHECK(copy.metadata() == vocabulary.metadata());
+  const Vocabulary bytes = Vocabulary::subwords({}, "file");
+  CHECK(Vocabulary::read(bytes.metadata(), "file").size() == 256);
+  const std::string nothing(1, '\0');
+  for (const std::string& text :
+       {std::string(" the  the\n\n the\r\n\tthe "), std::string("\u2581the \u2047 \ufffd\ufeff\u00e9"),
+        std::string("\U0001f469\u200d\U0001f680 \u0065\u0301 \u4e2d\u6587\u00a0\u3000the"), "a" + nothing + "b", nothing,
+        std::string("    "), std::string("\n"), std::string("<0x0A> <unk> <s>"), std::string()}) {
+    CAPTURE(text);
+    for (const Vocabulary* v : {&vocabulary, &bytes}) {
+      const auto tokens = v->encode(text, "text");
+      CHECK(v->decode(tokens) == text);
+      CHECK(Vocabulary::read(v->metadata(), "file").encode(text, "text") == tokens);
+      std::string streamed;
+      StreamDecoder decoder(*v);
+      for (const fbt::Token token : tokens) streamed += decoder.add(token);
+      CHECK(streamed + decoder.finish() == text);
+    }
+  }
+  // bytes of no character are encoded, too
+  const auto tokens = vocabulary.encode("\xe2\x82", "text");
+  CHECK(tokens == std::vector<fbt::Token>{0xe2, 0x82});
+  CHECK(vocabulary.decode(tokens) == "\ufffd");
+}
+
+TEST_CASE("subwords: labels, and what is refused") {
+  const Vocabulary vocabulary = Vocabulary::subwords({" th", "\u20ac ", "a\tb"}, "file");
+  CHECK(vocabulary.label(256) == "\u2423th");
+  CHECK(vocabulary.label(257) == "\u20ac\u2423");
+  CHECK(vocabulary.label(258) == "ax09b");
+  CHECK(vocabulary.label('a') == "a");
+  CHECK(vocabulary.label('\n') == "\u21b5");
+  CHECK(vocabulary.label(0xe2) == "xe2");
+  CHECK_THROWS_WITH(Vocabulary::subwords({"th", "th"}, "F"),
+                    ContainsSubstring("F: expected every piece of a vocabulary once, beside the bytes, found \"th\""));
+  CHECK_THROWS_WITH(Vocabulary::subwords({"t"}, "F"), ContainsSubstring("found \"t\""));
+  CHECK_THROWS_WITH(Vocabulary::subwords({""}, "F"), ContainsSubstring("found \"\""));
+  CHECK_THROWS_WITH(Vocabulary::subwords({"a\nb"}, "F"), ContainsSubstring("without line ends"));
+  CHECK_THROWS_WITH(Vocabulary::subwords({"a\xe2"}, "F"), ContainsSubstring("expected pieces of text in UTF-8"));
+  CHECK_THROWS_WITH(Vocabulary::read({{"vocabulary.kind", "subword"}, {"vocabulary", "th\n\nhe"}}, "F"),
+                    ContainsSubstring("expected every piece of a vocabulary once"));
+}
+
 TEST_CASE("a vocabulary names what does not belong to it") {
   const Vocabulary vocabulary(TokenKind::character, "abc", "text");
   CHECK_THROWS_WITH(vocabulary.encode("aXb\u20acX\t", "prompt"),
@@ -67,7 +117,7 @@ TEST_CASE("a vocabulary names what does not belong to it") {
                     ContainsSubstring("F: ") && ContainsSubstring("0xe9") && ContainsSubstring("offset 2"));
   CHECK_THROWS_WITH(Vocabulary::read({}, "F"), ContainsSubstring("F: expected a model of text"));
   CHECK_THROWS_WITH(Vocabulary::read({{"vocabulary.kind", "word"}, {"vocabulary", ""}}, "F"),
-                    ContainsSubstring("expected one of character, byte, found \"word\""));
+                    ContainsSubstring("expected one of character, byte, subword, found \"word\""));
 }
 
 TEST_CASE("a byte order mark at the beginning is no token, but where tokens are bytes") {

@@ -1,4 +1,4 @@
-// UTF-8: reads one character of a text.
+// UTF-8: the characters of a text.
 #pragma once
 
 #include <algorithm>
@@ -34,6 +34,15 @@ inline Utf8 read_utf8(std::string_view text) {
     code_point = code_point << 6 | (byte & 0x3fu);
   }
   return {complete, size, code_point};
+}
+
+inline bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const Utf8 character = read_utf8(text);
+    if (character.status != Utf8::Status::complete) return false;
+    text.remove_prefix(character.size);
+  }
+  return true;
 }
 
 /// Whether a character shows by itself, in its place: no control, space, mark on another character, change of the direction

@@ -1,11 +1,13 @@
-// Vocabulary: text to tokens and back. A token is a character (a Unicode code point of a text in UTF-8) or a byte. For a
-// model that came without a vocabulary, text is the numbers of tokens. A byte order mark, with which a file of UTF-8 may
-// begin, is part of the text only where tokens are bytes.
+// Vocabulary: text to tokens and back. A token is a character (a Unicode code point of a text in UTF-8), a byte, or a
+// subword: a byte or a piece of text, to which encode() joins characters. For a model that came without a vocabulary, text is
+// the numbers of tokens. A byte order mark, with which a file of UTF-8 may begin, is part of the text only where tokens are
+// bytes.
 #pragma once
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/names.hpp"
 #include "fbt/core/types.hpp"
+#include "fbt/text/byte_pairs.hpp"
 #include "fbt/text/utf8.hpp"
 
 #include <fmt/format.h>
@@ -14,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -25,18 +28,18 @@
 
 namespace fbt {
 
-enum class TokenKind { character, byte, number };
+enum class TokenKind { character, byte, subword, number };
 
 template <>
 struct Names<TokenKind> {  // of vocabularies that files keep
-  static constexpr std::array<std::pair<std::string_view, TokenKind>, 2> list{
-      {{"character", TokenKind::character}, {"byte", TokenKind::byte}}};
+  static constexpr std::array<std::pair<std::string_view, TokenKind>, 3> list{
+      {{"character", TokenKind::character}, {"byte", TokenKind::byte}, {"subword", TokenKind::subword}}};
 };
 
 class Vocabulary {
  public:
   /// The characters that occur in a text, in the order of their code points, or all 256 bytes. Throws std::runtime_error
-  /// when characters are wanted and the text is not UTF-8; name is for messages.
+  /// when characters are wanted and the text is not UTF-8; name is for messages. subwords() and numbers() make the others.
   Vocabulary(TokenKind kind, std::string_view text, std::string_view name) : kind_(kind) {
     if (kind == TokenKind::byte) {
       for (int byte = 0; byte < 256; ++byte) add(std::string(1, static_cast<char>(byte)));
@@ -60,6 +63,20 @@ class Vocabulary {
   static Vocabulary in_order(std::string_view characters, std::string_view name) {
     Vocabulary result(TokenKind::character);
     result.add_in_order(characters, result.beginning(characters), name);
+    return result;
+  }
+  /// All 256 bytes, then pieces of text in the order in which encode() prefers them. Every text can be encoded; a piece is
+  /// used when it can be made by joining two others, and so on down to characters (text/byte_pairs.hpp). Throws
+  /// std::runtime_error when a piece is not UTF-8, holds a line end, or is there already.
+  static Vocabulary subwords(const std::vector<std::string>& pieces, std::string_view name) {
+    Vocabulary result(TokenKind::byte, "", name);
+    result.kind_ = TokenKind::subword;
+    for (const std::string& piece : pieces) {
+      ensure(is_utf8(piece) && piece.find('\n') == piece.npos,
+             "{}: expected pieces of text in UTF-8 without line ends, found {:?}", name, piece);
+      ensure(!piece.empty() && result.add(piece),
+             "{}: expected every piece of a vocabulary once, beside the bytes, found {:?}", name, piece);
+    }
     return result;
   }
   /// The numbers 0, 1, ..., written with a space before each and read with spaces, line ends or commas between them.
@@ -105,13 +122,14 @@ class Vocabulary {
   /// The token of a text that is one, or -1.
   Token find(std::string_view piece) const {
     if (piece.size() == 1) return single_[static_cast<unsigned char>(piece[0])];
-    const auto found = index_.find(std::string(piece));
+    const auto found = index_.find(piece);
     return found != index_.end() ? found->second : -1;
   }
 
   /// Throws std::runtime_error that lists the characters outside the vocabulary, or when the text is not UTF-8 as it should.
   /// unknown_count: where those outside the vocabulary are left out and counted instead.
   std::vector<Token> encode(std::string_view text, std::string_view name, Index* unknown_count = nullptr) const {
+    if (kind_ == TokenKind::subword) return encode_subwords(text.substr(beginning(text)));
     std::vector<Token> tokens;
     std::vector<std::string_view> unknown;  // every one once
     std::unordered_set<std::string_view> seen;
@@ -140,20 +158,28 @@ class Vocabulary {
   /// What a model file keeps of a vocabulary, in its metadata.
   std::map<std::string, std::string> metadata() const {
     if (kind_ == TokenKind::number) return {};
-    return {{"vocabulary.kind", std::string(name_of(kind_))},
-            {"vocabulary", kind_ == TokenKind::byte ? "" : fmt::format("{}", fmt::join(pieces_, ""))}};
+    std::string stored;  // characters one after the other, subwords one a line; bytes are always the same
+    if (kind_ == TokenKind::character) stored = fmt::to_string(fmt::join(pieces_, ""));
+    if (kind_ == TokenKind::subword) stored = fmt::to_string(fmt::join(pieces_.begin() + 256, pieces_.end(), "\n"));
+    return {{"vocabulary.kind", std::string(name_of(kind_))}, {"vocabulary", stored}};
   }
 
   /// The vocabulary in a model file's metadata. Throws when there is none; name is for messages.
   static Vocabulary read(const std::map<std::string, std::string>& metadata, std::string_view name) {
-    const auto kind = metadata.find("vocabulary.kind"), characters = metadata.find("vocabulary");
-    ensure(kind != metadata.end() && characters != metadata.end(),
+    const auto kind = metadata.find("vocabulary.kind"), stored = metadata.find("vocabulary");
+    ensure(kind != metadata.end() && stored != metadata.end(),
            "{}: expected a model of text, found no vocabulary in its __metadata__", name);
     const auto known = from_name<TokenKind>(kind->second, fmt::format("{}: vocabulary", name));
-    if (known != TokenKind::character) return Vocabulary(known, "", name);
-    Vocabulary result(known);
-    result.add_in_order(characters->second, 0, name);
-    return result;
+    if (known == TokenKind::byte) return Vocabulary(known, "", name);
+    if (known == TokenKind::character) {
+      Vocabulary result(known);
+      result.add_in_order(stored->second, 0, name);
+      return result;
+    }
+    std::vector<std::string> pieces;
+    for (std::size_t at = 0; at < stored->second.size(); at += pieces.back().size() + 1)
+      pieces.push_back(stored->second.substr(at, stored->second.find('\n', at) - at));
+    return subwords(pieces, name);
   }
 
  private:
@@ -179,6 +205,26 @@ class Vocabulary {
   std::size_t beginning(std::string_view text) const {
     constexpr std::string_view mark = "\xef\xbb\xbf";
     return kind_ != TokenKind::byte && text.starts_with(mark) ? mark.size() : 0;
+  }
+
+  std::vector<Token> encode_subwords(std::string_view text) const {
+    struct Range {
+      std::size_t first, end;
+    };
+    std::vector<Token> tokens;
+    std::unordered_map<std::string_view, Range> known;  // where the tokens of a word stand, if it came before
+    for_each_word(text, [&](std::string_view word) {
+      const auto [place, is_new] = known.try_emplace(word, Range{tokens.size(), 0});
+      Range& range = place->second;
+      if (is_new) {
+        join_pairs(
+            word, [&](std::string_view piece) { return find(piece); }, [&](Token token) { tokens.push_back(token); });
+        range.end = tokens.size();
+      } else {
+        for (std::size_t i = range.first; i < range.end; ++i) tokens.push_back(tokens[i]);
+      }
+    });
+    return tokens;
   }
 
   /// Calls f for every character, byte or number of a text from the given offset on.
@@ -213,9 +259,13 @@ class Vocabulary {
     return fmt::format("'{}' (U+{:04X})", piece, code_point);
   }
 
+  struct Hash : std::hash<std::string_view> {
+    using is_transparent = void;
+  };
+
   TokenKind kind_;
   std::vector<std::string> pieces_;
-  std::unordered_map<std::string, Token> index_;
+  std::unordered_map<std::string, Token, Hash, std::equal_to<>> index_;
   std::array<Token, 256> single_ = [] {  // of a byte, or -1: found many times as fast
     std::array<Token, 256> none;
     none.fill(-1);
