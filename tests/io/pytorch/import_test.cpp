@@ -454,3 +454,35 @@ TEST_CASE("export: models that have no place in a layout") {
   export_model(folder / "a", model_of(small_config()), Layout::fbt);
   CHECK(load_model<Model>(folder / "a").model.config() == small_config());
 }
+
+TEST_CASE("set_layout: a config for models that can be exported") {
+  const Layout layout = any_layout();
+  CAPTURE(name_of(layout));
+  Config config;
+  config.vocabulary = 5;
+  config.width = 6;
+  config.heads = 2;
+  config.layers = 2;
+  config.window = 9;
+  config.feed_forward = 11;
+  config.head_size = 5;
+  config.span_ramp = 4;
+  config.memory_rule = MemoryRule::top_only;
+  config.activation = Activation::gelu;
+  config.value_bias = layout == Layout::labml;
+  set_layout(config, layout);
+  config.validate();
+  check_layout(config, layout);
+  CHECK(config.window == (layout == Layout::labml ? 4096 : 9));
+  CHECK(config.head_columns() == (layout == Layout::labml ? 3 : 5));
+  CHECK(config.hidden_units() == (layout == Layout::lucidrains ? 24 : 11));
+  const Model model = model_of(config);
+  const ScratchFolder folder;
+  export_model(folder / "a", model, layout);
+  const auto imported = import_model<double>(folder / "a", window_of(layout, config));
+  CHECK(imported.layout == layout);
+  CHECK(logits_of(imported.model) == logits_of(model));
+  Config own = config;
+  set_layout(own, Layout::fbt);
+  CHECK(own == config);
+}

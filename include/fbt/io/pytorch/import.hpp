@@ -140,7 +140,16 @@ inline void check_layout(const Config& c, Layout layout) {
   check(c.inputs == 0 && c.output_rows() == c.vocabulary,
         "export: a file of {} holds models whose outputs are their vocabulary of {}, found {} outputs", name_of(layout),
         c.vocabulary, c.output_rows());
-  detail::with_layout(layout, [&](auto known) { known.check_config(c); });
+  detail::with_layout(layout, [&](auto known) { known.visit_fixed(ExpectedField{layout}, c); });
+}
+
+/// Makes a config that of models which can be exported to the layout, and which its Python class takes.
+inline void set_layout(Config& c, Layout layout) {
+  if (layout == Layout::fbt) return;
+  detail::with_layout(layout, [&](auto known) {
+    known.visit_fixed([](const char*, auto& field, const auto& value) { field = value; }, c);
+    known.set_sizes(c);
+  });
 }
 
 /// Writes a model in a foreign layout, as PyTorch's save_model would: names that share storage once, the others in

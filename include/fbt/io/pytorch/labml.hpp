@@ -77,19 +77,23 @@ struct LabmlLayout {
     return list.tensors;
   }
 
-  /// Throws std::invalid_argument unless models of the config have a place in the layout.
-  static void check_config(const Config& c) {
-    const ExpectedField expect{Layout::labml};
-    expect("activation", c.activation, Activation::relu);
-    expect("position", c.position, PositionTerm::per_head);
-    expect("empty_memory", c.empty_memory, EmptyMemory::skip);
-    expect("memory_rule", c.memory_rule, MemoryRule::feedback);
-    expect("span_ramp", c.span_ramp, Index{0});
-    expect("memory_norm", c.memory_norm, MemoryNorm::none);
-    expect("output_bias", c.output_bias, true);
-    expect("log_probabilities", c.log_probabilities, false);
-    expect("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
-    expect("pre_norm", c.pre_norm, true);
+  /// Calls f(name, field, value) for every field of a config that has one value in all files of the layout.
+  template <class F, class AnyConfig>
+  static void visit_fixed(F&& f, AnyConfig& c) {
+    f("activation", c.activation, Activation::relu);
+    f("position", c.position, PositionTerm::per_head);
+    f("empty_memory", c.empty_memory, EmptyMemory::skip);
+    f("memory_rule", c.memory_rule, MemoryRule::feedback);
+    f("span_ramp", c.span_ramp, Index{0});
+    f("memory_norm", c.memory_norm, MemoryNorm::none);
+    f("output_bias", c.output_bias, true);
+    f("log_probabilities", c.log_probabilities, false);
+    f("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
+    f("pre_norm", c.pre_norm, true);
+  }
+  static void set_sizes(Config& c) {
+    c.window = 4096;
+    c.head_size = 0;
   }
 };
 

@@ -4,7 +4,8 @@
 //   config        the config of the model, told from names and shapes
 //   tensors       the one description of a file: pairs every tensor with coefficients of the model. It serves import,
 //                 export, and the comparison of gradients
-//   check_config  which configs have a place in its files
+//   visit_fixed   which configs have a place in its files
+//   set_sizes     the sizes that the Python class has, whatever its files could hold
 // PyTorch saves tensors that share storage once; __metadata__ maps each dropped name to the kept one. Files that hold the
 // copies as well are read too.
 #pragma once

@@ -75,22 +75,23 @@ struct LucidrainsLayout {
     return list.tensors;
   }
 
-  /// Throws std::invalid_argument unless models of the config have a place in the layout.
-  static void check_config(const Config& c) {
-    const ExpectedField expect{Layout::lucidrains};
-    expect("activation", c.activation, Activation::geglu);
-    expect("position", c.position, PositionTerm::none);
-    expect("empty_memory", c.empty_memory, EmptyMemory::skip);
-    expect("memory_rule", c.memory_rule, MemoryRule::feedback);
-    expect("span_ramp", c.span_ramp, Index{0});
-    expect("memory_norm", c.memory_norm, MemoryNorm::none);
-    expect("output_bias", c.output_bias, true);
-    expect("log_probabilities", c.log_probabilities, false);
-    expect("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
-    expect("pre_norm", c.pre_norm, true);
-    expect("value_bias", c.value_bias, false);
-    expect("share_key_value", c.share_key_value, true);
+  /// Calls f(name, field, value) for every field of a config that has one value in all files of the layout.
+  template <class F, class AnyConfig>
+  static void visit_fixed(F&& f, AnyConfig& c) {
+    f("activation", c.activation, Activation::geglu);
+    f("position", c.position, PositionTerm::none);
+    f("empty_memory", c.empty_memory, EmptyMemory::skip);
+    f("memory_rule", c.memory_rule, MemoryRule::feedback);
+    f("span_ramp", c.span_ramp, Index{0});
+    f("memory_norm", c.memory_norm, MemoryNorm::none);
+    f("output_bias", c.output_bias, true);
+    f("log_probabilities", c.log_probabilities, false);
+    f("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
+    f("pre_norm", c.pre_norm, true);
+    f("value_bias", c.value_bias, false);
+    f("share_key_value", c.share_key_value, true);
   }
+  static void set_sizes(Config& c) { c.feed_forward = 0; }
 };
 
 }  // namespace fbt

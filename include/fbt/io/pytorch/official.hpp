@@ -96,20 +96,22 @@ struct OfficialLayout {
     return list.tensors;
   }
 
-  /// Throws std::invalid_argument unless models of the config have a place in the layout.
-  static void check_config(const Config& c) {
-    const ExpectedField expect{Layout::official};
-    expect("activation", c.activation, Activation::relu);
-    expect("position", c.position, PositionTerm::relative_key);
-    expect("empty_memory", c.empty_memory, EmptyMemory::zero_slots);
-    expect("memory_rule", c.memory_rule, MemoryRule::feedback);
-    expect("span_ramp", c.span_ramp, Index{0});
-    expect("memory_norm", c.memory_norm, c.pre_norm ? MemoryNorm::block : MemoryNorm::none);
-    expect("output_bias", c.output_bias, false);
-    expect("log_probabilities", c.log_probabilities, true);
-    expect("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
-    expect("value_bias", c.value_bias, false);
+  /// Calls f(name, field, value) for every field of a config that has one value in all files of the layout.
+  template <class F, class AnyConfig>
+  static void visit_fixed(F&& f, AnyConfig& c) {
+    f("activation", c.activation, Activation::relu);
+    f("position", c.position, PositionTerm::relative_key);
+    f("empty_memory", c.empty_memory, EmptyMemory::zero_slots);
+    f("memory_rule", c.memory_rule, MemoryRule::feedback);
+    f("span_ramp", c.span_ramp, Index{0});
+    f("memory_norm", c.memory_norm, c.pre_norm ? MemoryNorm::block : MemoryNorm::none);
+    f("output_bias", c.output_bias, false);
+    f("log_probabilities", c.log_probabilities, true);
+    f("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
+    f("value_bias", c.value_bias, false);
   }
+  /// They are all arguments of the class.
+  static void set_sizes(Config&) {}
 };
 
 }  // namespace fbt
