@@ -1,4 +1,4 @@
-// Fuzzes the reader of a training's state.
+// Fuzzes the readers of a training's state, and of its model alone.
 #include "training.hpp"
 
 #include "fuzz.hpp"
@@ -6,6 +6,7 @@
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::Training training;
   const fuzz::MemoryLimit limit(size);
+  fuzz::accepted([&] { fbt::load_trained_model<fuzz::Model>(fbt::TensorFile::parse(fuzz::text(data, size), "input")); });
   fuzz::accepted([&] {
     const fbt::TensorFile file = fbt::TensorFile::parse(fuzz::text(data, size), "input");
     fbt::load_training(file, training.trainer);

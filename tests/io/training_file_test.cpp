@@ -515,3 +515,34 @@ TEST_CASE("training file: trainings of version 0.1 go on") {
   check_version_0_1<Model>("recurrent", version_0_1::recurrent_config());
   check_version_0_1<LstmModel<float>>("lstm", version_0_1::lstm_config());
 }
+
+TEST_CASE("training file: its model can be loaded alone") {
+  const ScratchFolder folder;
+  Random random(3);
+  Model model(tiny_config(), random);
+  const auto text = tiny_text();
+  TinyTraining training(model, text);
+  for (int n = 0; n < 3; ++n) training.update();
+  save_training(folder / "a", training.trainer, {{"note", "x"}});
+  const TensorFile file = TensorFile::read(folder / "a");
+  CHECK(is_training(file));
+  const auto loaded = load_trained_model<Model>(file);
+  CHECK(loaded.metadata.at("note") == "x");
+  CHECK(loaded.model.config() == model.config());
+  visit(
+      [](std::string_view name, const auto& found, const auto& wanted) {
+        INFO(name);
+        CHECK(found == wanted);
+      },
+      loaded.model, model);
+  CHECK(load_trained_model<FeedbackTransformer<double>>(file).model.config() == model.config());
+
+  save_model(folder / "model", model);
+  const TensorFile other = TensorFile::read(folder / "model");
+  CHECK(!is_training(other));
+  CHECK_THAT(message_of<std::runtime_error>([&] { load_trained_model<Model>(other); }),
+             ContainsSubstring("model: expected a training written by fbt"));
+  const auto missing = changed_file(folder, folder / "a", [](Metadata&, Views& t) { t.erase("model.norm_out.weight"); });
+  CHECK_THAT(message_of<std::runtime_error>([&] { load_trained_model<Model>(TensorFile::read(missing)); }),
+             ContainsSubstring("missing model.norm_out.weight"));
+}

@@ -209,15 +209,13 @@ struct LoadedModel {
   Metadata metadata;
 };
 
-/// The model in a file that save_model() wrote, for either scalar type: load_model<FeedbackTransformer<float>>(file), say.
-/// Throws std::runtime_error that says what is wrong, also when the file has a probe and the model does not give its logits.
+namespace detail {
+
+/// The model of a config in a file, whose tensors have names that begin with the prefix.
 template <class Model>
-LoadedModel<Model> load_model(const TensorFile& file) {
-  const auto found = file.metadata().find(Model::config_key);
-  ensure(found != file.metadata().end(), "{}: expected a model written by fbt, found no {} in its __metadata__", file.name(),
-         Model::config_key);
+LoadedModel<Model> load_parameters(const TensorFile& file, const std::string& stored_config, const std::string& prefix) {
   using AnyConfig = std::remove_cvref_t<decltype(std::declval<Model>().config())>;
-  const auto config = read_config<AnyConfig>(found->second, file.name());
+  const auto config = read_config<AnyConfig>(stored_config, file.name());
   std::uint64_t elements = 0;
   for (const TensorView& tensor : file.tensors()) elements += tensor.size();
   // so that nothing is allocated that is much larger than the file
@@ -228,7 +226,20 @@ LoadedModel<Model> load_model(const TensorFile& file) {
          config.layers, tensors);
   Random random(0);
   LoadedModel<Model> result{Model(config, random), file.metadata()};
-  read_parameters(file, "", result.model);
+  read_parameters(file, prefix, result.model);
+  return result;
+}
+
+}  // namespace detail
+
+/// The model in a file that save_model() wrote, for either scalar type: load_model<FeedbackTransformer<float>>(file), say.
+/// Throws std::runtime_error that says what is wrong, also when the file has a probe and the model does not give its logits.
+template <class Model>
+LoadedModel<Model> load_model(const TensorFile& file) {
+  const auto found = file.metadata().find(Model::config_key);
+  ensure(found != file.metadata().end(), "{}: expected a model written by fbt, found no {} in its __metadata__", file.name(),
+         Model::config_key);
+  auto result = detail::load_parameters<Model>(file, found->second, "");
   detail::check_probe(file, result.model);
   return result;
 }

@@ -99,6 +99,18 @@ void save_training(const std::filesystem::path& path, const AnyTrainer& trainer,
   writer.write(path);
 }
 
+/// Whether a file is one that save_training() wrote.
+inline bool is_training(const TensorFile& file) { return file.metadata().contains("fbt.training.config"); }
+
+/// The model in a file that save_training() wrote, without the rest of the training, and the file's metadata. Throws
+/// std::runtime_error that says what is wrong.
+template <class Model>
+LoadedModel<Model> load_trained_model(const TensorFile& file) {
+  ensure(is_training(file), "{}: expected a training written by fbt, found no fbt.training.config in its __metadata__",
+         file.name());
+  return detail::load_parameters<Model>(file, file.metadata().at("fbt.training.config"), "model.");
+}
+
 /// Brings a trainer, and its model, to where save_training() left them, so that it carries on bit for bit. Returns the
 /// file's metadata. Throws std::runtime_error when the file is damaged or belongs to another model, text, scalar, seed, or
 /// number of lanes, shards or steps of a segment; trainer and model are then untouched. The other options may have been
