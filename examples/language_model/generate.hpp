@@ -143,7 +143,7 @@ inline fbt::Index write_one(const fbt::Vocabulary& vocabulary, fbt::Session<Mode
   write_text(printer.begin());
   const fbt::Index count = session.write(options, [&](const fbt::Drawn& drawn) {
     write_text(printer.add(drawn));
-    return true;
+    return !printer.ended();
   });
   write_text(printer.finish());
   return count;
@@ -197,7 +197,7 @@ inline fbt::Index write_many(const TextModel& text_model, const std::vector<Name
   }
   const auto emit = [&](std::size_t i, const fbt::Drawn& drawn) {
     texts[i] += printers[i].add(drawn);
-    return true;
+    return !printers[i].ended();
   };
   const fbt::Index lanes = std::min<fbt::Index>(static_cast<fbt::Index>(requests.size()), 16);
   const std::vector<fbt::Index> counts = fbt::generate(text_model.model, requests, lanes, emit, flags.threads);
@@ -223,7 +223,11 @@ inline void generate(GenerateFlags flags, const CLI::App& command) {
   const fbt::Vocabulary& vocabulary = text_model.vocabulary;
   if (vocabulary.kind() == fbt::TokenKind::character || vocabulary.kind() == fbt::TokenKind::number)
     refuse_flags(command, {"raw"}, fmt::format("with {}: its tokens are no bytes", flags.model));
-  for (const std::string& stop : flags.stop) flags.options.stop.push_back(vocabulary.encode(stop, "--stop"));
+  if (vocabulary.kind() == fbt::TokenKind::subword) {
+    flags.print.stop = flags.stop;  // one text may come as many sequences of tokens
+  } else {
+    for (const std::string& stop : flags.stop) flags.options.stop.push_back(vocabulary.encode(stop, "--stop"));
+  }
   flags.options.validate();
 
   const Stopwatch watch;
