@@ -13,6 +13,9 @@ can_install() {
   command -v apt-get >/dev/null && { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }
 }
 
+# Learns subwords; what is built without it says so.
+need_sentencepiece() { need libsentencepiece libsentencepiece-dev test -e /usr/include/sentencepiece_trainer.h; }
+
 # Installs what need has noted. LINE... is what else to say where that is not possible.
 install_needed() {
   [ ${#missing[@]} -gt 0 ] || return 0

@@ -9,6 +9,7 @@ preset=${1:-test}
 if can_install; then  # a test each
   need Doxygen doxygen command -v doxygen
   need pkg-config pkg-config command -v pkg-config
+  need_sentencepiece
 fi
 configure "build/$preset" --preset "$preset"
 cmake --build --preset "$preset"
