@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
 # Builds the language model, trains it for about a minute on the King James Bible, and lets it write.
-# Another text: --data FILE. Another folder for the results: --out FOLDER. All flags of `language_model train` may follow.
+# Other texts: --data FILE for each. Another folder for the results: --out FOLDER. All flags of `language_model train` may follow.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/tests/packages.sh"
 . "$root/examples/king_james.sh"
 
-data= out=
-flags=()
+out=
+data=() flags=()
 set_path() {
   local path
   path=$2
   [[ $path == /* ]] || path=$PWD/$path
   case $1 in
-    --data) data=$path ;;
+    --data) data+=("$path") ;;
     --out) out=$path ;;
     *) flags+=("$1" "$path") ;;
   esac
 }
 while [ $# -gt 0 ]; do
   case $1 in
-    --data | --out | --start-from)
+    --data | --out | --start-from | --config)
       [ $# -gt 1 ] || { echo "error: $1 needs a value" >&2; exit 1; }
       set_path "$1" "$2"; shift ;;
-    --data=* | --out=* | --start-from=*)
+    --data=* | --out=* | --start-from=* | --config=*)
       set_path "${1%%=*}" "${1#*=}" ;;
     -h | --help)
       sed -n '2,3s/^# //p' "$0"; exit ;;
@@ -34,11 +34,12 @@ done
 cd "$root"
 
 prompt=
-if [ -z "$data" ]; then
+if [ ${#data[@]} -eq 0 ]; then
   prompt="And God said"
-  data=build/bible.txt
-  king_james "$data" "or start this with a text of your own: --data FILE"
+  data=(build/bible.txt)
+  king_james "${data[0]}" "or start this with a text of your own: --data FILE"
 fi
+! can_install || need_sentencepiece
 configure build/release --preset release
 cmake --build --preset release --target language_model
 
@@ -56,11 +57,11 @@ if [ -z "$out" ]; then
 fi
 
 program=build/release/examples/language_model
-"$program" train --data "$data" --out "$out" --validation-fraction 0.01 "${flags[@]}"
+"$program" train --data "${data[@]}" --out "$out" --validation-fraction 0.01 "${flags[@]}"
 
 printf '\nIt writes:\n\n'
 "$program" generate --model "$out/model.safetensors" --prompt "$prompt" --temperature 0.6 --length 600
-data=$(printf %q "$data") out=$(printf %q "$out")  # for pasting
+texts=$(printf " %q" "${data[@]}") last=$(printf %q "${data[-1]}") out=$(printf %q "$out")  # for pasting
 cat <<END
 
 pictures     $out/loss.svg, $out/layer_weights.svg
@@ -69,6 +70,6 @@ checkpoint   $out/model.safetensors
 
 To go on, in $(printf %q "$root"):
   $program generate --model $out/model.safetensors --prompt "$prompt" --temperature 0.6
-  $program evaluate --model $out/model.safetensors --data $data --fraction 0.01
-  $program train --data $data --out $out --resume --seconds 300
+  $program evaluate --model $out/model.safetensors --data $last --fraction 0.01
+  $program train --data$texts --out $out --resume --seconds 300
 END

@@ -29,7 +29,7 @@ struct EvaluateFlags {
 };
 
 inline void add_evaluate_flags(CLI::App& command, EvaluateFlags& flags) {
-  add_path_flag(command, "model", flags.model, "model file that train or import_checkpoint wrote")->required();
+  add_model_flags(command, flags.model);
   add_path_flag(command, "data", flags.data, "text file to predict; -: the standard input")->required();
   add_flag(command, "fraction", flags.fraction, "share of the text, at its end, to predict");
   auto* const lanes = add_flag(command, "lanes", flags.lanes,
@@ -66,8 +66,9 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
   const TextModel text_model = load_text_model(flags.model);
   const Model& model = text_model.model;
   const fbt::Vocabulary& vocabulary = text_model.vocabulary;
-  if (vocabulary.kind() == fbt::TokenKind::byte)
-    refuse_flags(command, {"skip-unknown"}, "with a model of bytes, which knows all of them");
+  if (vocabulary.kind() == fbt::TokenKind::byte || vocabulary.kind() == fbt::TokenKind::subword)
+    refuse_flags(command, {"skip-unknown"},
+                 fmt::format("with a model of {}s, which knows all texts", fbt::name_of(vocabulary.kind())));
   fbt::Index unknown = 0;
   const std::vector<fbt::Token> tokens =
       encode_text(vocabulary, read_text_file(flags.data), flags.data, flags.skip_unknown ? &unknown : nullptr);

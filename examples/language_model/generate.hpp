@@ -39,7 +39,7 @@ struct GenerateFlags {
 
 inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   auto& sampling = flags.options.sampling;
-  add_path_flag(command, "model", flags.model, "model file that train or import_checkpoint wrote")->required();
+  add_model_flags(command, flags.model);
   auto* const prompt = add_flag(command, "prompt", flags.prompts,
                                 "text to continue; none: begin with a new line; a model without a vocabulary reads and "
                                 "writes the numbers of tokens, as in \"3 1 4\"; may be given several times, for texts side "

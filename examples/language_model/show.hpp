@@ -20,7 +20,7 @@ struct ShowFlags {
 };
 
 inline void add_show_flags(CLI::App& command, ShowFlags& flags) {
-  add_path_flag(command, "model", flags.model, "model file that train or import_checkpoint wrote")->required();
+  add_model_flags(command, flags.model);
   auto* const text = add_flag(command, "text", flags.text, "text to read, at most 200 tokens");
   add_path_flag(command, "text-file", flags.text_file, "file with the text to read; -: the standard input")->excludes(text);
   add_flag(command, "layer", flags.shown.layer, "show only this layer, counted from 1; 0: all");

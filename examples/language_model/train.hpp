@@ -1,11 +1,13 @@
 // `train`: learns a text for a number of updates or seconds, and writes to a folder
 //   model.safetensors      the model with the smallest validation loss so far, or the latest while there is none
-//   training.safetensors   all that --resume needs
+//   training.safetensors   all that --resume needs, and the latest model
+//   config.toml            the flags, for --config
 //   metrics.jsonl          a line per report
 //   loss.svg, layer_weights.svg
 #pragma once
 
 #include "language_model/model_file.hpp"
+#include "language_model/start_from.hpp"
 #include "language_model/train_flags.hpp"
 #include "language_model/training.hpp"
 #include "support/physical_memory.hpp"
@@ -17,6 +19,7 @@
 #include "fbt/models/mimetic.hpp"
 #include "fbt/text/vocabulary.hpp"
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -60,34 +63,9 @@ inline Stored read_stored(const std::filesystem::path& path) {
 /// The limits of the whole training, from those of this run. Throws std::invalid_argument when there is nothing to do.
 inline Limits choose_limits(const TrainFlags& flags, const std::optional<Stored>& stored) {
   fbt::check(flags.seconds >= 0 && flags.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", flags.seconds);
-  const bool given = flags.updates > 0 || flags.seconds > 0;
-  if (!stored) return given ? Limits{flags.updates, flags.seconds} : Limits{0, 60};
-  fbt::check(given || !stored->standing.ended(),
-             "the training in {} has reached its end; give --updates (in all) or --seconds (more) to go on", flags.out);
-  if (!given) return stored->standing.limits;
-  return {flags.updates, flags.seconds > 0 ? stored->standing.elapsed + flags.seconds : 0};
-}
-
-/// The model to begin with, under the flags' memory rule and dropout; the flags take over the rest of its config. Throws
-/// std::invalid_argument when a flag that was given contradicts it.
-inline TextModel read_start(TrainFlags& flags, const CLI::App& command) {
-  TextModel start = load_text_model(flags.start_from);
-  fbt::check(start.vocabulary.kind() != fbt::TokenKind::number,
-             "--start-from {}: expected a model of text, found one without a vocabulary", flags.start_from);
-  if (const auto rule = start.model.config().memory_rule; rule != flags.config.memory_rule)
-    fmt::print("the memory rule changes from {} to {}\n", fbt::name_of(rule), fbt::name_of(flags.config.memory_rule));
-  start.model.core.set_memory_rule(flags.config.memory_rule, flags.config.memory_layer);
-  TrainFlags begun = flags;
-  begun.vocabulary = start.vocabulary.kind();
-  begun.config = start.model.config();
-  begun.config.dropout = flags.config.dropout;
-  merge_flags(flags, write_flags(begun), command, flags.start_from, "do without --start-from");
-  flags.config = begun.config;
-  fbt::Random random(0);
-  Model model(flags.config, random);
-  fbt::visit([](std::string_view, auto& to, const auto& from) { to = from; }, model, std::as_const(start.model));
-  start.model = std::move(model);
-  return start;
+  const Limits given{flags.updates, flags.seconds};
+  if (stored) return go_on(given, stored->standing.limits, stored->standing.elapsed, stored->standing.ended(), flags.out);
+  return given.updates > 0 || given.seconds > 0 ? given : Limits{0, 60};
 }
 
 /// How many tokens to hold out. Throws std::invalid_argument when there are too few.
@@ -100,12 +78,12 @@ inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) 
   fbt::check(static_cast<double>(tokens - held_out) >= needed,
              "{}: the text is too short: {} lanes of segments of {} tokens need {} tokens, found {} and {} held out; lower "
              "--lanes, --segment or --validation-fraction",
-             flags.data, batches.lanes, batches.segment, needed, tokens - held_out, held_out);
+             fmt::join(flags.data, ", "), batches.lanes, batches.segment, needed, tokens - held_out, held_out);
   fbt::check(
       fraction == 0 || held_out >= 2,
       "{}: the text is too short: an evaluation needs 2 tokens, found {} held out; raise --validation-fraction, or set "
       "it to 0",
-      flags.data, held_out);
+      fmt::join(flags.data, ", "), held_out);
   return held_out;
 }
 
@@ -129,15 +107,19 @@ inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& bat
       config.parameters(), batches.lanes, batches.segment, config.window, needed / 1e9, present / 1e9);
 }
 
-/// The text to learn from. Of a large one the user is told, as it takes a while to read.
-inline std::string read_data(const std::string& path) {
-  std::error_code none;
-  constexpr double large = 1e7;
-  const std::filesystem::path file = path;
-  if (std::filesystem::is_regular_file(file, none))
-    if (const auto size = static_cast<double>(std::filesystem::file_size(file, none)); size > large)
-      print_now("reading {}, {:.0f} MB\n", path, size / 1e6);
-  return read_text_file(file);
+/// The texts to learn from. Of a large one the user is told, as it takes a while to read.
+inline std::vector<NamedText> read_data(const std::vector<std::string>& paths) {
+  std::vector<NamedText> texts;
+  for (const std::string& path : paths) {
+    std::error_code none;
+    constexpr double large = 1e7;
+    const std::filesystem::path file = path;
+    if (std::filesystem::is_regular_file(file, none))
+      if (const auto size = static_cast<double>(std::filesystem::file_size(file, none)); size > large)
+        print_now("reading {}, {:.0f} MB\n", path, size / 1e6);
+    texts.push_back({path, read_text_file(file)});
+  }
+  return texts;
 }
 
 }  // namespace detail
@@ -152,7 +134,8 @@ inline int train(TrainFlags flags, const CLI::App& command) {
     const std::filesystem::path file = folder / "training.safetensors";
     try {
       stored = detail::read_stored(file);
-      merge_flags(flags, stored->flags, command, file.string(), "choose another --out folder");
+      merge_flags(training_flags(flags), stored->flags, command, file.string() + " was begun with",
+                  "choose another --out folder");
       flags.config = stored->config;
     } catch (const nlohmann::json::exception& error) {
       throw std::runtime_error(fmt::format("{}: expected a training of this program: {}", file.string(), error.what()));
@@ -163,7 +146,11 @@ inline int train(TrainFlags flags, const CLI::App& command) {
                  "{}: the folder already holds {}; add --resume to go on with it, "
                  "or choose another --out folder",
                  flags.out, name);
-    if (!flags.start_from.empty()) start = detail::read_start(flags, command);
+    if (flags.start_from.empty()) {
+      apply_layout(flags, command);
+    } else {
+      start = read_start(flags, command);
+    }
   }
   Standing standing = stored ? stored->standing : Standing{};
   standing.limits = detail::choose_limits(flags, stored);
@@ -180,24 +167,21 @@ inline int train(TrainFlags flags, const CLI::App& command) {
   fbt::check(!start || flags.mimetic == 0,
              "--mimetic {}: expected random parameters, found those of --start-from; leave out one of the flags",
              flags.mimetic);
-  refuse_vain_flags(flags, command);
+  for (const auto& [name, where] : vain_flags(flags)) refuse_flags(command, {name}, where);
 
-  std::string text = detail::read_data(flags.data);
-  if (!stored && !start && flags.vocabulary == fbt::TokenKind::character) expect_characters(text, flags.data);
+  std::vector<NamedText> texts = detail::read_data(flags.data);
   const fbt::Vocabulary vocabulary = stored  ? stored->vocabulary
-                                     : start ? start->vocabulary
-                                             : fbt::Vocabulary(flags.vocabulary, text, flags.data);
-  const std::vector<fbt::Token> tokens = encode_text(vocabulary, text, flags.data);
-  text = {};
-  if (!stored && !start) {
-    flags.config.vocabulary = vocabulary.size();
-    flags.config.share_key_value = !flags.config.remembers_per_layer();
-  }
+                                     : start ? choose_vocabulary(start->vocabulary, flags.vocabulary, texts)
+                                             : learn_vocabulary(flags.vocabulary, texts);
+  const std::vector<fbt::Token> tokens = encode_texts(vocabulary, texts);
+  texts = {};
+  if (!stored) flags.config.vocabulary = vocabulary.size();
+  if (!stored && !start) flags.config.share_key_value = !flags.config.remembers_per_layer();
   flags.config.validate();
   detail::check_memory(flags.config, flags.batches, flags.trainer.shards);
   const std::size_t held_out = detail::choose_held_out(flags, tokens.size());
   fbt::Random random(flags.batches.seed);
-  Model model = start ? std::move(start->model) : Model(flags.config, random);
+  Model model = start ? with_vocabulary(*start, flags.config, vocabulary, random) : Model(flags.config, random);
   if (flags.mimetic > 0) fbt::initialize_mimetic(model, flags.mimetic);
   Training training(flags, std::move(model), standing, vocabulary, tokens, held_out);
   if (stored) training.load();

@@ -2,31 +2,36 @@
 // is resumed.
 #pragma once
 
+#include "language_model/vocabulary_choice.hpp"
+#include "support/config_file.hpp"
 #include "support/flags.hpp"
 #include "support/path_flag.hpp"
+#include "support/stored_flags.hpp"
 
 #include "fbt/core/processors.hpp"
+#include "fbt/io/pytorch/import.hpp"
 #include "fbt/models/config.hpp"
-#include "fbt/text/vocabulary.hpp"
 #include "fbt/training/adam.hpp"
 #include "fbt/training/batches.hpp"
 #include "fbt/training/schedule.hpp"
 #include "fbt/training/trainer.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <cmath>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace example {
 
 struct TrainFlags {
-  std::string data, out;
+  std::vector<std::string> data;  ///< files
+  std::string out;
   std::string start_from;  ///< model file; none: random parameters
   bool resume = false;
-  fbt::TokenKind vocabulary = fbt::TokenKind::character;
+  VocabularyChoice vocabulary;
+  fbt::Layout layout = fbt::Layout::fbt;
   fbt::Config config;
   fbt::BatchOptions batches;
   fbt::TrainerOptions trainer;
@@ -51,9 +56,6 @@ struct TrainFlags {
   double default_learning_rate() const { return 0.003 * std::sqrt(128 / static_cast<double>(config.width)); }
 };
 
-/// Whether a flag may have another value when a training goes on.
-enum class OnResume { keep, may_change };
-
 /// Calls f(name, field, on_resume, help) for every flag that is a property of the training.
 template <class F, class Flags>
 void visit_flags(F&& f, Flags& flags) {
@@ -61,7 +63,8 @@ void visit_flags(F&& f, Flags& flags) {
   auto& batches = flags.batches;
   auto& trainer = flags.trainer;
   using enum OnResume;
-  f("vocabulary", flags.vocabulary, keep, "what a token is");
+  f("vocabulary", flags.vocabulary, keep, "what a token is; sentencepiece: N subwords, learned from the text");
+  f("layout", flags.layout, keep, "whose model it is, apart from fbt's: one that import_checkpoint can export to PyTorch");
   f("width", config.width, keep, "size of a layer's output and of a memory vector");
   f("layers", config.layers, keep, "number of layers");
   f("heads", config.heads, keep, "attention heads per layer");
@@ -95,10 +98,16 @@ void visit_flags(F&& f, Flags& flags) {
 }
 
 inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
-  add_path_flag(command, "data", flags.data, "text file to learn from")->required();
+  add_path_flag(command, "data", flags.data,
+                "text files to learn from, which are read as one text in this order; also as a flag for each")
+      ->required()
+      ->allow_extra_args()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_path_flag(command, "out", flags.out, "folder to write to")->required();
+  add_config_flag(command);
   auto* const resume =
-      command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were");
+      command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were")
+          ->configurable(false);
   add_path_flag(
       command, "start-from", flags.start_from,
       "model file to begin with instead of random parameters, with its sizes and vocabulary; the memory rule may be "
@@ -113,56 +122,28 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
               flags);
 }
 
-namespace detail {
-
-/// A flag's value as JSON.
-template <class T>
-auto plain(const T& value) {
-  if constexpr (std::is_enum_v<T>) {
-    return std::string(fbt::name_of(value));
-  } else {
-    return value;
-  }
+/// The list of flags for support/stored_flags.hpp.
+template <class Flags>
+auto training_flags(Flags& flags) {
+  return [&flags](const auto& f) { visit_flags(f, flags); };
 }
 
-}  // namespace detail
-
-inline nlohmann::ordered_json write_flags(const TrainFlags& flags) {
-  nlohmann::ordered_json json;
-  visit_flags([&](const char* name, const auto& value, OnResume, const char*) { json[name] = detail::plain(value); }, flags);
-  return json;
+/// Sets what the model's layout fixes. Throws std::invalid_argument when a flag that was given contradicts it.
+inline void apply_layout(TrainFlags& flags, const CLI::App& command) {
+  TrainFlags fixed = flags;
+  fbt::set_layout(fixed.config, flags.layout);
+  merge_flags(training_flags(flags), write_flags(training_flags(fixed)), command,
+              fmt::format("--layout {} needs", fbt::name_of(flags.layout)), "do without --layout");
+  flags.config = fixed.config;
 }
 
-/// Sets the flags that were not given to those of the file that the training goes on from. Throws std::invalid_argument when
-/// one that was given contradicts it; name is the file's, for messages, and otherwise says what else to do.
-inline void merge_flags(TrainFlags& flags, const nlohmann::ordered_json& stored, const CLI::App& command,
-                        std::string_view name, std::string_view otherwise) {
-  visit_flags(
-      [&]<class T>(const char* flag, T& value, OnResume on_resume, const char*) {
-        if (!stored.contains(flag)) return;  // newer than the file
-        const auto text = stored.at(flag).get<decltype(detail::plain(value))>();
-        T old;
-        if constexpr (std::is_enum_v<T>) {
-          old = fbt::from_name<T>(text, fmt::format("{}: {}", name, flag));
-        } else {
-          old = text;
-        }
-        if (command.count(fmt::format("--{}", flag)) == 0) {
-          value = old;
-        } else if (on_resume == OnResume::keep) {
-          fbt::check(value == old, "--{}: {} was begun with {}, found {}; leave the flag out, or {}", flag, name,
-                     detail::plain(old), detail::plain(value), otherwise);
-        }
-      },
-      flags);
-}
-
-/// Throws std::invalid_argument for flags that were given and would have no effect.
-inline void refuse_vain_flags(const TrainFlags& flags, const CLI::App& command) {
-  if (flags.config.memory_rule != fbt::MemoryRule::layer)
-    refuse_flags(command, {"memory-layer"}, "without --memory-rule layer");
-  if (flags.trainer.first_segment == 0) refuse_flags(command, {"growing"}, "without --first-segment");
-  if (flags.validation_fraction == 0) refuse_flags(command, {"evaluate-every"}, "with --validation-fraction 0");
+/// The names of flags that have no effect, and why.
+inline std::vector<std::pair<const char*, const char*>> vain_flags(const TrainFlags& flags) {
+  std::vector<std::pair<const char*, const char*>> vain;
+  if (flags.config.memory_rule != fbt::MemoryRule::layer) vain.emplace_back("memory-layer", "without --memory-rule layer");
+  if (flags.trainer.first_segment == 0) vain.emplace_back("growing", "without --first-segment");
+  if (flags.validation_fraction == 0) vain.emplace_back("evaluate-every", "with --validation-fraction 0");
+  return vain;
 }
 
 }  // namespace example

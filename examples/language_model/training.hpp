@@ -97,6 +97,7 @@ class Training {
               trainer_.batches().data().size(), validation_.size(), vocabulary_.size());
     standing_.progress = budget_.progress(updates());
     save_training();  // an unwritable folder or a full disk shows now rather than at the end
+    fbt::write_atomically(path("config.toml"), {write_config()});
     reported_at_ = budget_.elapsed();
     try {
       if (std::isfinite(standing_.best_loss) && standing_.validation != validation_.identity()) measure_best_again();
@@ -126,6 +127,17 @@ class Training {
     double loss = 0, tokens = 0, seconds = 0;  // sums
     fbt::Trainer<Model>::Report last;
   };
+
+  /// The flags of the whole training, with which --config does it again.
+  std::string write_config() const {
+    nlohmann::ordered_json flags{{"data", flags_.data}};
+    if (!flags_.start_from.empty()) flags["start-from"] = flags_.start_from;
+    flags["updates"] = standing_.limits.updates;
+    flags["seconds"] = standing_.limits.seconds;
+    flags.update(write_flags(training_flags(flags_)));
+    for (const auto& [name, where] : vain_flags(flags_)) flags.erase(name);
+    return "# the same training again: language_model train --config THIS_FILE --out FOLDER\n" + write_config_lines(flags);
+  }
 
   std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
   std::int64_t updates() const { return adam_.updates; }
@@ -262,7 +274,7 @@ class Training {
     nlohmann::ordered_json standing;
     visit_standing([&](const char* name, const auto& value) { standing[name] = value; }, standing_);
     fbt::Metadata metadata = vocabulary_.metadata();
-    metadata["flags"] = write_flags(flags_).dump();
+    metadata["flags"] = write_flags(training_flags(flags_)).dump();
     metadata["standing"] = standing.dump();
     fbt::save_training(path("training.safetensors"), trainer_, metadata);
     saved_update_ = updates();

@@ -3,9 +3,12 @@
 
 #include "support/stopwatch.hpp"
 
+#include "fbt/core/check.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <string>
 
 namespace example {
 
@@ -14,6 +17,15 @@ struct Limits {
   std::int64_t updates = 0;
   double seconds = 0;
 };
+
+/// The limits of a training that goes on: those given for this run (updates of the whole training, seconds more; 0: not
+/// given), or those that it had. Throws std::invalid_argument when it has reached its end; folder is for the message.
+inline Limits go_on(const Limits& given, const Limits& before, double elapsed, bool ended, const std::string& folder) {
+  const bool any = given.updates > 0 || given.seconds > 0;
+  fbt::check(any || !ended, "the training in {} has reached its end; give --updates (in all) or --seconds (more) to go on",
+             folder);
+  return any ? Limits{given.updates, given.seconds > 0 ? elapsed + given.seconds : 0} : before;
+}
 
 class Budget {
  public:

@@ -9,9 +9,10 @@
 
 namespace example {
 
-/// Adds the flag "--name" for a path. An empty one is refused, which a file or folder cannot have: a variable of a script that
-/// was not set, say.
-inline CLI::Option* add_path_flag(CLI::App& command, const std::string& name, std::string& path, const std::string& help) {
+/// Adds the flag "--name" for a path, or for several. An empty one is refused, which a file or folder cannot have: a variable
+/// of a script that was not set, say.
+template <class Path>
+CLI::Option* add_path_flag(CLI::App& command, const std::string& name, Path& path, const std::string& help) {
   const auto refuse_empty = [](const std::string& text) -> std::string {
     return text.empty() ? "expected a path, found an empty one" : "";
   };

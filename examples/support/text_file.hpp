@@ -68,8 +68,7 @@ inline void expect_characters(std::string_view text, std::string_view name) {
 /// those of the vocabulary.
 inline std::vector<fbt::Token> encode_text(const fbt::Vocabulary& vocabulary, std::string_view text, std::string_view name,
                                            fbt::Index* unknown_count = nullptr) {
-  if (vocabulary.kind() != fbt::TokenKind::byte && vocabulary.kind() != fbt::TokenKind::number)
-    expect_characters(text, name);
+  if (vocabulary.kind() == fbt::TokenKind::character) expect_characters(text, name);
   return vocabulary.encode(text, name, unknown_count);
 }
 

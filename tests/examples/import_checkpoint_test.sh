@@ -149,4 +149,33 @@ test_export() {
   [ ! -e file ] || fail "wrote a file"
 }
 
+# What language_model train makes with --layout can be exported; what is imported again writes and predicts the same.
+test_trained_models_are_exported() {
+  local layout train=(train --data text --vocabulary byte --width 8 --layers 2 --heads 2 --lanes 2 --segment 8 --updates 4 --seed 3)
+  for i in {1..40}; do echo "line $i: in the beginning was the word"; done >text
+  for layout in official labml lucidrains; do
+    "$language_model" "${train[@]}" --layout $layout --out $layout >/dev/null || fail "cannot train $layout"
+    succeed --weights $layout/model.safetensors --export exported --layout $layout
+    local window=(); [ $layout != lucidrains ] || window=(--window 64)
+    succeed --weights exported "${window[@]}" --out again --bytes
+    contains "$output" "layout $layout"
+    write --model $layout/model.safetensors --prompt "line" --length 100 --temperature 1; local first=$output
+    write --model again --prompt "line" --length 100 --temperature 1
+    [ "$output" = "$first" ] || fail "$layout: '$first' and '$output'"
+    first=$("$language_model" evaluate --model $layout/model.safetensors --data text)
+    [ "$("$language_model" evaluate --model again --data text)" = "$first" ] || fail "$layout: expected $first"
+    "$language_model" train --data text --out $layout --resume --updates 6 >/dev/null || fail "cannot resume $layout"
+    "$language_model" "${train[@]}" --start-from $layout/model.safetensors --layout $layout --out again.$layout >/dev/null || fail "cannot start from $layout"
+    succeed --weights again.$layout/model.safetensors --export exported --layout $layout
+  done
+  program=$language_model
+  error "--activation: --layout lucidrains needs geglu, found gelu; leave the flag out, or do without --layout" "${train[@]}" --out no --layout lucidrains --activation gelu
+  error "--window: --layout labml needs 4096, found 64" "${train[@]}" --out no --layout labml --window 64
+  error "--memory-rule: --layout official needs feedback, found transformer" "${train[@]}" --out no --layout official --memory-rule transformer
+  error "--layout: expected one of fbt, official, labml, lucidrains, found \"keras\"" "${train[@]}" --out no --layout keras
+  error "a file of labml holds models with position per_head, found relative_key" "${train[@]}" --out no --layout labml --start-from official/model.safetensors
+  error "--layout: official/training.safetensors was begun with official, found labml" train --data text --out official --resume --updates 9 --layout labml
+  [ ! -e no ] || fail "left a folder"
+}
+
 run_case

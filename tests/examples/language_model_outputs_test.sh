@@ -8,8 +8,10 @@ no_partial_files() { [ -z "$(find . -name '*.part')" ] || fail "left: $(find . -
 
 # endless FOLDER FLAG...: a training in the background, as process $pid, whose output is read from descriptor 3.
 endless() {
+  local flags
+  choose_text "$@"
   mkfifo "pipe_$1"
-  "$program" train "${tiny[@]}" --out "$1" --updates 1000000 "${@:2}" >"pipe_$1" 2>"stderr_$1" & pid=$!
+  "$program" train "${flags[@]}" --out "$1" --updates 1000000 "${@:2}" >"pipe_$1" 2>"stderr_$1" & pid=$!
   exec 3<"pipe_$1"
 }
 wait_for_line() { local line; while read -r line <&3; do [[ $line != "$1"* ]] || return 0; done; fail "no line $1"; }
@@ -222,7 +224,7 @@ test_another_held_out_text() {
 test_a_large_text_is_told_of_and_not_timed() {
   cp text large
   for i in {1..11}; do cat large large >larger; mv larger large; done
-  succeed train "${tiny[@]}" --data large --out run --seconds 2 --validation-fraction 0.001
+  train run --data large --seconds 2 --validation-fraction 0.001
   contains "$output" "reading large, 12 MB"
   contains "$(tail -n 1 run/metrics.jsonl)" '"validation_loss":'
 }

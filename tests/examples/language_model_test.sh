@@ -7,7 +7,7 @@ test_train_writes_its_files() {
   train run --updates 5 --threads 2
   contains "$output" "update      5"
   contains "$output" "best validation loss"
-  [ "$(ls run | tr '\n' ' ')" = "layer_weights.svg loss.svg metrics.jsonl model.safetensors training.safetensors " ] || fail "$(ls run)"
+  [ "$(ls run | tr '\n' ' ')" = "config.toml layer_weights.svg loss.svg metrics.jsonl model.safetensors training.safetensors " ] || fail "$(ls run)"
   local line='^\{"update":[0-9]+,"seconds":[0-9.e-]+,"train_loss":[0-9.]+,"validation_loss":[0-9.]+,"tokens_per_second":[0-9.]+,"learning_rate":[0-9.e-]+,"gradient_norm":[0-9.]+,"layer_weights":\[[0-9.,]+\]\}$'
   [ "$(grep -cE "$line" run/metrics.jsonl)" -eq 5 ] || fail "$(cat run/metrics.jsonl)"
   contains "$(cat run/loss.svg)" validation
@@ -147,7 +147,7 @@ test_generate() {
 
 test_generate_many() {
   tr '\n' ' ' <text >line  # so that every text is a line
-  train run --data line --updates 40
+  succeed train "${tiny[@]:2}" --data line --out run --updates 40
   local write=(generate --model run/model.safetensors --length 80 --prompt "in the")
   succeed "${write[@]}" --count 3; local three=$output
   [ "$(grep -cE '^in the.{80}$' <<<"$three")" -eq 3 ] || fail "expected 3 texts: $three"
@@ -298,12 +298,12 @@ test_byte_vocabulary() {
     train "${tiny[@]}" --out run --updates 3
   [ ! -e run ] || fail "left a folder"
   { head -n 50 text; printf 'a\0b'; head -n 50 text; } >zeros
-  error "zeros: expected text in UTF-8, found the byte 0x00" train "${tiny[@]}" --data zeros --out run --updates 3
+  error "zeros: expected text in UTF-8, found the byte 0x00" train "${tiny[@]:2}" --data zeros --out run --updates 3
   contains "$(cat stderr)" "--vocabulary byte"
   train run --updates 3 --vocabulary byte
   succeed evaluate --model run/model.safetensors --data text
   contains "$output" "bits per byte"
-  error "--skip-unknown has no effect with a model of bytes" evaluate --model run/model.safetensors --data text --skip-unknown
+  error "--skip-unknown has no effect with a model of bytes, which knows all texts" evaluate --model run/model.safetensors --data text --skip-unknown
   "$program" generate --model run/model.safetensors --prompt "né" --temperature 3 --top-k 0 --top-p 1 --min-p 0 --length 300 >written
   iconv -f utf-8 -t utf-8 written >/dev/null || fail "not UTF-8"
   # other commands with a model of characters
@@ -364,14 +364,62 @@ test_byte_order_mark() {
   contains "$output" "6103 tokens"
 }
 
+test_subwords() {
+  local subwords=(--vocabulary sentencepiece:280)
+  if "$program" train "${tiny[@]}" --out run --updates 1 "${subwords[@]}" 2>&1 | grep -q "built without"; then
+    [ ! -e run ] || fail "left a folder"
+    return
+  fi
+  rm -r run
+  train run --updates 5 "${subwords[@]}"
+  contains "$output" "a vocabulary of 280"
+  [ "$(wc -l <<<"$output")" -eq 9 ] || fail "expected only the usual lines: $output"
+  train again --updates 5 "${subwords[@]}"
+  same run/model.safetensors again/model.safetensors
+  train writer --updates 150 --learning-rate 0.02 "${subwords[@]}"
+  # what is written needs only the model file
+  mv text elsewhere
+  succeed generate --model writer/model.safetensors --prompt "  odd: é 中	" --length 20 --top-k 5
+  contains "$output" "  odd: é 中	"
+  "$program" generate --model run/model.safetensors --temperature 3 --top-k 0 --top-p 1 --min-p 0 --length 300 >written
+  iconv -f utf-8 -t utf-8 written >/dev/null || fail "not UTF-8"
+  # a text to end before may begin and end within tokens
+  local write=(generate --model writer/model.safetensors --prompt in --length 40 --temperature 1 --top-k 5) whole at
+  succeed "${write[@]}"; whole=$output
+  for ((at = 2; at < ${#whole} - 1; at += 7)); do
+    succeed "${write[@]}" --stop "${whole:at:2}"
+    [[ $whole == "$output"* && "${output:2}${whole:at:2}" != *"${whole:at:2}"?* && ${#output} -le $at ]] || fail "'$output' of '$whole'"
+    succeed "${write[@]}" --stop "${whole:at:2}" --json
+    contains "$whole" "$(sed -E 's/.*"text":"([^"\\]*).*"seed".*/\1/' <<<"$output")"
+  done
+  error "--stop: expected a text, found none" "${write[@]}" --stop ""
+  error "--skip-unknown has no effect with a model of subwords" evaluate --model run/model.safetensors --data elsewhere --skip-unknown
+  succeed evaluate --model run/model.safetensors --data elsewhere
+  contains "$output" "bits per subword"
+  contains "$output" "bits per byte"
+  succeed show --model run/model.safetensors --text "in the beginning" --out map.svg
+  contains "$(cat map.svg)" "beg"
+  mv elsewhere text
+  train run --updates 7 --resume
+  train run --updates 8 --resume "${subwords[@]}"
+  error "--vocabulary: run/training.safetensors was begun with sentencepiece:280, found sentencepiece:281" train --data text --out run --resume --vocabulary sentencepiece:281 --updates 9
+  error "--vocabulary sentencepiece:9000: the text has only " train "${tiny[@]}" --out other --vocabulary sentencepiece:9000
+  for bad in sentencepiece sentencepiece: sentencepiece:256 sentencepiece:x sentencepiece:300x sentencepiece:-300 sentencepiece:99999999999999999999 word; do
+    error "--vocabulary: expected one of character, byte, sentencepiece:N with N from 257 to 1000000, found \"$bad\"" train "${tiny[@]}" --out other --vocabulary $bad
+  done
+  printf 'caf\xe9' >>text
+  error "text: expected text in UTF-8" train "${tiny[@]}" --out other "${subwords[@]}"
+  [ ! -e other ] || fail "left a folder"
+}
+
 test_bad_data() {
   : >empty
   printf 'too short' >short
   for bad in "missing:cannot open the text file" ".:found a folder" "empty:found an empty file"; do
-    error "${bad%%:*}: " train "${tiny[@]}" --out run --updates 3 --data "${bad%%:*}"
+    error "${bad%%:*}: " train "${tiny[@]:2}" --out run --updates 3 --data "${bad%%:*}"
     contains "$(cat stderr)" "${bad#*:}"
   done
-  error "6 lanes of segments of 16 tokens need 97 tokens, found 9" train "${tiny[@]}" --out run --updates 3 --data short
+  error "6 lanes of segments of 16 tokens need 97 tokens, found 9" train "${tiny[@]:2}" --out run --updates 3 --data short
   contains "$(cat stderr)" "lower --lanes, --segment"
   error "an evaluation needs 2 tokens, found 0 held out" train "${tiny[@]}" --out run --updates 3 --validation-fraction 0.00001
   [ ! -e run ] || fail "left a folder"
@@ -402,6 +450,112 @@ test_start_from() {
   error "--resume excludes --start-from" train --data text --out feedback --resume --start-from parallel/model.safetensors
   error "none: cannot open" train --data text --out other --start-from none
   [ ! -e other ] || fail "left a folder"
+}
+
+test_start_from_with_another_vocabulary() {
+  train old --updates 40
+  local go=(train --start-from old/model.safetensors --segment 16 --lanes 6)
+  { cat text; printf 'Ωä%.0s' {1..200}; } >more
+  succeed "${go[@]}" --data more --out grown --updates 1 --learning-rate 1e-9
+  contains "$output" "the vocabulary changes from 31 tokens (character) to 33 (character)"
+  # of the old text nothing but the two new characters has changed
+  succeed evaluate --model old/model.safetensors --data text --fraction 0.1; local before=$output
+  succeed evaluate --model grown/model.safetensors --data text --fraction 0.1
+  awk -v a="$(sed -n 2p <<<"$before")" -v b="$(sed -n 2p <<<"$output")" 'BEGIN {exit !(a + 0 < b + 0 && b - a < 0.3)}' || fail "$before, then $output"
+  succeed generate --model grown/model.safetensors --prompt "Ωline" --length 3
+  succeed train --data more --out grown --resume --updates 3
+  # a text without some of the old characters keeps them
+  printf 'in the%.0s' {1..200} >less
+  succeed "${go[@]}" --data less --out kept --updates 1
+  [[ $output != *"the vocabulary changes"* ]] || fail "$output"
+  contains "$output" "a vocabulary of 31"
+  # the same characters as bytes
+  succeed "${go[@]}" --data text --out bytes --updates 1 --vocabulary byte --learning-rate 1e-9
+  contains "$output" "the vocabulary changes from 31 tokens (character) to 256 (byte)"
+  succeed evaluate --model bytes/model.safetensors --data text --fraction 0.1
+  awk -v a="$(sed -n 2p <<<"$before")" -v b="$(sed -n 2p <<<"$output")" 'BEGIN {exit !(a + 0 < b + 0 && b - a < 2.5)}' || fail "$before, then $output"
+}
+
+test_several_texts() {
+  printf 'line one\n%.0s' {1..30} >one
+  printf 'zwei äöü%.0s' {1..30} >two
+  cat one two one >three
+  local flags=("${tiny[@]:2}" --updates 3 --dropout 0)
+  succeed train --data three "${flags[@]}" --out joined
+  succeed train --data one two one "${flags[@]}" --out listed
+  succeed train --data one --data two --data one "${flags[@]}" --out repeated
+  same joined/model.safetensors listed/model.safetensors
+  same joined/model.safetensors repeated/model.safetensors
+  succeed train --data two "${flags[@]}" --out other
+  ! cmp -s joined/model.safetensors other/model.safetensors || fail "only one text was read"
+  succeed train --data one two --data one --out listed --resume --updates 5
+  printf 'caf\xe9' >bad
+  error "bad: expected text in UTF-8, found the byte 0xe9 of no valid character at offset 3" train --data one bad "${flags[@]}" --out no
+  error "missing: cannot open" train --data one missing "${flags[@]}" --out no
+  printf 'Ω' >odd
+  error "odd: expected only characters of the model's vocabulary" train --data one two odd --out listed --resume --updates 7
+  printf a >short
+  error "short, short: the text is too short" train --data short short "${flags[@]}" --out no
+  [ ! -e no ] || fail "left a folder"
+}
+
+test_config() {
+  cp text 'text #1 "a".txt'
+  succeed train "${tiny[@]:2}" --data 'text #1 "a".txt' --out run --updates 4 --memory-rule average --vocabulary byte
+  contains "$(cat run/config.toml)" 'data = ["text #1 \"a\".txt"]'
+  contains "$(cat run/config.toml)" 'memory-rule = "average"'
+  contains "$(cat run/config.toml)" 'width = 8'
+  # the same again, and with flags that count more
+  succeed train --config run/config.toml --out again
+  same run/model.safetensors again/model.safetensors
+  same run/config.toml again/config.toml
+  succeed train --out wider --config run/config.toml --width 16 --updates 1
+  contains "$(cat wider/config.toml)" 'width = 16'
+  succeed train --config again/config.toml --out again --resume --updates 6
+  contains "$(tail -n 1 again/metrics.jsonl)" '"update":6,'
+  contains "$(cat again/config.toml)" 'updates = 6'
+  succeed train --data text --start-from run/model.safetensors --memory-rule average --segment 16 --lanes 6 --out next --updates 2
+  succeed train --config next/config.toml --out next.again
+  same next/model.safetensors next.again/model.safetensors
+  printf '# mine\ndata = [text, "text"]\nout = "own"\nupdates = 1 # only one\nwidth = 8\nheads = 2\nactivation = gelu\n' >mine
+  succeed train --config mine
+  contains "$(cat own/config.toml)" 'data = ["text","text"]'
+  contains "$(cat own/config.toml)" 'activation = "gelu"'
+  local bad
+  for bad in 'widht = 8|expected a flag of train that a file may set, found widht' 'resume = true|expected a flag of train that a file may set, found resume' \
+    'width 8|expected a flag as in: name = 12' 'width = many|width' 'activation = "tanh"|--activation: expected one of relu, gelu, geglu, found "tanh"'; do
+    printf 'layers = 1\n%s\n' "${bad%%|*}" >bad
+    error "bad:2: " train --config bad --data text --out no
+    contains "$(cat stderr)" "${bad#*|}"
+  done
+  printf 'width = 8\nwidth = 9\n' >bad
+  error "bad:2: expected every flag once, found width again" train --config bad --data text --out no
+  error "missing: cannot open" train --config missing --data text --out no
+  error "--data is required" train --config <(echo 'width = 8') --out no
+  [ ! -e no ] || fail "left a folder"
+}
+
+test_the_newest_model() {
+  train run --updates 12 --evaluate-every 1
+  # the best one is that of the first update from now on
+  succeed train --data text --out run --resume --updates 24 --learning-rate 3 --clip 0 --warmup 0 --evaluate-every 1
+  local read=(--prompt "line" --length 60) best newest
+  for model in "--model run/model.safetensors" "--model run" "--model run/training.safetensors" "--last run"; do
+    succeed generate $model "${read[@]}"
+    case $model in
+      "--model run/model.safetensors") best=$output ;;
+      "--model run") [ "$output" = "$best" ] || fail "expected '$best', found '$output'" ;;
+      "--model run/training.safetensors") newest=$output ;;
+      *) [ "$output" = "$newest" ] || fail "expected '$newest', found '$output'" ;;
+    esac
+  done
+  [ "$best" != "$newest" ] || fail "the best model is the newest: $best"
+  succeed evaluate --last run --data text --fraction 0.1
+  succeed show --last run --text "the word" --out map.svg
+  succeed train --data text --start-from run/training.safetensors --segment 16 --lanes 6 --updates 1 --out next
+  error "expected a model: give --model or --last" generate --prompt a
+  error "nowhere/training.safetensors: cannot open" generate --last nowhere
+  error "excludes" generate --last run --model run
 }
 
 test_curriculum_and_spans() {
@@ -587,14 +741,10 @@ test_bad_checkpoint() {
   head -c 3000 $model >truncated
   error "truncated: " "${write[@]}" truncated
   head -c 5 $model >stub
+  mkdir tests
   error "stub: expected a safetensors file, found only 5 bytes" "${write[@]}" stub
   error "text: " "${write[@]}" text
-  error "run: expected a file" "${write[@]}" run
-  local training="run/training.safetensors: expected a model, found a training; give the model.safetensors beside it"
-  error "$training" "${write[@]}" run/training.safetensors
-  error "$training" evaluate --data text --model run/training.safetensors
-  error "$training" show --text in --model run/training.safetensors
-  error "$training" train --data text --out other --start-from run/training.safetensors
+  error "tests/model.safetensors: cannot open" "${write[@]}" tests
   LC_ALL=C sed 's/\\"width\\":8/\\"width\\":4/' $model >mismatched
   error "mismatched: the tensors do not fit the model" "${write[@]}" mismatched
   LC_ALL=C sed 's/vocabulary\.kind/vocabulary.kin_/' $model >nameless

@@ -1,0 +1,76 @@
+// Flags that are stored with a training, and compared when it goes on. A list of flags is a function visit(f) that calls
+// f(name, field, on_resume, ...) for each.
+#pragma once
+
+#include "fbt/core/check.hpp"
+#include "fbt/core/names.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace example {
+
+/// Whether a flag may have another value when a training goes on.
+enum class OnResume { keep, may_change };
+
+namespace detail {
+
+/// A flag's value as JSON.
+template <class T>
+auto plain(const T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    return std::string(fbt::name_of(value));
+  } else if constexpr (requires { value.text(); }) {
+    return value.text();
+  } else {
+    return value;
+  }
+}
+
+/// And back. Throws std::invalid_argument that begins with `what`.
+template <class T, class Plain>
+T from_plain(const Plain& value, std::string_view what) {
+  if constexpr (std::is_enum_v<T>) {
+    return fbt::from_name<T>(value, what);
+  } else if constexpr (requires { T::read(value, what); }) {
+    return T::read(value, what);
+  } else {
+    return value;
+  }
+}
+
+}  // namespace detail
+
+template <class Visit>
+nlohmann::ordered_json write_flags(const Visit& visit) {
+  nlohmann::ordered_json json;
+  visit([&](const char* name, const auto& value, const auto&...) { json[name] = detail::plain(value); });
+  return json;
+}
+
+/// Sets the flags that were not given to stored ones. Throws std::invalid_argument when one that was given contradicts them
+/// and may not; origin names them, for messages such as "--width: ORIGIN 8, found 16; leave the flag out, or OTHERWISE".
+template <class Visit>
+void merge_flags(const Visit& visit, const nlohmann::ordered_json& stored, const CLI::App& command, std::string_view origin,
+                 std::string_view otherwise) {
+  visit([&]<class T>(const char* name, T& value, OnResume on_resume, const auto&...) {
+    if (!stored.contains(name)) return;  // newer than the file
+    const std::string flag = fmt::format("--{}", name);
+    const auto old =
+        detail::from_plain<T>(stored.at(name).get<decltype(detail::plain(value))>(), fmt::format("{} {}", origin, flag));
+    if (command.count(flag) == 0) {
+      value = old;
+    } else if (on_resume == OnResume::keep) {
+      fbt::check(value == old, "{}: {} {}, found {}; leave the flag out, or {}", flag, origin, detail::plain(old),
+                 detail::plain(value), otherwise);
+    }
+  });
+}
+
+}  // namespace example
