@@ -1,6 +1,7 @@
 // `train`: learns a task, reports what it gets right of new examples, and writes to a folder
-//   model.safetensors   the model, with the name of its task
-//   metrics.jsonl       a line per report, the last one with the results
+//   model.safetensors      the model, with the name of its task
+//   training.safetensors   all that --resume needs
+//   metrics.jsonl          a line per report, the last one with the results
 #pragma once
 
 #include "support/budget.hpp"
@@ -9,6 +10,8 @@
 #include "support/run.hpp"
 #include "support/sound.hpp"
 #include "support/stopwatch.hpp"
+#include "support/stored_flags.hpp"
+#include "support/text_file.hpp"
 #include "tasks/lesson.hpp"
 #include "tasks/predict.hpp"
 #include "tasks/recipe.hpp"
@@ -18,7 +21,7 @@
 #include "fbt/core/processors.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/io/folder_lock.hpp"
-#include "fbt/io/model_file.hpp"
+#include "fbt/io/training_file.hpp"
 #include "fbt/training/adam.hpp"
 #include "fbt/training/schedule.hpp"
 #include "fbt/training/trainer.hpp"
@@ -28,9 +31,12 @@
 #include <algorithm>
 #include <exception>
 #include <filesystem>
+#include <iterator>
 #include <optional>
+#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace example {
@@ -39,6 +45,7 @@ struct TaskTrainFlags {
   Task task = Task::random_walk;
   Rule rule = Rule::feedback;
   std::string out;
+  bool resume = false;
   Recipe recipe;  ///< what was given
   std::int64_t updates = 0;
   fbt::Index shards = 2;
@@ -47,10 +54,11 @@ struct TaskTrainFlags {
 };
 
 inline void add_task_train_flags(CLI::App& command, TaskTrainFlags& flags) {
-  add_flag(command, "task", flags.task, "what to learn")->required()->default_str("");
+  add_flag(command, "task", flags.task, "what to learn; required without --resume")->default_str("");
   add_flag(command, "rule", flags.rule, "which model learns it");
   add_path_flag(command, "out", flags.out, "folder to write to; without it nothing is written");
-  add_flag(command, "updates", flags.updates, "end after so many updates; 0: no limit");
+  command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were");
+  add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
   add_flag(command, "shards", flags.shards, "groups of lanes, which threads take first; part of the result, unlike threads");
   add_flag(command, "threads", flags.threads, "most threads to work on");
   add_flag(command, "seed", flags.seed, "for the examples, the initial parameters and dropout");
@@ -69,6 +77,50 @@ inline void refuse_vain_flags(const TaskTrainFlags& flags, const Recipe& recipe,
   if (recipe.curriculum == 0 || lessons(flags.task, recipe).empty())
     refuse_flags(command, {"first-length", "advance"},
                  "without a --curriculum above 0, and examples shorter than --length to begin with");
+}
+
+/// The list of flags for support/stored_flags.hpp. Those of the learning rate and its like may change.
+template <class Flags>
+auto task_flags(Flags& flags) {
+  return [&flags](const auto& f) {
+    using enum OnResume;
+    f("task", flags.task, keep);
+    f("rule", flags.rule, keep);
+    f("shards", flags.shards, keep);
+    f("seed", flags.seed, keep);
+    visit_recipe(
+        [&](const char* name, const char*, auto& value) {
+          constexpr std::string_view changeable[] = {"learning-rate", "warmup", "clip", "fresh", "advance"};
+          const bool may = std::find(std::begin(changeable), std::end(changeable), name) != std::end(changeable);
+          if (name != std::string_view("seconds")) f(name, value, may ? may_change : keep);
+        },
+        flags.recipe);
+  };
+}
+
+/// Where a training stands, besides what fbt::save_training() keeps.
+struct TaskStanding {
+  Limits limits;
+  double elapsed = 0;               ///< seconds, pauses left out
+  double progress = 0;              ///< share of the training that is done
+  std::size_t lesson = 0;           ///< the place of the present one
+  std::int64_t lesson_updates = 0;  ///< since it began
+  double recent_loss = 0;           ///< a running mean over it
+  bool test_missing = false;        ///< the one after the last update was interrupted
+
+  bool ended() const { return progress >= 1 && !test_missing; }
+};
+
+template <class F, class Same>
+void visit_task_standing(F&& f, Same& standing) {
+  f("updates", standing.limits.updates);
+  f("seconds", standing.limits.seconds);
+  f("elapsed", standing.elapsed);
+  f("progress", standing.progress);
+  f("lesson", standing.lesson);
+  f("lesson_updates", standing.lesson_updates);
+  f("recent_loss", standing.recent_loss);
+  f("test_missing", standing.test_missing);
 }
 
 /// The test examples of a training.
@@ -122,12 +174,15 @@ template <class Model>
 class TaskTraining {
  public:
   /// clock: since the program began.
-  TaskTraining(const TaskTrainFlags& flags, const Recipe& recipe, Model& model, const Stopwatch& clock)
+  TaskTraining(const TaskTrainFlags& flags, const Recipe& recipe, const TaskStanding& standing, Model& model,
+               const Stopwatch& clock)
       : flags_(flags),
         recipe_(recipe),
         model_(model),
         tests_(flags.task, recipe, flags.seed),
-        budget_({flags.updates, recipe.seconds}, 0, clock, 0),
+        standing_(standing),
+        resuming_(flags.resume),
+        budget_(standing.limits, standing.elapsed, clock, 0),
         adam_(model),
         schedule_{.peak = recipe.learning_rate, .warmup = recipe.warmup} {
     schedule_.validate();
@@ -140,9 +195,12 @@ class TaskTraining {
     try {
       bool interrupted = false;
       try {
-        for (const Lesson& lesson : lessons(flags_.task, recipe_)) train(lesson, recipe_.advance);
-        train(full_lesson(flags_.task, recipe_), -1);
-        interrupted = progress_ < 1;
+        std::vector<Lesson> all = lessons(flags_.task, recipe_);
+        all.push_back(full_lesson(flags_.task, recipe_));
+        fbt::check(standing_.lesson < all.size(), "{}: expected one of {} lessons, found the place {}", flags_.out,
+                   all.size(), standing_.lesson);
+        for (std::size_t i = standing_.lesson; i < all.size(); ++i) train(all, i);
+        interrupted = !standing_.ended();
       } catch (const Interrupted&) {
         interrupted = true;
       }
@@ -171,7 +229,8 @@ class TaskTraining {
     if (interrupted) last["interrupted"] = true;
     write(last);
     save();
-    if (interrupted) fmt::print("interrupted at update {}\n", adam_.updates);
+    if (interrupted)
+      fmt::print("interrupted at update {}{}\n", adam_.updates, flags_.out.empty() ? "" : "; go on with --resume");
     print_now("{} by {}: {}\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
               results_.is_null() ? "not tested" : percentages(results_));
   }
@@ -196,9 +255,43 @@ class TaskTraining {
     }
   }
 
-  /// Goes on with a lesson until its share of the training is done, or the loss is small enough.
-  void train(const Lesson& lesson, double small_loss) {
-    if (progress_ >= lesson.until || interrupt_.requested()) return;
+  /// Writes what --resume needs.
+  void save_training(const fbt::Trainer<Model>& trainer) {
+    saved_at_ = standing_.elapsed = budget_.elapsed();
+    if (flags_.out.empty()) return;
+    nlohmann::ordered_json standing;
+    visit_task_standing([&](const char* name, const auto& value) { standing[name] = value; }, standing_);
+    TaskTrainFlags flags = flags_;
+    flags.recipe = recipe_;
+    fbt::save_training(path("training.safetensors"), trainer,
+                       {{"flags", write_flags(task_flags(flags)).dump()}, {"standing", standing.dump()}});
+  }
+
+  /// Goes on from the files in the folder. Throws when they do not fit, or the limit is reached already.
+  void load_training(fbt::Trainer<Model>& trainer) {
+    fbt::load_training(path("training.safetensors"), trainer);
+    const std::int64_t limit = standing_.limits.updates;
+    fbt::check(limit == 0 || adam_.updates < limit || standing_.test_missing,
+               "--updates: expected more than the {} that the training in {} has, found {}", adam_.updates, flags_.out,
+               limit);
+    standing_.progress = budget_.progress(adam_.updates);
+    resuming_ = false;
+    if (!std::filesystem::exists(path("metrics.jsonl"))) return;
+    std::istringstream lines(read_text_file(path("metrics.jsonl")));
+    for (std::string line; std::getline(lines, line);) {  // the reports up to now, without results
+      const auto report = nlohmann::json::parse(line, nullptr, false);
+      if (report.is_object() && report.contains("update") && report["update"].is_number() &&
+          report["update"].get<double>() <= static_cast<double>(adam_.updates))
+        metrics_ += line + '\n';
+    }
+  }
+
+  /// Goes on with a lesson until its share of the training is done, or the loss is small enough, which in the last it never
+  /// is.
+  void train(const std::vector<Lesson>& all, std::size_t place) {
+    const Lesson& lesson = all[place];
+    if (!resuming_ && (standing_.progress >= lesson.until || interrupt_.requested())) return;
+    const double small_loss = place + 1 < all.size() ? recipe_.advance : -1;
     length_ = lesson.length;
     const fbt::Index count = recipe_.examples * recipe_.length / lesson.length;  // of shorter ones as many more
     const auto examples = draw_many(count, fbt::mix_seed(flags_.seed, 1), lesson.draw_one);
@@ -215,21 +308,43 @@ class TaskTraining {
                          {.shards = flags_.shards, .threads = flags_.threads, .fresh = recipe_.fresh, .clip = recipe_.clip});
     const auto tokens_per_update = static_cast<double>(recipe_.lanes * segment);
     budget_.expect_evaluation(tests_.tokens(), tokens_per_update);
-    double recent = 0;  // a running mean of the loss
-    for (int n = 0; progress_ < lesson.until && (n < 100 || recent > small_loss) && !interrupt_.requested(); ++n) {
-      const Stopwatch watch;
-      const auto report = trainer.update(schedule_.rate(adam_.updates, progress_), progress_);
-      budget_.spent_on_update(watch.seconds());
-      recent += (report.loss - recent) / std::min(n + 1, 50);
-      ++unreported_.updates;
-      unreported_.loss += report.loss;
-      unreported_.tokens += tokens_per_update;
-      unreported_.seconds += watch.seconds();
-      progress_ = std::max(progress_, budget_.progress(adam_.updates));
-      const bool test = budget_.evaluation_due(adam_.updates, progress_);
-      const double now = budget_.elapsed();
-      if (test || now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0)) this->report(report, test);
+    if (resuming_) {
+      load_training(trainer);
+    } else {
+      standing_.lesson = place;
+      standing_.lesson_updates = 0;
+      standing_.recent_loss = 0;
     }
+    double& recent = standing_.recent_loss;
+    std::int64_t& n = standing_.lesson_updates;
+    try {
+      while (standing_.progress < lesson.until && (n < 100 || recent > small_loss) && !interrupt_.requested()) {
+        const Stopwatch watch;
+        const auto report = trainer.update(schedule_.rate(adam_.updates, standing_.progress), standing_.progress);
+        budget_.spent_on_update(watch.seconds());
+        recent += (report.loss - recent) / static_cast<double>(std::min<std::int64_t>(++n, 50));
+        ++unreported_.updates;
+        unreported_.loss += report.loss;
+        unreported_.tokens += tokens_per_update;
+        unreported_.seconds += watch.seconds();
+        standing_.progress = std::max(standing_.progress, budget_.progress(adam_.updates));
+        const bool test = budget_.evaluation_due(adam_.updates, standing_.progress);
+        const double now = budget_.elapsed();
+        if (test || now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0)) this->report(report, test);
+        if (test || now >= saved_at_ + 30) save_training(trainer);
+      }
+      if (standing_.progress >= 1 && standing_.test_missing) test_now();
+      if (interrupt_.requested() || standing_.progress >= 1) save_training(trainer);
+    } catch (const std::exception&) {  // or the user did not want to wait for a test
+      if (is_sound(model_, tests_.examples.front().tokens)) save_training(trainer);
+      throw;
+    }
+  }
+
+  void test_now() {
+    standing_.test_missing = true;
+    results_ = test(flags_.task, model_, tests_, flags_.threads, interrupt_);
+    standing_.test_missing = false;
   }
 
   void report(const typename fbt::Trainer<Model>::Report& last, bool with_test) {
@@ -239,7 +354,7 @@ class TaskTraining {
         {"tokens_per_second", speed}, {"learning_rate", last.learning_rate}, {"gradient_norm", last.gradient_norm}};
     if (with_test) {
       const Stopwatch watch;
-      results_ = test(flags_.task, model_, tests_, flags_.threads, interrupt_);
+      test_now();
       line.update(results_);
       save();
       budget_.spent_on_evaluation(watch.seconds());
@@ -266,6 +381,8 @@ class TaskTraining {
   const Recipe& recipe_;
   Model& model_;
   Tests tests_;
+  TaskStanding standing_;
+  bool resuming_;  // until the files are read
   Budget budget_;
   fbt::Adam<Model> adam_;  // over all lessons
   fbt::Schedule schedule_;
@@ -274,22 +391,59 @@ class TaskTraining {
   std::string metrics_;
   Unreported unreported_;
   fbt::Index length_ = 0;  // of the examples that are trained on
-  double progress_ = 0, reported_at_ = 0;
+  double reported_at_ = 0, saved_at_ = 0;
 };
+
+namespace detail {
+
+/// Where the training in the folder stands; its flags go to those that were not given. Throws when they do not fit.
+inline TaskStanding read_standing(TaskTrainFlags& flags, const CLI::App& command) {
+  const std::string file = (std::filesystem::path(flags.out) / "training.safetensors").string();
+  const fbt::Metadata metadata = fbt::TensorFile::read(file).metadata();
+  const auto stored_flags = metadata.find("flags"), stored_standing = metadata.find("standing");
+  fbt::ensure(stored_flags != metadata.end() && stored_standing != metadata.end(),
+              "{}: expected a training of this program, found another file", file);
+  try {
+    merge_flags(task_flags(flags), nlohmann::ordered_json::parse(stored_flags->second), command, file + " was begun with",
+                "choose another --out folder");
+    TaskStanding standing;
+    const auto json = nlohmann::json::parse(stored_standing->second);
+    visit_task_standing([&]<class T>(const char* name, T& value) { value = json.at(name).get<T>(); }, standing);
+    return standing;
+  } catch (const nlohmann::json::exception& error) {
+    throw std::runtime_error(fmt::format("{}: expected a training of this program: {}", file, error.what()));
+  }
+}
+
+}  // namespace detail
 
 /// command: which flags were given. clock: since the program began. Returns the exit code of the program.
 inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch& clock) {
-  const Recipe r = choose_recipe(flags.task, flags.recipe, command);
-  refuse_vain_flags(flags, r, command);
-  fbt::check(flags.updates > 0 || r.seconds > 0, "give a limit: --seconds or --updates above 0");
-  if (command.count("--shards") == 0) flags.shards = std::clamp<fbt::Index>(r.lanes, 1, flags.shards);
+  fbt::check(flags.resume || command.count("--task") > 0, "--task is required");
+  fbt::check(!flags.resume || !flags.out.empty(), "--resume: expected the folder of a training, too; give --out");
   std::optional<fbt::FolderLock> lock;
   if (!flags.out.empty()) lock.emplace(flags.out);
-  fbt::check(flags.out.empty() || !std::filesystem::exists(std::filesystem::path(flags.out) / "model.safetensors"),
-             "{}: the folder already holds model.safetensors; choose another --out folder", flags.out);
+  TaskStanding standing;
+  Recipe r;
+  if (flags.resume) {
+    standing = detail::read_standing(flags, command);
+    r = flags.recipe;
+    r.seconds = command.count("--seconds") > 0 ? r.seconds : 0;
+    standing.limits = go_on({flags.updates, r.seconds}, standing.limits, standing.elapsed, standing.ended(), flags.out);
+  } else {
+    r = choose_recipe(flags.task, flags.recipe, command);
+    standing.limits = {flags.updates, r.seconds};
+    fbt::check(flags.updates > 0 || r.seconds > 0, "give a limit: --seconds or --updates above 0");
+    if (command.count("--shards") == 0) flags.shards = std::clamp<fbt::Index>(r.lanes, 1, flags.shards);
+    for (const char* name : {"model.safetensors", "training.safetensors"})
+      fbt::check(flags.out.empty() || !std::filesystem::exists(std::filesystem::path(flags.out) / name),
+                 "{}: the folder already holds {}; add --resume to go on with it, or choose another --out folder", flags.out,
+                 name);
+  }
+  refuse_vain_flags(flags, r, command);
   int code = 0;
   with_new_model(flags.rule, r, static_cast<fbt::Index>(words(flags.task).size()), fbt::mix_seed(flags.seed, 0),
-                 [&](auto& model) { code = TaskTraining(flags, r, model, clock).run(); });
+                 [&](auto& model) { code = TaskTraining(flags, r, standing, model, clock).run(); });
   return code;
 }
 

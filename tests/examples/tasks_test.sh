@@ -19,7 +19,7 @@ test_every_task_by_every_rule() {
     for rule in feedback average top_only recurrent transformer lstm lstm_attention; do
       train --task $task --rule $rule --out $task.$rule
       contains "$(tail -n 1 <<<"$output")" "$task by $rule: "
-      [ "$(ls $task.$rule | tr '\n' ' ')" = "metrics.jsonl model.safetensors " ] || fail "$(ls $task.$rule)"
+      [ "$(ls $task.$rule | tr '\n' ' ')" = "metrics.jsonl model.safetensors training.safetensors " ] || fail "$(ls $task.$rule)"
       contains "$(tail -n 1 $task.$rule/metrics.jsonl)" "{\"task\":\"$task\",\"rule\":\"$rule\",\"seed\":1,"
       succeed show --task $task --model $task.$rule/model.safetensors --count 2 --length 5
       contains "$output" "answers are right"
@@ -112,7 +112,7 @@ test_interrupt() {
 # A test that takes minutes is left at once.
 test_interrupt_of_a_test() {
   local line pid code=0
-  "$program" train "${tiny[@]}" --tests 200000 --task copy --out run --updates 1 --seconds 0 >printed 2>stderr & pid=$!
+  "$program" train "${tiny[@]}" --tests 60000 --task copy --out run --updates 1 --seconds 0 >printed 2>stderr & pid=$!
   while [ ! -s printed ]; do sleep 0.1; done
   sleep 1
   kill -TERM $pid; kill -TERM $pid
@@ -120,6 +120,11 @@ test_interrupt_of_a_test() {
   [ $code -eq 143 ] || fail "expected exit code 143, found $code: $(cat stderr)"
   contains "$(cat printed)" "copy by feedback: not tested"
   succeed show --task copy --model run/model.safetensors
+  # the test is all that is left
+  succeed train --resume --out run
+  contains "$output" "copy by feedback: character accuracy"
+  contains "$(tail -n 1 run/metrics.jsonl)" '"updates":1,'
+  error "the training in run has reached its end" train --resume --out run
 }
 
 test_outputs_that_take_nothing() {
@@ -179,6 +184,40 @@ test_typos_and_numbers() {
   contains "$output" "random_walk"
 }
 
+# A training in one go, and one that is interrupted at some update and resumed, have the same results.
+test_resume() {
+  local task line pid
+  for task in algorithmic_3 copy random_walk; do
+    local flags=("${tiny[@]}" --heads 2 --window 8 --task $task --updates 260 --seconds 0 --dropout 0.1)
+    [ $task = copy ] || flags+=(--first-length 3 --advance 9)
+    succeed train "${flags[@]}" --out $task.whole --threads 1
+    mkfifo $task.pipe
+    "$program" train "${flags[@]}" --out $task.parts --threads 2 >$task.pipe 2>stderr & pid=$!
+    exec 3<$task.pipe
+    while read -r line <&3; do [[ $line != "update "* ]] || { kill -INT $pid; break; }; done
+    line=$(cat <&3)
+    wait $pid || true
+    contains "$line" "interrupted"
+    succeed train --resume --out $task.parts --threads 1
+    same $task.whole/model.safetensors $task.parts/model.safetensors
+    diff <(tail -n 1 $task.whole/metrics.jsonl | sed 's/"seconds":[^,]*,//') <(tail -n 1 $task.parts/metrics.jsonl | sed 's/"seconds":[^,]*,//') || fail "other results"
+    [ "$(grep -c '"task"' $task.parts/metrics.jsonl)" -eq 1 ] || fail "$(cat $task.parts/metrics.jsonl)"
+  done
+  succeed train "${tiny[@]}" --task copy --rule lstm --out lstm --updates 10 --seconds 0
+  succeed train --resume --out lstm --updates 20 --learning-rate 1e-4 --length 6
+  contains "$(tail -n 1 lstm/metrics.jsonl)" '"updates":20,'
+  error "the training in lstm has reached its end; give --updates (in all) or --seconds (more)" train --resume --out lstm
+  error "--updates: expected more than the 20 that the training in lstm has, found 5" train --resume --out lstm --updates 5
+  error "--width: lstm/training.safetensors was begun with 8, found 16; leave the flag out" train --resume --out lstm --updates 30 --width 16
+  error "--task: lstm/training.safetensors was begun with copy, found reverse" train --resume --out lstm --updates 30 --task reverse
+  error "--rule: lstm/training.safetensors was begun with lstm, found feedback" train --resume --out lstm --updates 30 --rule feedback
+  error "--resume: expected the folder of a training, too; give --out" train --resume
+  error "none/training.safetensors: cannot open" train --resume --out none
+  cp lstm/model.safetensors copy.whole/training.safetensors
+  error "copy.whole/training.safetensors: expected a training of this program" train --resume --out copy.whole
+  succeed train --resume --out lstm --seconds 1
+}
+
 test_errors() {
   error "--task: expected one of copy, reverse, counting, random_walk, algorithmic_3, algorithmic_5, found \"sorting\"" show --task sorting
   error "--rule: expected one of feedback, average, top_only, recurrent, transformer, lstm, lstm_attention, found \"rnn\"" train --task copy --rule rnn
@@ -199,7 +238,7 @@ test_errors() {
   train --task copy --lanes 1
   succeed train --task copy --length 50 --updates 1 --seconds 0 --width 8 --layers 1 --heads 2 --examples 100 --tests 4
   train --task copy --out run
-  error "run: the folder already holds model.safetensors" train --task copy --out run
+  error "run: the folder already holds model.safetensors; add --resume" train --task copy --out run
   error "run/model.safetensors: expected a model of the task reverse, found one of copy" show --task reverse --model run/model.safetensors
   train --task algorithmic_3 --out three
   sed 's/algorithmic_3/algorithmic_5/' three/model.safetensors >five
