@@ -45,4 +45,4 @@ struct OwnBlock {
   }
 };
 
-FeedbackTransformer<float, OwnBlock> model;
+FeedbackTransformer<float, OwnBlock> model_with_block;

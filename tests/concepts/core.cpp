@@ -48,4 +48,4 @@ class OwnCore {
   Config config_;
 };
 
-SequenceModel<TokenInput<float>, OwnCore, Head<float>> model;
+SequenceModel<TokenInput<float>, OwnCore, Head<float>> model_with_core;

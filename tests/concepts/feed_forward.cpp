@@ -22,4 +22,4 @@ struct OwnFeedForward {
   }
 };
 
-FeedbackTransformer<float, Block<float, LayerNorm<float>, OwnFeedForward>> model;
+FeedbackTransformer<float, Block<float, LayerNorm<float>, OwnFeedForward>> model_with_feed_forward;

@@ -22,4 +22,4 @@ struct OwnNorm {
   }
 };
 
-FeedbackTransformer<float, Block<float, OwnNorm>> model;
+FeedbackTransformer<float, Block<float, OwnNorm>> model_with_norm;

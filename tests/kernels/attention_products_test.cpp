@@ -12,7 +12,7 @@ namespace {
 
 /// The largest error of all products of one shape.
 template <class Scalar>
-long double worst_error(Index m, Index n, Random& random) {
+long double worst_vector_error(Index m, Index n, Random& random) {
   const Matrix<Scalar> a = random_matrix<Scalar>(m, n, random), x = random_matrix<Scalar>(n, 1, random);
   const Matrix<Scalar> y = random_matrix<Scalar>(m, 1, random);
   const Exact exact_a = exact(a), exact_x = exact(x), exact_y = exact(y);
@@ -54,10 +54,10 @@ TEMPLATE_TEST_CASE("vector products: all small shapes", "", float, double, long 
   long double worst = 0;
   const Index last = std::is_same_v<TestType, long double> ? 10 : 70;
   for (Index m = 1; m <= last; ++m)
-    for (Index n = 1; n <= last; ++n) worst = std::max(worst, worst_error<TestType>(m, n, random));
+    for (Index n = 1; n <= last; ++n) worst = std::max(worst, worst_vector_error<TestType>(m, n, random));
   CHECK(worst < 1);
-  CHECK(worst_error<TestType>(300, 17, random) < 1);
-  CHECK(worst_error<TestType>(17, 300, random) < 1);
+  CHECK(worst_vector_error<TestType>(300, 17, random) < 1);
+  CHECK(worst_vector_error<TestType>(17, 300, random) < 1);
 }
 
 TEMPLATE_TEST_CASE("scaled_softmax: all lengths", "", float, double, long double) {

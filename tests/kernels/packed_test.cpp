@@ -13,7 +13,7 @@ namespace {
 
 /// The largest error of all products of one shape.
 template <class Scalar>
-long double worst_error(Index rows, Index depth, Index columns, Random& random, Packed<Scalar>& packed) {
+long double worst_product_error(Index rows, Index depth, Index columns, Random& random, Packed<Scalar>& packed) {
   const Matrix<Scalar> w = random_matrix<Scalar>(rows, depth, random), x = random_matrix<Scalar>(depth, columns, random);
   const Matrix<Scalar> start = random_matrix<Scalar>(rows, columns, random);
   const Matrix<Scalar> undefined = Matrix<Scalar>::Constant(rows, columns, Framed<Scalar>::nan);
@@ -55,16 +55,16 @@ TEMPLATE_TEST_CASE("Packed: products of all small shapes", "", float, double, lo
   for (Index size = 1; size <= last; ++size) {
     for (const Index a : {1, 7, 33}) {
       for (const Index b : {1, 5, 16}) {
-        worst = std::max(worst, worst_error<TestType>(size, a, b, random, packed));
-        worst = std::max(worst, worst_error<TestType>(a, size, b, random, packed));
-        worst = std::max(worst, worst_error<TestType>(a, b, size, random, packed));
+        worst = std::max(worst, worst_product_error<TestType>(size, a, b, random, packed));
+        worst = std::max(worst, worst_product_error<TestType>(a, size, b, random, packed));
+        worst = std::max(worst, worst_product_error<TestType>(a, b, size, random, packed));
       }
     }
   }
   constexpr Index block = detail::block_depth;
   for (const auto& [depth, columns] :
        std::vector<std::pair<Index, Index>>{{block, 8}, {block + 2, 37}, {block * 3 / 2, 33}, {2 * block + 1, 9}})
-    worst = std::max(worst, worst_error<TestType>(193, depth, columns, random, packed));
+    worst = std::max(worst, worst_product_error<TestType>(193, depth, columns, random, packed));
   CHECK(worst < 1);
 }
 

@@ -14,7 +14,7 @@ namespace {
 
 /// The largest error of both kernels for one shape, with every part of the epilogue on or off.
 template <class Scalar>
-long double worst_error(Index m, Index n, Random& random) {
+long double worst_epilogue_error(Index m, Index n, Random& random) {
   constexpr long double epsilon = std::numeric_limits<Scalar>::epsilon();
   const Matrix<Scalar> a = random_matrix<Scalar>(m, n, random), x = random_matrix<Scalar>(n, 1, random);
   const Matrix<Scalar> y = random_matrix<Scalar>(m, 1, random), bias = random_matrix<Scalar>(m, 1, random);
@@ -53,14 +53,14 @@ TEMPLATE_TEST_CASE("multiply_vector and add_parts: all small shapes, with every 
   const Index last = std::is_same_v<TestType, long double> ? 10 : 70;
   long double worst = 0;
   for (Index m = 1; m <= last; ++m)
-    for (Index n = 1; n <= last; ++n) worst = std::max(worst, worst_error<TestType>(m, n, random));
+    for (Index n = 1; n <= last; ++n) worst = std::max(worst, worst_epilogue_error<TestType>(m, n, random));
   CHECK(worst < 1);
 }
 
 TEMPLATE_TEST_CASE("multiply_vector: a high and a wide matrix", "", float, double) {
   Random random(1);
-  CHECK(worst_error<TestType>(300, 17, random) < 1);
-  CHECK(worst_error<TestType>(17, 300, random) < 1);
+  CHECK(worst_epilogue_error<TestType>(300, 17, random) < 1);
+  CHECK(worst_epilogue_error<TestType>(17, 300, random) < 1);
 }
 
 TEST_CASE("multiply_vector: by hand") {
