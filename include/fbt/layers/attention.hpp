@@ -56,14 +56,20 @@ struct Attention {
     per_head.lanes = heads * segment.lanes;
     query.prepare(trace.query, segment);
     output.prepare(trace.output, segment);
-    position.prepare(trace.position, per_head, rows);
-    Dropout<Scalar>{rows, dropout_rate}.prepare(trace.dropout, per_head);
     span.prepare(trace.span);
     trace.dheads.resize(output.inputs(), segment.lanes);
     trace.content.resize(head_size, position.query_bias.size() > 0 ? per_head.lanes : 0);
+    trace.dcontent.resize(head_size, parts_of(segment.team));
+    prepare_rows(position, rows, trace, segment);
+  }
+  /// Only what depends on the number of rows.
+  void prepare_rows(const Position<Scalar>& position, Index rows, Trace& trace, const Segment& segment) const {
+    Segment per_head = segment;
+    per_head.lanes = heads * segment.lanes;
+    position.prepare(trace.position, per_head, rows);
+    Dropout<Scalar>{rows, dropout_rate}.prepare(trace.dropout, per_head);
     trace.kept.resize(rows, per_head.lanes);
     trace.dkept.resize(rows, parts_of(segment.team));
-    trace.dcontent.resize(head_size, parts_of(segment.team));
   }
 
   /// As that of Linear.

@@ -9,10 +9,12 @@
 #include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/layers/key_value_cache.hpp"
+#include "fbt/layers/source.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -29,6 +31,7 @@ struct Memory {
   Index window = 0;                          ///< S, the most slots that a step may see
   Index end = 0;                             ///< slots 0 .. end - 1 are in use
   std::vector<Index> begin;                  ///< (B): of every lane the first slot that is its own
+  Source<Scalar> source;                     ///< of a decoder: what every lane attends to besides; stays when it is cleared
 
   Memory() = default;
   /// Nothing is remembered by so many lanes.
@@ -42,8 +45,7 @@ struct Memory {
   Window visible(Index lane) const { return visible_at(lane, end); }
   /// What the step of a lane sees that will write the given slot.
   Window visible_at(Index lane, Index slot) const {
-    const Index first = std::max({begin[static_cast<std::size_t>(lane)], slot - window, Index{0}});
-    return {first, slot - first};
+    return visible_from(begin[static_cast<std::size_t>(lane)], window, slot);
   }
   /// What the next step sees of all lanes together.
   Window visible() const {
@@ -72,6 +74,7 @@ struct Memory {
     for (const auto& bank : banks)
       one.banks.emplace_back(bank.head_size, bank.heads, 1, w.count).copy(0, {0, w.count}, bank, lane, w);
     one.end = w.count;
+    if (source.lanes() > 0) one.source = source.take(lane);
     return one;
   }
 
@@ -85,12 +88,37 @@ struct Memory {
     };
     check(banks.size() == one.banks.size() && std::equal(banks.begin(), banks.end(), one.banks.begin(), same),
           "put: expected a memory of the same config");
+    if (source.lanes() > 0) source.put(lane, one.source);
     const Window from = one.visible(0).newest(window);
     reserve(from.count);
     if (from.count > end) shift(from.count - end);
     const Window to{end - from.count, from.count};
     for (std::size_t i = 0; i < banks.size(); ++i) banks[i].copy(lane, to, one.banks[i], 0, from);
     first_of(lane) = to.begin;
+  }
+
+  /// Lane b goes on from what lane from[b] remembers (B), in all lanes at once, as the survivors of a beam search do. Sources
+  /// stay where they are.
+  void reorder(std::span<const Index> from) {
+    check(from.size() == begin.size(), "reorder: expected {} lanes, found {}", begin.size(), from.size());
+    for (const Index lane : from) check_lane(lane, lanes());
+    const std::vector<Index> before = begin;
+    const auto visible_of = [&](std::size_t b) {
+      return visible_from(before[static_cast<std::size_t>(from[b])], window, end);
+    };
+    const auto for_each_move = [&](auto&& f) {
+      for (std::size_t b = 0; b < from.size(); ++b)
+        if (from[b] != static_cast<Index>(b)) f(b, visible_of(b));
+    };
+    std::vector<KeyValueCache<Scalar>> kept(from.size());
+    for (auto& bank : banks) {
+      for_each_move([&](std::size_t b, Window w) {
+        kept[b] = KeyValueCache<Scalar>(bank.head_size, bank.heads, 1, w.count);
+        kept[b].copy(0, {0, w.count}, bank, from[b], w);
+      });
+      for_each_move([&](std::size_t b, Window w) { bank.copy(static_cast<Index>(b), w, kept[b], 0, {0, w.count}); });
+    }
+    for (std::size_t b = 0; b < begin.size(); ++b) begin[b] = before[static_cast<std::size_t>(from[b])];
   }
 
   /// Renumbers the visible slots from 0 and forgets the others.
@@ -148,28 +176,28 @@ struct Memory {
     if ((first.array() > 0).any()) f("begin", first);
   }
 
-  /// Fills an empty memory with what save() wrote: source.slots(name, most) is the number of rows of a matrix, which may be
-  /// up to most, and source.matrix(name, rows, columns) the matrix of that shape; both throw when there is none.
-  /// source.has(name) tells.
-  template <class Source>
-  void load(const Source& source) {
+  /// Fills an empty memory with what save() wrote: stored.slots(name, most) is the number of rows of a matrix, which may be
+  /// up to most, and stored.matrix(name, rows, columns) the matrix of that shape; both throw when there is none.
+  /// stored.has(name) tells.
+  template <class Stored>
+  void load(const Stored& stored) {
     for (std::size_t i = 0; i < banks.size(); ++i) {
       auto& bank = banks[i];
       const std::string keys = fmt::format("{}.keys", i);
       if (i == 0) {
-        const Index count = source.slots(keys, window);
+        const Index count = stored.slots(keys, window);
         reserve(count);
         end = count;
       }
-      bank.keys.topRows(end) = source.matrix(keys, end, bank.keys.cols());
+      bank.keys.topRows(end) = stored.matrix(keys, end, bank.keys.cols());
       const Matrix<Scalar> values =
-          source.matrix(fmt::format("{}.values", i), bank.head_size, end * bank.heads * bank.lanes);
+          stored.matrix(fmt::format("{}.values", i), bank.head_size, end * bank.heads * bank.lanes);
       for (Index b = 0; b < bank.lanes; ++b)
         for (Index j = 0; j < bank.heads; ++j)
           bank.value(b, j, {0, end}) = values.middleCols((b * bank.heads + j) * end, end);
     }
-    if (!source.has("begin")) return;
-    const Matrix<Scalar> first = source.matrix("begin", 1, lanes());
+    if (!stored.has("begin")) return;
+    const Matrix<Scalar> first = stored.matrix("begin", 1, lanes());
     for (Index b = 0; b < lanes(); ++b) {
       ensure(first(b) >= 0 && first(b) <= static_cast<Scalar>(end),
              "memory: expected a first slot from 0 to {} of lane {}, found {}", end, b, first(b));
@@ -178,6 +206,11 @@ struct Memory {
   }
 
  private:
+  /// Of a lane whose own first slot is `begin`, the slots before the given one that are in the window.
+  static Window visible_from(Index begin, Index window, Index slot) {
+    const Index first = std::max({begin, slot - window, Index{0}});
+    return {first, slot - first};
+  }
   Index& first_of(Index lane) { return begin[static_cast<std::size_t>(lane)]; }
 
   /// Numbers all slots higher by so many; there is room.

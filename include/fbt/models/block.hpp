@@ -1,18 +1,21 @@
 // Block: one layer of the Transformer, attention over the memory and then feed-forward, each with norm and residual.
 //   pre-norm    g = x + attention(norm1(x)),   y = g + feed_forward(norm2(g))
 //   post-norm   g = norm1(x + attention(x)),   y = norm2(g + feed_forward(g))
+// In a decoder g goes through attention to a source before the feed-forward part (cross_attention.hpp).
 // A lane whose window is empty leaves the attention out: attention(.) = 0. Norm and feed-forward are template arguments:
 // another norm is a word, not a copy. Follows the contract of layer.hpp, with what it reads of the memory as a further
 // argument.
 #pragma once
 
 #include "fbt/layers/attention.hpp"
+#include "fbt/layers/cross_attention.hpp"
 #include "fbt/layers/feed_forward.hpp"
 #include "fbt/layers/layer_norm.hpp"
 #include "fbt/models/config.hpp"
 
 #include <algorithm>
 #include <concepts>
+#include <optional>
 #include <string_view>
 
 namespace fbt {
@@ -24,6 +27,7 @@ struct MemoryView {
   const Position<Scalar>& position;
   const KeyValueCache<Scalar>* cache = nullptr;
   Windows windows = {};  ///< (B): what every lane sees
+  SourceView<Scalar> source = {};
 };
 
 /// What takes the place of FeedForward: a ColumnLayer of d rows, made from d, hidden units f, an activation and a dropout
@@ -40,6 +44,7 @@ struct Block {
 
   Norm norm1, norm2;  ///< norm1 is empty if shared with the memory
   Attention<Scalar> attention;
+  std::optional<CrossAttention<Scalar, Norm>> cross;  ///< of a decoder
   FeedForward_ feed_forward;
   Dropout<Scalar> dropout;  ///< on both residual branches
   bool pre_norm = true;
@@ -48,9 +53,11 @@ struct Block {
   struct Trace {
     typename Norm::Trace norm1, norm2;
     typename Attention<Scalar>::Trace attention;
+    typename CrossAttention<Scalar, Norm>::Trace cross;
     typename FeedForward_::Trace feed_forward;
     typename Dropout<Scalar>::Trace attention_dropout, feed_forward_dropout;
     Matrix<Scalar> branch, sum, dsum;  // (d, B)
+    Matrix<Scalar> crossed;            // (d, B)
     Matrix<Scalar> hidden_input;       // (d, B): of a feed-forward part whose Trace has no place for it
   };
 
@@ -63,6 +70,8 @@ struct Block {
         dropout{c.width, c.dropout},
         pre_norm(c.pre_norm),
         shares_norm(c.memory_norm == MemoryNorm::block) {
+    if (c.cross_attention)
+      cross.emplace(c.width, c.heads, c.head_columns(), c.output_bias, c.dropout, c.norm_epsilon, random);
     if (c.span_ramp > 0) attention.span = AdaptiveSpan<Scalar>(c.heads, c.window, c.span_ramp);
   }
 
@@ -75,6 +84,9 @@ struct Block {
     dropout.prepare(trace.attention_dropout, segment.child(2));
     dropout.prepare(trace.feed_forward_dropout, segment.child(3));
     for (auto* m : {&trace.branch, &trace.sum, &trace.dsum, &trace.hidden_input}) m->resize(dropout.rows, segment.lanes);
+    if (!cross) return;
+    cross->prepare(trace.cross, segment.child(4));
+    trace.crossed.resize(dropout.rows, segment.lanes);
   }
 
   /// x, y (d, B).
@@ -104,8 +116,10 @@ struct Block {
           });
     };
     if (pre_norm) {
-      norm2.forward(g, trace.norm2, t, hidden_input);
-      add_feed_forward(g, y);
+      if (cross) cross->forward(g, view.source, trace.cross, t, trace.crossed);
+      const Matrix<Scalar>& sum = cross ? trace.crossed : g;
+      norm2.forward(sum, trace.norm2, t, hidden_input);
+      add_feed_forward(sum, y);
     } else {
       first_norm(view).forward(g, trace.norm1, t, hidden_input);
       add_feed_forward(hidden_input, g);
@@ -129,6 +143,10 @@ struct Block {
     if (pre_norm) {  // branch = feed_forward(norm2(g))
       norm2.backward(trace.sum, trace.norm2, t, branch);
       dg += branch;
+      if (cross) {  // what the feed-forward part reads is cross(g)
+        branch = dg;
+        cross->backward(branch, view.source, trace.cross, t, dg);
+      }
     } else {  // branch = feed_forward(g),  g = norm1(x + attention)
       branch = dg + trace.sum;
       first_norm(view).backward(branch, trace.norm1, t, dg);
@@ -154,6 +172,7 @@ struct Block {
     if (!shares_norm) norm1.accumulate(trace.norm1, grad.norm1);
     norm2.accumulate(trace.norm2, grad.norm2);
     attention.accumulate(trace.attention, grad.attention);
+    if (cross) cross->accumulate(trace.cross, *grad.cross);
     feed_forward.accumulate(trace.feed_forward, grad.feed_forward);
   }
 
@@ -161,6 +180,7 @@ struct Block {
   static void visit(F&& f, Same&... layers) {
     if ((!layers.shares_norm && ...)) visit_child("norm1", f, layers.norm1...);
     visit_child("attention", f, layers.attention...);
+    if ((layers.cross.has_value() && ...)) visit_child("cross", f, *layers.cross...);
     visit_child("norm2", f, layers.norm2...);
     visit_child("feed_forward", f, layers.feed_forward...);
   }

@@ -40,6 +40,7 @@ struct Config {
   MemoryNorm memory_norm = MemoryNorm::own;
   bool value_bias = false;
   bool output_bias = true;         ///< of attention
+  bool cross_attention = false;    ///< blocks also attend to a source, between memory and feed-forward: a decoder
   bool log_probabilities = false;  ///< the outputs are log softmax(logits) instead of the logits
   double dropout = 0;              ///< rate in [0, 1), of embeddings, attention weights, hidden units and residual branches
   double norm_epsilon = 1e-5;
@@ -135,6 +136,7 @@ void visit_config(F&& f, Same&... configs) {
   f("memory_norm", configs.memory_norm...);
   f("value_bias", configs.value_bias...);
   f("output_bias", configs.output_bias...);
+  f("cross_attention", configs.cross_attention...);
   f("log_probabilities", configs.log_probabilities...);
   f("dropout", configs.dropout...);
   f("norm_epsilon", configs.norm_epsilon...);
@@ -173,6 +175,7 @@ inline void Config::validate() const {
         name_of(memory_rule));
   check(memory_norm != MemoryNorm::block || pre_norm,
         "config: memory_norm block needs pre_norm: in the post-norm form norm1 does not come before the block");
+  check(!cross_attention || pre_norm, "config: cross_attention needs pre_norm");
   check(dropout >= 0 && dropout < 1, "config: dropout must be at least 0 and below 1, found {}", dropout);
   check(norm_epsilon > 0 && norm_epsilon < 1, "config: norm_epsilon must be above 0 and below 1, found {}", norm_epsilon);
   check(embedding_deviation > 0 && embedding_deviation <= 100,
@@ -193,7 +196,8 @@ inline double Config::parameters() const {
                               : position == PositionTerm::buckets    ? 32 * H
                                                                      : 0;
   const auto rows = static_cast<double>(output_rows()), input = inputs > 0 ? (static_cast<double>(inputs) + 1) * d : V * d;
-  return input + L * (attention + feed_forward_part + (span_ramp > 0 ? H : 0)) +
+  const double cross = cross_attention ? attention + 2 * d : 0;
+  return input + L * (attention + feed_forward_part + cross + (span_ramp > 0 ? H : 0)) +
          static_cast<double>(positions()) * one_position + (memory_rule == MemoryRule::feedback ? L + 1 : 0) +
          banks * key_value + 2 * d * (norms + (pre_norm ? 1 : 0)) + rows * (d + 1);
 }

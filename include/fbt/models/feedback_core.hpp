@@ -34,6 +34,7 @@ class FeedbackCore {
     typename MemoryAggregator<Scalar, Norm>::Trace
         aggregator;                              // its input is the stack of all layers' outputs ((L+1) d, T*B)
     std::vector<Window> windows;                 // (T*B): what every lane sees at every step
+    Source<Scalar> dsource;                      // of a decoder: the gradient of the source's keys and values
     Matrix<Scalar> dstack, dinput, dremembered;  // ((L+1) d, B), (d, B), (d, B)
     Index width = 0;                             // d
     Index reach = 0;                             // how many slots the heads look at, at most
@@ -54,6 +55,7 @@ class FeedbackCore {
   /// Random parameters. Throws std::invalid_argument when the config does not hold (Config::validate).
   FeedbackCore(const Config& config, Random& random) : config_((config.validate(), config)) {
     const Config& c = config_;
+    check(!c.cross_attention || has_cross, "config: cross_attention needs blocks that have it");
     for (Index l = 0; l < c.layers; ++l) blocks.emplace_back(c, random);
     for (Index i = 0; i < c.positions(); ++i)
       positions.emplace_back(c.position, c.head_columns(), c.heads, c.window, random);
@@ -108,6 +110,11 @@ class FeedbackCore {
   Memory make_memory(Index lanes) const {
     check(lanes >= 1, "memory: lanes must be at least 1, found {}", lanes);
     return aggregator.make_memory(lanes);
+  }
+  /// Of a decoder: no source yet for so many lanes. banks: how many projections of the source there are, one for all blocks or
+  /// one per block.
+  Source<Scalar> make_source(Index banks, Index lanes) const {
+    return Source<Scalar>(banks, config_.head_columns(), config_.heads, lanes);
   }
 
   /// Whether a lane can begin anew while others go on: not where all share zero slots.
@@ -187,6 +194,11 @@ class FeedbackCore {
     } else {
       for (Index l = 0; l < config_.layers; ++l) add_to_bank(static_cast<std::size_t>(l), l, 1, trace, t);
     }
+    if (trace.dsource.banks.size() == 1) {
+      add_to_source(0, 0, config_.layers, memory, trace, t);
+    } else if (trace.dsource.banks.size() > 1) {
+      for (Index l = 0; l < config_.layers; ++l) add_to_source(static_cast<std::size_t>(l), l, 1, memory, trace, t);
+    }
     dx = trace.dstack.topRows(d);
     if (t == 0) aggregator.end_backward(trace.aggregator);
   }
@@ -206,6 +218,8 @@ class FeedbackCore {
         auto dlayer = step_columns(dh, t, B);  // of the layer's output, then of its input
         blocks[i].backward(dlayer, view(i, memory, trace.windows_of(t)), trace.blocks[i], t, trace.dinput);
         add_to_bank(i, static_cast<Index>(i), 1, trace, t);
+        if (const std::size_t banks = trace.dsource.banks.size(); banks > 0)
+          add_to_source(banks == 1 ? 0 : i, static_cast<Index>(i), 1, memory, trace, t);
         aggregator.back_to_remembered(i, trace.aggregator, t, trace.dremembered);
         dlayer = trace.dinput + trace.dremembered;
       }
@@ -256,16 +270,29 @@ class FeedbackCore {
           "{}, {}, {} of {}",
           aggregator.key_values.size(), config_.window, config_.heads, config_.head_columns(), memory.banks.size(),
           memory.window, bank.heads, bank.head_size);
+    if (config_.cross_attention) {
+      const Source<Scalar>& source = memory.source;
+      check(source.lanes() == lanes && (source.banks.size() == 1 || source.banks.size() == blocks.size()) &&
+                source.banks.front().heads == config_.heads && source.banks.front().head_size == config_.head_columns(),
+            "a decoder needs a memory with a source of {} lanes, made by a model of the same config, found {} lanes", lanes,
+            source.lanes());
+    }
     check(
         lanes_begin_alone() || std::all_of(memory.begin.begin(), memory.begin.end(), [](Index first) { return first == 0; }),
         "a lane cannot begin anew alone with empty_memory zero_slots: all lanes share the zero slots");
   }
 
  private:
+  static constexpr bool has_cross = requires(Block block, typename Block::Trace trace) {
+    block.cross->prepare_source(Index{}, trace.cross);
+  };
+
   std::size_t position_of(std::size_t i) const { return positions.size() == 1 ? 0 : i; }
   typename Block::View view(std::size_t i) const { return {shared_norm(i), positions[position_of(i)]}; }
   typename Block::View view(std::size_t i, const Memory& memory, Windows windows) const {
-    return {shared_norm(i), positions[position_of(i)], &memory.banks[aggregator.bank_of(i)], windows};
+    typename Block::View view{shared_norm(i), positions[position_of(i)], &memory.banks[aggregator.bank_of(i)], windows};
+    if (config_.cross_attention) view.source = {&memory.source.bank_of(i), memory.source.windows};
+    return view;
   }
   const Norm* shared_norm(std::size_t i) const {
     return config_.memory_norm == MemoryNorm::block ? &*aggregator.key_values[aggregator.bank_of(i)].norm : nullptr;
@@ -282,6 +309,9 @@ class FeedbackCore {
     // sees is dropped.
     if (trace.segment.steps > 1 || trace.segment.train || memory.window != trace.reach) memory.set_window(trace.reach);
     aggregator.begin(trace.aggregator, memory);
+    if constexpr (has_cross)
+      for (std::size_t l = 0; l < blocks.size() && config_.cross_attention; ++l)
+        blocks[l].cross->prepare_source(memory.source.longest(), trace.blocks[l].cross);
     const Index most = std::min(trace.reach, memory.visible().count + trace.segment.steps - 1);
     check(most <= trace.rows, "forward: the Trace was prepared for windows of at most {} slots, found {}", trace.rows, most);
   }
@@ -309,12 +339,24 @@ class FeedbackCore {
           "backward: the memory has changed since forward(): expected {} slots in use, found {}",
           trace.aggregator.first_slot + trace.segment.steps, memory.banks.empty() ? 0 : memory.end);
     aggregator.begin_backward(trace.aggregator, memory);
+    trace.dsource.banks.resize(config_.cross_attention ? memory.source.banks.size() : 0);
+    for (std::size_t i = 0; i < trace.dsource.banks.size(); ++i)
+      trace.dsource.banks[i].set_zero_like(memory.source.banks[i], memory.source.longest());
   }
 
   /// ADDS to the gradient of bank i what so many blocks, from the given one on, have read of it at step t.
   void add_to_bank(std::size_t i, Index first, Index count, Trace& trace, Index t) const {
     const auto trace_of = [&](Index l) -> auto& { return trace.blocks[static_cast<std::size_t>(first + l)].attention; };
     Attention<Scalar>::add_to_cache(count, trace_of, trace.windows_of(t), t, trace.aggregator.dbanks[i]);
+  }
+  /// The same for bank i of the source.
+  void add_to_source(std::size_t i, Index first, Index count, const Memory& memory, Trace& trace, Index t) const {
+    if constexpr (has_cross) {
+      const auto trace_of = [&](Index l) -> auto& {
+        return trace.blocks[static_cast<std::size_t>(first + l)].cross.attention;
+      };
+      Attention<Scalar>::add_to_cache(count, trace_of, memory.source.windows, t, trace.dsource.banks[i]);
+    }
   }
 
   Config config_;

@@ -1,0 +1,168 @@
+// Beam search: the best target of a source that is found when only the most likely beginnings are kept (Graves, 2012; Wu et
+// al., 2016, for the length penalty). A hypothesis of n tokens, the end token counted, scores
+//   log probability / ((5 + n) / 6)^alpha
+// Many sources are written side by side, each with its own beams; one beam is greedy search.
+#pragma once
+
+#include "fbt/core/check.hpp"
+#include "fbt/core/types.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace fbt {
+
+struct BeamSearchOptions {
+  Token begin = 0;  ///< the token that every target begins with; not part of it
+  Token end = 0;    ///< the token that ends a target; not part of it
+  Index beams = 4;
+  Index length = 256;           ///< the most tokens of a target, the end counted
+  double length_penalty = 0.6;  ///< alpha; 0: none
+
+  void validate() const {
+    check(beams >= 1, "beam search needs at least 1 beam, found {}", beams);
+    check(length >= 1, "beam search needs a length of at least 1 token, found {}", length);
+    check(length_penalty >= 0 && std::isfinite(length_penalty), "the length penalty must be at least 0, found {}",
+          length_penalty);
+  }
+  double score(double log_probability, Index tokens) const {
+    return log_probability / std::pow((5 + static_cast<double>(tokens)) / 6, length_penalty);
+  }
+};
+
+/// A target, or, where nothing better was found within the length, the beginning of one.
+struct Hypothesis {
+  std::vector<Token> tokens;
+  double log_probability = 0;  ///< natural logarithm, of the end token, too
+  double score = 0;
+  bool finished = false;
+};
+
+namespace detail {
+
+/// The beams of one source.
+class BeamSearch {
+ public:
+  explicit BeamSearch(const BeamSearchOptions& options) : options_(&options), live_(1) {}
+
+  /// What every beam is to read next; those that there are not yet read anything.
+  Token next(Index beam) const {
+    if (beam >= static_cast<Index>(live_.size())) return options_->begin;
+    const auto& tokens = live_[static_cast<std::size_t>(beam)].tokens;
+    return tokens.empty() ? options_->begin : tokens.back();
+  }
+
+  /// Goes on from the logits (V, beams) after next(). from (beams) is set to the lane of the beam that each of the next ones
+  /// continues; lane is that of the first. False when the search is over.
+  template <class Derived>
+  bool read(const Eigen::MatrixBase<Derived>& logits, Index lane, std::span<Index> from) {
+    struct Candidate {
+      double log_probability;
+      Index beam;
+      Token token;
+    };
+    std::vector<Candidate> candidates;
+    for (std::size_t i = 0; i < live_.size(); ++i) {
+      const auto column = logits.col(static_cast<Index>(i)).template cast<double>();
+      const double most = column.maxCoeff();
+      const double total = most + std::log((column.array() - most).exp().sum());
+      ensure(std::isfinite(total), "beam search: expected finite logits, found {}", most);
+      for (Index v = 0; v < logits.rows(); ++v)
+        candidates.push_back({live_[i].log_probability + column(v) - total, static_cast<Index>(i), static_cast<Token>(v)});
+    }
+    // twice as many as beams: should each have its end among them, as many still go on
+    const auto wanted = std::min(candidates.size(), static_cast<std::size_t>(2 * options_->beams));
+    const auto better = [](const Candidate& a, const Candidate& b) {
+      if (a.log_probability != b.log_probability) return a.log_probability > b.log_probability;
+      return a.beam != b.beam ? a.beam < b.beam : a.token < b.token;
+    };
+    std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(wanted), candidates.end(),
+                      better);
+    std::vector<Hypothesis> next;
+    const auto count = static_cast<std::size_t>(options_->beams);
+    for (std::size_t i = 0; i < wanted && next.size() < count; ++i) {
+      const Candidate& c = candidates[i];
+      Hypothesis h = live_[static_cast<std::size_t>(c.beam)];
+      h.log_probability = c.log_probability;
+      const auto length = static_cast<Index>(h.tokens.size()) + 1;
+      h.score = options_->score(h.log_probability, length);
+      if (c.token == options_->end) {
+        h.finished = true;
+        found_.push_back(std::move(h));
+      } else {
+        h.tokens.push_back(c.token);
+        from[next.size()] = lane + c.beam;
+        next.push_back(std::move(h));
+      }
+    }
+    live_ = std::move(next);
+    std::stable_sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
+    if (found_.size() > count) found_.resize(count);
+    if (live_.empty()) return false;
+    if (static_cast<Index>(live_.front().tokens.size()) >= options_->length) {
+      if (found_.empty()) found_ = live_;
+      return false;
+    }
+    // whatever goes on loses further probability, and at best ends at the greatest length
+    return found_.size() < count || options_->score(live_.front().log_probability, options_->length) > found_.back().score;
+  }
+
+  std::vector<Hypothesis> result() && { return std::move(found_); }
+
+ private:
+  const BeamSearchOptions* options_;
+  std::vector<Hypothesis> live_, found_;  // the best first
+};
+
+}  // namespace detail
+
+/// The best hypotheses of every source (each of at least one token), at most as many as beams, the best first. lanes: how many
+/// beams of all sources are computed side by side, at most (but at least those of one source). Throws
+/// std::invalid_argument for an option out of range, an empty source, and a token outside the vocabulary, and
+/// std::runtime_error when logits are not finite.
+template <class Model>
+std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<const std::vector<Token>> sources,
+                                                 const BeamSearchOptions& options, Index lanes = 64, Index threads = 1) {
+  options.validate();
+  const Index vocabulary = model.config().decoder.vocabulary;
+  check(options.begin >= 0 && options.begin < vocabulary && options.end >= 0 && options.end < vocabulary,
+        "beam search: begin and end have to be tokens from 0 to {}, found {} and {}", vocabulary - 1, options.begin,
+        options.end);
+  check(lanes >= 1, "beam search: lanes must be at least 1, found {}", lanes);
+  const Index beams = options.beams;
+  const auto at_once = static_cast<std::size_t>(std::max<Index>(1, lanes / beams));
+  std::vector<std::vector<Hypothesis>> results(sources.size());
+  for (std::size_t first = 0; first < sources.size(); first += at_once) {
+    const std::size_t count = std::min(at_once, sources.size() - first);
+    auto stepper = model.start(sources.subspan(first, count), beams, threads);
+    std::vector<detail::BeamSearch> searches(count, detail::BeamSearch(options));
+    std::vector<bool> running(count, true);
+    std::vector<Token> tokens(count * static_cast<std::size_t>(beams));
+    std::vector<Index> from(tokens.size());
+    for (std::size_t left = count; left > 0;) {
+      for (std::size_t i = 0; i < tokens.size(); ++i) {
+        const auto s = i / static_cast<std::size_t>(beams);
+        tokens[i] = running[s] ? searches[s].next(static_cast<Index>(i) % beams) : options.begin;
+        from[i] = static_cast<Index>(i);
+      }
+      const auto& logits = model.step(tokens, stepper);
+      for (std::size_t s = 0; s < count; ++s) {
+        if (!running[s]) continue;
+        const Index lane = static_cast<Index>(s) * beams;
+        const auto own = std::span(from).subspan(static_cast<std::size_t>(lane), static_cast<std::size_t>(beams));
+        running[s] = searches[s].read(logits.middleCols(lane, beams), lane, own);
+        if (running[s]) continue;
+        --left;
+        results[first + s] = std::move(searches[s]).result();
+      }
+      stepper.memory.reorder(from);
+    }
+  }
+  return results;
+}
+
+}  // namespace fbt

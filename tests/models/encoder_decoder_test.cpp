@@ -1,0 +1,204 @@
+#include "fbt/models/encoder_decoder.hpp"
+
+#include "fbt/testing/gradient_check.hpp"
+#include "fbt/training/losses.hpp"
+#include "support/catch.hpp"
+#include "support/expect.hpp"
+#include "support/helpers.hpp"
+#include "support/small_models.hpp"
+
+using namespace fbt;
+
+namespace {
+
+using Model = EncoderDecoder<double>;
+
+EncoderDecoderConfig tiny_config() {
+  EncoderDecoderConfig c;
+  c.decoder = small_config();
+  c.decoder.cross_attention = true;
+  c.decoder.head_size = 3;
+  c.decoder.norm_epsilon = 0.1;
+  c.source_vocabulary = 7;
+  c.reach = 2;
+  return c;
+}
+
+/// Three sources of 4, 1 and 3 tokens side by side, and targets of 5 steps.
+struct Batch {
+  std::vector<Index> lengths{4, 1, 3};
+  std::vector<Token> source, target;
+  Segment segment{5, 3, true, 3};
+
+  explicit Batch(Random& random) : source(random_tokens(4 * 3, 7, random)), target(random_tokens(5 * 3, 5, random)) {}
+  SourceAndTarget values() const { return {{source, lengths}, target}; }
+};
+
+}  // namespace
+
+TEST_CASE("EncoderDecoder: gradients, ragged sources included") {
+  Random random(1);
+  EncoderDecoderConfig c = tiny_config();
+  c.share_source_key_value = GENERATE(true, false);
+  c.decoder.dropout = GENERATE(0.0, 0.3);
+  c.decoder.memory_rule = GENERATE(MemoryRule::feedback, MemoryRule::transformer);
+  c.decoder.share_key_value = c.decoder.memory_rule == MemoryRule::feedback;
+  Model model(c, random);
+  scatter(model, random);
+  const Batch batch(random);
+  const Matrix<double> weights = random_matrix(5, batch.segment.columns(), random);
+  auto memory = model.make_memory(3);
+  Model::Trace trace;
+  const auto loss = [&] { return model.forward(batch.values(), batch.segment, memory, trace).cwiseProduct(weights).sum(); };
+  loss();
+  Model grad = zeros_like(model);
+  model.backward(weights, memory, trace, grad);
+  GradientReport report;
+  compare_parameters(report, loss, model, grad);
+  INFO(report.where);
+  CHECK(report.compared == count_parameters(model));
+  CHECK(report.worst < 1e-7);
+}
+
+TEST_CASE("EncoderDecoder: a batch of sources of different lengths is the same as each alone") {
+  Random random(2);
+  EncoderDecoderConfig c = tiny_config();
+  c.share_source_key_value = GENERATE(true, false);
+  Model model(c, random);
+  scatter(model, random);
+  const Batch batch(random);
+  auto memory = model.make_memory(3);
+  Model::Trace trace;
+  const Matrix<double> together = model.forward(batch.values(), batch.segment, memory, trace);
+  std::vector<std::vector<Token>> sources;
+  for (Index b = 0; b < 3; ++b) {
+    std::vector<Token> source, target;
+    for (Index t = 0; t < batch.lengths[static_cast<std::size_t>(b)]; ++t)
+      source.push_back(batch.source[static_cast<std::size_t>(3 * t + b)]);
+    for (Index t = 0; t < 5; ++t) target.push_back(batch.target[static_cast<std::size_t>(3 * t + b)]);
+    auto single = model.make_memory(1);
+    const std::vector<Index> length{static_cast<Index>(source.size())};
+    const Matrix<double> alone = model.forward({{source, length}, target}, {5, 1, false, 0}, single, trace);
+    CHECK(difference(together(Eigen::all, Eigen::seqN(b, 5, 3)), alone) < 1e-12);
+    sources.push_back(source);
+  }
+
+  // step by step, two lanes of each source; then lanes that change places, and one that takes another source
+  auto stepper = model.start(sources, 2);
+  std::vector<Token> tokens(6);
+  const auto read = [&](Index t) {
+    for (std::size_t i = 0; i < 6; ++i) tokens[i] = batch.target[static_cast<std::size_t>(3 * t) + i / 2];
+    return model.step(tokens, stepper);
+  };
+  for (Index t = 0; t < 5; ++t) {
+    const Matrix<double> logits = read(t);
+    for (Index i = 0; i < 6; ++i) CHECK(difference(logits.col(i), together.col(3 * t + i / 2)) < 1e-12);
+  }
+  stepper.memory.clear(1);
+  stepper.memory.source.put(1, model.encode(sources[2]));
+  for (std::size_t i = 0; i < 6; ++i) tokens[i] = batch.target[2];
+  const Matrix<double> logits = model.step(tokens, stepper);
+  CHECK(difference(logits.col(1), together.col(2)) < 1e-12);
+  CHECK(difference(logits.col(0), together.col(2)) > 1e-3);
+}
+
+TEST_CASE("EncoderDecoder: a lane moves to another state with its source") {
+  Random random(3);
+  Model model(tiny_config(), random);
+  scatter(model, random);
+  const std::vector<std::vector<Token>> sources{{1, 2, 3}, {6}}, others{{4, 4, 4, 4}, {5, 5}};
+  auto a = model.start(sources), b = model.start(others);
+  model.step(std::vector<Token>{1, 2}, a);
+  model.step(std::vector<Token>{3, 0}, b);
+  model.step(std::vector<Token>{3, 0}, b);
+  b.memory.put(1, a.memory.take(0));
+  const Matrix<double> expected = model.step(std::vector<Token>{4, 4}, a), found = model.step(std::vector<Token>{0, 4}, b);
+  CHECK(difference(found.col(1), expected.col(0)) < 1e-12);
+}
+
+TEST_CASE("EncoderDecoder: what lanes do not have in common, reorder() gives them") {
+  Random random(4);
+  Model model(tiny_config(), random);
+  scatter(model, random);
+  const std::vector<std::vector<Token>> one{{1, 2, 3}};
+  auto a = model.start(one, 3), b = model.start(one, 3);
+  for (const std::vector<Token>& tokens : {std::vector<Token>{0, 1, 2}, {3, 3, 1}, {4, 0, 0}, {1, 2, 2}})
+    model.step(tokens, a);
+  for (const std::vector<Token>& tokens : {std::vector<Token>{2, 0, 2}, {1, 3, 1}, {0, 4, 0}, {2, 1, 2}})
+    model.step(tokens, b);
+  a.memory.reorder(std::vector<Index>{2, 0, 2});
+  CHECK(difference(model.step(std::vector<Token>{1, 1, 3}, a), model.step(std::vector<Token>{1, 1, 3}, b)) < 1e-12);
+}
+
+TEST_CASE("EncoderDecoder: without a source the decoder is the model without cross attention") {
+  Random random(5);
+  Model model(tiny_config(), random);
+  scatter(model, random);
+  Config plain = model.config().decoder;
+  plain.cross_attention = false;
+  FeedbackTransformer<double> other(plain, random);
+  visit(
+      [&](std::string_view name, auto& tensor) {
+        visit(
+            [&](std::string_view same, const auto& from) {
+              if constexpr (std::is_same_v<std::remove_cvref_t<decltype(tensor)>, std::remove_cvref_t<decltype(from)>>)
+                if (name == same) tensor = from;
+            },
+            std::as_const(model.decoder));
+      },
+      other);
+  const std::vector<Token> tokens = random_tokens(6, 5, random);
+  auto memory = model.make_memory(1);
+  Model::Decoder::Trace trace;
+  auto plain_memory = other.make_memory(1);
+  FeedbackTransformer<double>::Trace plain_trace;
+  const Matrix<double> expected = other.forward(tokens, {6, 1, false, 0}, plain_memory, plain_trace);
+  CHECK(model.decoder.forward(tokens, {6, 1, false, 0}, memory, trace) == expected);
+}
+
+TEST_CASE("EncoderDecoder: the number of parameters is known without building it") {
+  Random random(6);
+  EncoderDecoderConfig c = tiny_config();
+  c.share_source_key_value = GENERATE(true, false);
+  c.decoder.activation = GENERATE(Activation::relu, Activation::geglu);
+  c.source_vocabulary = GENERATE(0, 7);
+  CHECK(static_cast<double>(count_parameters(Model(c, random))) == c.parameters());
+}
+
+TEST_CASE("EncoderDecoder: what does not fit is refused") {
+  Random random(7);
+  EncoderDecoderConfig c = tiny_config();
+  const Model model(c, random);
+  const auto message = [](auto&& f) { return message_of<std::invalid_argument>(f); };
+  c.decoder.cross_attention = false;
+  CHECK(message([&] { Model(c, random); }) == "config: the decoder needs cross_attention");
+  c = tiny_config();
+  c.decoder.pre_norm = false;
+  CHECK(message([&] { Model(c, random); }) == "config: cross_attention needs pre_norm");
+  c = tiny_config();
+  c.encoder_layers = 0;
+  CHECK(message([&] { Model(c, random); }) == "config: encoder_layers must be between 1 and 4096, found 0");
+  CHECK(message([&] {
+          model.start(std::vector<std::vector<Token>>{{1}, {}});
+        }) == "start: expected sources of at least 1 token, found an empty one");
+  CHECK(message([&] {
+          model.start(std::vector<std::vector<Token>>{{1}, {7}});
+        }) == "token 7 is outside the vocabulary: expected 0 to 6");
+  auto memory = model.make_memory(2);
+  Model::Trace trace;
+  const std::vector<Token> source{1, 2, 3, 4}, target{1, 2};
+  const std::vector<Index> long_lengths{2, 3}, lengths{2, 2}, one{2};
+  CHECK(message([&] {
+          model.forward({{source, long_lengths}, target}, {1, 2, true, 0}, memory, trace);
+        }) == "expected lengths of sources from 0 to 2, found 3");
+  CHECK(message([&] {
+          model.forward({{source, one}, target}, {1, 2, true, 0}, memory, trace);
+        }) == "expected the lengths of 2 sources, found 1");
+  auto without = model.decoder.make_memory(2);
+  CHECK(message([&] {
+          model.forward({{source, lengths}, target}, {1, 2, true, 0}, without, trace);
+        }) == "the memory has sources for 0 lanes, expected 2; use make_memory()");
+  auto stepper = model.decoder.start(2);
+  CHECK(message([&] { model.step(target, stepper); }) ==
+        "a decoder needs a memory with a source of 2 lanes, made by a model of the same config, found 0 lanes");
+}
