@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace fbt {
@@ -101,11 +102,11 @@ class Batches {
     return independent() || place_.position == 0 || place_.position + steps > length_;
   }
 
-  /// Goes on to the next segment.
-  void next() { next(options_.segment); }
+  /// Goes on to the next segment, and returns how many steps it has.
+  Index next() { return next(options_.segment); }
   /// A segment may be shorter: 1 to T steps. Of an independent one these are its first; the rest is passed over. Throws
   /// std::invalid_argument for any other number.
-  void next(Index steps) {
+  Index next(Index steps) {
     check(steps >= 1 && steps <= options_.segment, "expected a segment of 1 to {} steps, found {}", options_.segment, steps);
     steps_ = steps;
     const Index taken = independent() ? options_.segment : steps;
@@ -127,6 +128,7 @@ class Batches {
       }
     }
     place_.position = offset + taken;
+    return steps;
   }
 
   /// The segment (T*B, the lanes of step 0 first), for each value its target, and whether a sequence begins with it (or
@@ -135,6 +137,59 @@ class Batches {
   Targets targets() const { return Series<Targets>::first(targets_, steps_ * options_.lanes); }
   std::span<const std::uint8_t> starts() const {
     return std::span(batch_starts_).first(starts_.empty() ? 0 : static_cast<std::size_t>(steps_ * options_.lanes));
+  }
+
+  /// Some lanes of the segment, as a shard of a Trainer reads them.
+  class Part {
+   public:
+    Values values() const { return Series<Values>::first(values_, columns_); }
+    Targets targets() const { return Series<Targets>::first(targets_, columns_); }
+    std::span<const std::uint8_t> starts() const { return starts_; }
+
+   private:
+    friend Batches;
+    typename Series<Values>::Buffer values_;
+    typename Series<Targets>::Buffer targets_;
+    std::vector<std::uint8_t> starts_;
+    Index columns_ = 0;
+  };
+  /// Room for so many lanes of any segment.
+  Part part(Index lanes) const {
+    Part part;
+    part.values_ = Series<Values>::room(data_, lanes * options_.segment);
+    part.targets_ = Series<Targets>::room(goals_, lanes * options_.segment);
+    return part;
+  }
+  /// Copies so many lanes of the present segment, from the given one on. The part was made for as many.
+  void copy(Index first_lane, Index lanes, Part& part) const {
+    part.columns_ = lanes * steps_;
+    part.starts_.resize(starts_.empty() ? 0 : static_cast<std::size_t>(part.columns_));
+    for (Index t = 0; t < steps_; ++t) {
+      const Index from = t * options_.lanes + first_lane, to = t * lanes;
+      Series<Values>::copy(values_, from, lanes, part.values_, to);
+      Series<Targets>::copy(targets_, from, lanes, part.targets_, to);
+      if (!starts_.empty()) std::copy_n(batch_starts_.begin() + from, lanes, part.starts_.begin() + to);
+    }
+  }
+
+  /// Throws std::invalid_argument when the model cannot read the data, or has not as many outputs as the targets need.
+  template <class Model>
+  void check_model(const Model& model) const {
+    if constexpr (std::is_same_v<Values, Tokens>) {
+      const auto vocabulary = model.config().vocabulary;
+      for (const Token token : data_)
+        check(token >= 0 && token < vocabulary, "the data has token {}: expected 0 to {}", token, vocabulary - 1);
+    } else {
+      check(data_.rows() == model.config().inputs, "the data has vectors of {} numbers: expected {}", data_.rows(),
+            model.config().inputs);
+    }
+    const Index outputs = model.head.outputs();
+    if constexpr (std::is_same_v<Targets, Tokens>) {
+      for (const Token label : goals_)
+        check(label < outputs, "the data has label {}: expected at most {}", label, outputs - 1);
+    } else {
+      check(goals_.rows() == outputs, "the targets are vectors of {} numbers: expected {}", goals_.rows(), outputs);
+    }
   }
 
  private:

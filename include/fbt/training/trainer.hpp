@@ -120,34 +120,18 @@ class Trainer {
   const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard)].memory; }
 
  private:
-  using DataSeries = Series<std::remove_cvref_t<decltype(std::declval<Data>().data())>>;
-  using TargetSeries = Series<typename Loss::Targets>;
-
   struct Shard {
     Index first_lane, lanes;
     typename Model::Memory memory;
     typename Model::Trace trace;
     Model grad;
-    typename DataSeries::Buffer values;
-    typename TargetSeries::Buffer targets;
-    std::vector<std::uint8_t> starts;
-    Matrix<Scalar> doutputs;
+    typename Data::Part part;
     std::unique_ptr<Team> team;
+    Matrix<Scalar> doutputs = {};
     LossSum loss = {};
   };
 
   Report read_and_update(double learning_rate, double progress);
-
-  /// Copies the shard's lanes of the segment.
-  void take(Shard& shard, Index steps) const {
-    shard.starts.resize(batches_.starts().empty() ? 0 : static_cast<std::size_t>(shard.lanes * steps));
-    for (Index t = 0; t < steps; ++t) {
-      const Index from = t * batches_.lanes() + shard.first_lane, to = t * shard.lanes;
-      DataSeries::copy(batches_.values(), from, shard.lanes, shard.values, to);
-      TargetSeries::copy(batches_.targets(), from, shard.lanes, shard.targets, to);
-      if (!shard.starts.empty()) std::copy_n(batches_.starts().begin() + from, shard.lanes, shard.starts.begin() + to);
-    }
-  }
 
   Model& model_;
   Optimizer& optimizer_;
@@ -165,38 +149,14 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
   const Index lanes = batches_.lanes();
   options.validate(lanes, batches_.segment());
   options_.threads = useful_threads(options.threads);
-  if constexpr (std::is_same_v<std::remove_cvref_t<decltype(batches_.data())>, Tokens>) {
-    const auto vocabulary = model.config().vocabulary;
-    for (const Token token : batches_.data())
-      check(token >= 0 && token < vocabulary, "the data has token {}: expected 0 to {}", token, vocabulary - 1);
-  }
-  if constexpr (std::is_same_v<typename Loss::Targets, Tokens>) {
-    const Index classes = model.head.outputs();
-    for (const Token label : batches_.goals())
-      check(label < classes, "the data has label {}: expected at most {}", label, classes - 1);
-  }
-  if constexpr (!std::is_same_v<std::remove_cvref_t<decltype(batches_.data())>, Tokens>)
-    check(batches_.data().rows() == model.config().inputs, "the data has vectors of {} numbers: expected {}",
-          batches_.data().rows(), model.config().inputs);
-  if constexpr (!std::is_same_v<typename Loss::Targets, Tokens>)
-    check(batches_.goals().rows() == model.head.outputs(), "the targets are vectors of {} numbers: expected {}",
-          batches_.goals().rows(), model.head.outputs());
+  batches_.check_model(model);
   const Model zeros = zeros_like(model);
   for (Index s = 0; s < options.shards; ++s) {
     const Index first = lanes * s / options.shards, end = lanes * (s + 1) / options.shards;
     const Index threads = options_.threads / options.shards;
     auto team = threads > 1 ? std::make_unique<Team>(threads) : nullptr;
-    const Index most = (end - first) * batches_.segment();
-    shards_.push_back({first,
-                       end - first,
-                       model.make_memory(end - first),
-                       {},
-                       zeros,
-                       DataSeries::room(batches_.data(), most),
-                       TargetSeries::room(batches_.goals(), most),
-                       {},
-                       {},
-                       std::move(team)});
+    shards_.push_back(
+        {first, end - first, model.make_memory(end - first), {}, zeros, batches_.part(end - first), std::move(team)});
   }
 }
 
@@ -215,9 +175,9 @@ auto Trainer<Model, Loss, Optimizer, Data>::update(double learning_rate, double 
 
 template <class Model, class Loss, class Optimizer, class Data>
 auto Trainer<Model, Loss, Optimizer, Data>::read_and_update(double learning_rate, double progress) -> Report {
-  const Index steps = options_.segment_at(progress, batches_.segment());
-  const bool fresh = batches_.starts_afresh(steps) || progress < options_.fresh;
-  batches_.next(steps);
+  const Index wanted = options_.segment_at(progress, batches_.segment());
+  const bool fresh = batches_.starts_afresh(wanted) || progress < options_.fresh;
+  const Index steps = batches_.next(wanted);
   Index scored = Loss::count(batches_.targets());
   if (reduction_.count) reduction_.count(scored);
   const auto scale = static_cast<Scalar>(1 / static_cast<double>(std::max<Index>(scored, 1)));
@@ -225,19 +185,17 @@ auto Trainer<Model, Loss, Optimizer, Data>::read_and_update(double learning_rate
   parallel_for(options_.shards, options_.threads, [&](Index s) {
     Shard& shard = shards_[static_cast<std::size_t>(s)];
     if (fresh) shard.memory.clear();
-    take(shard, steps);
+    batches_.copy(shard.first_lane, shard.lanes, shard.part);
     const Segment segment{
         .steps = steps,
         .lanes = shard.lanes,
         .train = true,
         .seed = mix_seed(mix_seed(batches_.seed(), number), static_cast<std::uint64_t>(reduction_.first_shard + s)),
         .team = shard.team.get(),
-        .starts = shard.starts};
-    const Index columns = segment.columns();
-    const Matrix<Scalar>& outputs =
-        model_.forward(DataSeries::first(shard.values, columns), segment, shard.memory, shard.trace);
+        .starts = shard.part.starts()};
+    const Matrix<Scalar>& outputs = model_.forward(shard.part.values(), segment, shard.memory, shard.trace);
     shard.doutputs.resize(outputs.rows(), outputs.cols());
-    shard.loss = loss_(outputs, TargetSeries::first(shard.targets, columns), scale, shard.doutputs);
+    shard.loss = loss_(outputs, shard.part.targets(), scale, shard.doutputs);
     set_zero(shard.grad);
     model_.backward(shard.doutputs, shard.memory, shard.trace, shard.grad);
   });
