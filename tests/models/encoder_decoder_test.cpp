@@ -1,10 +1,12 @@
 #include "fbt/models/encoder_decoder.hpp"
 
+#include "fbt/io/model_file.hpp"
 #include "fbt/testing/gradient_check.hpp"
 #include "fbt/training/losses.hpp"
 #include "support/catch.hpp"
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
+#include "support/scratch.hpp"
 #include "support/small_models.hpp"
 
 using namespace fbt;
@@ -163,6 +165,28 @@ TEST_CASE("EncoderDecoder: the number of parameters is known without building it
   c.decoder.activation = GENERATE(Activation::relu, Activation::geglu);
   c.source_vocabulary = GENERATE(0, 7);
   CHECK(static_cast<double>(count_parameters(Model(c, random))) == c.parameters());
+}
+
+TEST_CASE("EncoderDecoder: a model file gives the same model back, and is no language model") {
+  Random random(8);
+  EncoderDecoderConfig c = tiny_config();
+  c.encoder_layers = 3;
+  Model model(c, random);
+  scatter(model, random);
+  const ScratchFolder folder;
+  save_model(folder / "model", model, {{"language", "none"}}, Probe::store);
+  const auto [loaded, metadata] = load_model<Model>(folder / "model");
+  CHECK(loaded.config() == c);
+  CHECK(metadata.at("language") == "none");
+  const auto values = [](const Model& m) {
+    std::vector<double> all;
+    visit([&](std::string_view, const auto& t) { all.insert(all.end(), t.data(), t.data() + t.size()); }, m);
+    return all;
+  };
+  CHECK(values(loaded) == values(model));
+  CHECK(message_of<std::runtime_error>([&] {
+          load_model<FeedbackTransformer<double>>(folder / "model");
+        }).find("expected a model written by fbt, found no fbt.config in its __metadata__") != std::string::npos);
 }
 
 TEST_CASE("EncoderDecoder: what does not fit is refused") {

@@ -83,6 +83,11 @@ bool can_probe(const AnyConfig& config) {
   return config.attention_numbers(probe_steps) <= 4 * config.parameters() + 65536;
 }
 
+/// Whether there is a probe for models of this class: those that read tokens or vectors.
+template <class Model>
+constexpr bool has_probe =
+    std::is_same_v<typename Model::Values, Tokens> || std::is_same_v<typename Model::Values, In<typename Model::Scalar>>;
+
 /// What a probe reads: tokens from all over the vocabulary, or vectors of numbers between -1 and 1.
 template <class Model>
 auto probe_values(const Model& model) {
@@ -190,7 +195,7 @@ void check_probe(const TensorFile& file, const Model& model) {
 }  // namespace detail
 
 /// Writes a model file; extra goes into its __metadata__. A model whose logits are not finite, or whose zero slots far
-/// outnumber its parameters, gets no probe. Throws std::runtime_error when the file cannot be written, and
+/// outnumber its parameters, gets no probe, nor does an EncoderDecoder. Throws std::runtime_error when the file cannot be written, and
 /// std::invalid_argument when extra is not UTF-8; an old file is then left as it was.
 template <class Model>
 void save_model(const std::filesystem::path& path, const Model& model, const Metadata& extra = {},
@@ -199,7 +204,8 @@ void save_model(const std::filesystem::path& path, const Model& model, const Met
   writer.metadata = extra;
   writer.metadata[Model::config_key] = write_config(model.config());
   add_parameters(writer, "", model);
-  if (probe == Probe::store) detail::add_probe(writer, model);
+  if constexpr (detail::has_probe<Model>)
+    if (probe == Probe::store) detail::add_probe(writer, model);
   writer.write(path);
 }
 
@@ -222,8 +228,8 @@ LoadedModel<Model> load_parameters(const TensorFile& file, const std::string& st
   ensure(config.parameters() <= 4 * static_cast<double>(elements) + 65536,
          "{}: expected {} parameters by its config, found {}", file.name(), config.parameters(), elements);
   const auto tensors = static_cast<Index>(file.tensors().size());
-  ensure(config.layers <= tensors / 4 + 64, "{}: expected {} layers by its config, found only {} tensors", file.name(),
-         config.layers, tensors);
+  ensure(config.depth() <= tensors / 4 + 64, "{}: expected {} layers by its config, found only {} tensors", file.name(),
+         config.depth(), tensors);
   Random random(0);
   LoadedModel<Model> result{Model(config, random), file.metadata()};
   read_parameters(file, prefix, result.model);
@@ -240,7 +246,7 @@ LoadedModel<Model> load_model(const TensorFile& file) {
   ensure(found != file.metadata().end(), "{}: expected a model written by fbt, found no {} in its __metadata__", file.name(),
          Model::config_key);
   auto result = detail::load_parameters<Model>(file, found->second, "");
-  detail::check_probe(file, result.model);
+  if constexpr (detail::has_probe<Model>) detail::check_probe(file, result.model);
   return result;
 }
 template <class Model>

@@ -52,6 +52,7 @@ struct Config {
   Index hidden_units() const { return feed_forward > 0 ? feed_forward : 4 * width; }
   /// Whether every layer remembers something of its own.
   bool remembers_per_layer() const { return info_of(memory_rule).per_layer(); }
+  Index depth() const { return layers; }
   Index key_values() const { return share_key_value ? 1 : layers; }
   Index output_rows() const { return outputs > 0 ? outputs : vocabulary; }
   bool norms_output() const { return pre_norm; }

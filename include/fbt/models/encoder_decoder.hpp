@@ -30,6 +30,7 @@ struct EncoderDecoderConfig {
   bool operator==(const EncoderDecoderConfig&) const = default;
 
   Index source_tokens() const { return source_vocabulary > 0 ? source_vocabulary : decoder.vocabulary; }
+  Index depth() const { return encoder_layers + decoder.layers; }
   Index source_key_values() const { return share_source_key_value ? 1 : decoder.layers; }
 
   /// Throws std::invalid_argument naming the first field that is out of range or does not fit another.

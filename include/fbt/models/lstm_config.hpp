@@ -28,6 +28,7 @@ struct LstmConfig {
   // as those of Config
   static constexpr double norm_epsilon = 1e-5;
   static constexpr bool log_probabilities = false;
+  Index depth() const { return layers; }
   Index output_rows() const { return outputs > 0 ? outputs : vocabulary; }
   bool norms_output() const { return false; }
 
