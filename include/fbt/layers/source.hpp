@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace fbt {
@@ -50,9 +51,14 @@ struct Source {
           .copy(0, one.windows[0], bank, lane, window(lane));
     return one;
   }
-  /// Gives a lane the source of a single lane. Throws std::invalid_argument when that is of another config.
+  /// Gives a lane the source of a single lane. Throws std::invalid_argument when that is of another config, and
+  /// for a lane that there is not.
   void put(Index lane, const Source& one) {
-    check(one.lanes() == 1 && one.banks.size() == banks.size(),
+    check(lane >= 0 && lane < lanes(), "source: expected a lane below {}, found {}", lanes(), lane);
+    const auto same = [](const KeyValueCache<Scalar>& a, const KeyValueCache<Scalar>& b) {
+      return a.heads == b.heads && a.head_size == b.head_size;
+    };
+    check(one.lanes() == 1 && std::equal(banks.begin(), banks.end(), one.banks.begin(), one.banks.end(), same),
           "put: expected the source of a single lane of the same config");
     const Window from = one.windows[0], to{0, from.count};
     reserve(from.count);
