@@ -120,6 +120,10 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add_flag(command, "threads", flags.trainer.threads, "most threads to work on");
   visit_flags([&](const char* name, auto& value, OnResume, const char* help) { add_flag(command, name, value, help); },
               flags);
+  command.footer(
+      "When the loss stands still, alone or together: --mimetic 3, so that attention begins with earlier tokens like the\n"
+      "present one; --first-segment 8 --fresh 1, short sequences first; or --memory-rule transformer first, and then another\n"
+      "training with --start-from its model and --memory-rule feedback.");
 }
 
 /// The list of flags for support/stored_flags.hpp.

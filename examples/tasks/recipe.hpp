@@ -94,7 +94,10 @@ inline void add_recipe_flags(CLI::App& command, Recipe& given) {
     visit_recipe([&](const char* flag, const char*, const auto& value) { table += fmt::format(" --{} {}", flag, value); },
                  defaults);
   }
-  command.footer(table);
+  command.footer(
+      table +
+      "\nWhen the loss stands still: --mimetic 3, so that attention begins with earlier tokens like the present one, and a\n"
+      "curriculum of short examples first (--curriculum, --first-length, or --first-segment with --fresh 1).");
 }
 
 /// The task's recipe with the flags that were given. Throws std::invalid_argument when one is out of range; what the model
