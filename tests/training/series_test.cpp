@@ -1,5 +1,6 @@
 #include "fbt/training/series.hpp"
 
+#include "fbt/testing/gradient_check.hpp"
 #include "support/catch.hpp"
 
 #include <vector>
