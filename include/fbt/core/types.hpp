@@ -5,12 +5,12 @@
 // below gives them.
 #pragma once
 
+#include "fbt/core/portability.hpp"
+
 #include <Eigen/Core>
 
 #include <cstdint>
 #include <span>
-
-static_assert(EIGEN_VERSION_AT_LEAST(3, 4, 0), "fbt needs Eigen 3.4 or newer");
 
 namespace fbt {
 

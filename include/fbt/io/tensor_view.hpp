@@ -142,6 +142,13 @@ struct TensorView {
   }
 };
 
+/// size *= n, unless the product is too large for it: then false.
+inline bool multiply_by(std::uint64_t& size, std::uint64_t n) {
+  if (n > 0 && size > std::numeric_limits<std::uint64_t>::max() / n) return false;
+  size *= n;
+  return true;
+}
+
 /// "(2, 3)", for messages.
 template <class Range>
 std::string shape_text(const Range& shape) {

@@ -33,7 +33,7 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
       unroll<R * U>([&](auto k) { sum[k] = k < R ? load(y + i + k % R * width) : V{}; });
       Index j = 0;
       for (; j + U <= n; j += U) {
-        unroll<U * lines>([&](auto k) { __builtin_prefetch(a + i + k / U * line + (j + k % U + ahead) * stride); });
+        unroll<U * lines>([&](auto k) { FBT_PREFETCH(a + i + k / U * line + (j + k % U + ahead) * stride); });
         unroll<R * U>([&](auto k) { sum[k] += load(a + i + k % R * width + (j + k / R) * stride) * x[j + k / R]; });
       }
       for (; j < n; ++j) unroll<R>([&](auto r) { sum[r] += load(a + i + r * width + j * stride) * x[j]; });

@@ -30,7 +30,7 @@ struct Epilogue {
   /// What becomes of entries of the product that begin at a row of a column: V is a vector of rows or a single number, and
   /// load gives as many from a place.
   template <class V, class Load>
-  [[gnu::always_inline]] V apply(V v, Index row, Index column, Load&& load) const {
+  FBT_ALWAYS_INLINE V apply(V v, Index row, Index column, Load&& load) const {
     if (bias) v += load(bias + row);
     if (add) v += load(add + row + column * add_stride);
     if (relu) v = v < V{} ? V{} : v;  // not a number stays so
@@ -76,19 +76,22 @@ struct Strided {
 
 /// sum[r] += w[r] * *x for R vectors.
 template <int R, class Scalar>
-[[gnu::always_inline]] inline void add_multiple(SimdOf<Scalar>* sum, const SimdOf<Scalar>* w, const Scalar* x) {
+FBT_ALWAYS_INLINE void add_multiple(SimdOf<Scalar>* sum, const SimdOf<Scalar>* w, const Scalar* x) {
   using V = SimdOf<Scalar>;
-#if defined(__FMA__) && !defined(__AVX512F__)
+#if FBT_VECTOR_BYTES == 32 && defined(__FMA__) && defined(__x86_64__)
   // 3 * 4 sums, 3 vectors and a factor fill the 16 registers. Left to themselves, g++ 12 and clang 14 load the next factor
-  // early or move sums between registers, and keep some in memory. (A broadcast from memory needs AVX alone.)
+  // early or move sums between registers, and keep some in memory. (A broadcast from memory needs AVX alone.) Operands are
+  // ordered as -masm=att or -masm=intel wants them.
   if constexpr (R == 3) {
     V factor, s0 = sum[0], s1 = sum[1], s2 = sum[2];
     if constexpr (std::is_same_v<Scalar, float>) {
-      asm("vbroadcastss %4, %3\n\tvfmadd231ps %3, %5, %0\n\tvfmadd231ps %3, %6, %1\n\tvfmadd231ps %3, %7, %2"
+      asm("vbroadcastss {%4, %3|%3, %4}\n\tvfmadd231ps {%3, %5, %0|%0, %5, %3}\n\t"
+          "vfmadd231ps {%3, %6, %1|%1, %6, %3}\n\tvfmadd231ps {%3, %7, %2|%2, %7, %3}"
           : "+&x"(s0), "+&x"(s1), "+&x"(s2), "=&x"(factor)
           : "m"(*x), "x"(w[0]), "x"(w[1]), "x"(w[2]));
     } else {
-      asm("vbroadcastsd %4, %3\n\tvfmadd231pd %3, %5, %0\n\tvfmadd231pd %3, %6, %1\n\tvfmadd231pd %3, %7, %2"
+      asm("vbroadcastsd {%4, %3|%3, %4}\n\tvfmadd231pd {%3, %5, %0|%0, %5, %3}\n\t"
+          "vfmadd231pd {%3, %6, %1|%1, %6, %3}\n\tvfmadd231pd {%3, %7, %2|%2, %7, %3}"
           : "+&x"(s0), "+&x"(s1), "+&x"(s2), "=&x"(factor)
           : "m"(*x), "x"(w[0]), "x"(w[1]), "x"(w[2]));
     }
@@ -103,17 +106,16 @@ template <int R, class Scalar>
 /// y(rows, C) = epilogue of panel(R vectors, depth) x(depth, C). Meanwhile fetches so many lines from the given place for
 /// every `unrolled` columns of the panel.
 template <int R, int C, class Scalar>
-[[gnu::always_inline]] inline void tile(const Scalar* panel, Index depth, Strided<Scalar> x, Scalar* y, Index y_stride,
-                                        Index rows, const Epilogue<Scalar>& epilogue, const Scalar* fetch, int lines) {
+FBT_ALWAYS_INLINE void tile(const Scalar* panel, Index depth, Strided<Scalar> x, Scalar* y, Index y_stride, Index rows,
+                            const Epilogue<Scalar>& epilogue, const Scalar* fetch, int lines) {
   using V = SimdOf<Scalar>;
   constexpr Index width = simd_width<Scalar>;
   V sum[C][R];
   unroll<C>([&](auto c) { unroll<R>([&](auto r) { sum[c][r] = V{}; }); });
   if (epilogue.add)
-    unroll<C>(
-        [&](auto c) { unroll<R>([&](auto r) { __builtin_prefetch(epilogue.add + c * epilogue.add_stride + r * width); }); });
+    unroll<C>([&](auto c) { unroll<R>([&](auto r) { FBT_PREFETCH(epilogue.add + c * epilogue.add_stride + r * width); }); });
   const Scalar* xk = x.data;
-  const auto advance = [&](auto) __attribute__((always_inline)) {
+  const auto advance = [&](auto) FBT_LAMBDA_ALWAYS_INLINE {
     V w[R];
     unroll<R>([&](auto r) { w[r] = load(panel + r * width); });
     panel += R * width;
@@ -122,7 +124,7 @@ template <int R, int C, class Scalar>
   };
   Index k = 0;
   for (; k + unrolled <= depth; k += unrolled) {
-    for (int i = 0; i < lines; ++i, fetch += line_entries<Scalar>) __builtin_prefetch(fetch);
+    for (int i = 0; i < lines; ++i, fetch += line_entries<Scalar>) FBT_PREFETCH(fetch);
     unroll<unrolled>(advance);
   }
   for (; k < depth; ++k) advance(0);
@@ -151,8 +153,8 @@ template <int R, int C, class Scalar>
 /// y (rows, columns) = epilogue of panel(R vectors, depth) x(depth, columns). Meanwhile fetches about as much from the given
 /// place as the panel holds, if there is one. Not inlined: within some callers g++ 12 keeps the sums of a tile in memory.
 template <int R, class Scalar>
-[[gnu::noinline]] void block_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y,
-                                     Index y_stride, Index rows, const Epilogue<Scalar>& epilogue, const Scalar* fetch) {
+FBT_NEVER_INLINE void block_product(const Scalar* panel, Index depth, Strided<Scalar> x, Index columns, Scalar* y,
+                                    Index y_stride, Index rows, const Epilogue<Scalar>& epilogue, const Scalar* fetch) {
   constexpr int most = tile_columns(R), all_lines = R * unrolled * simd_width<Scalar> / line_entries<Scalar>;
   const int tiles = fetch ? static_cast<int>((columns + most - 1) / most) : 0;
   Index c = 0;
@@ -212,7 +214,7 @@ void arrange_panel(const Scalar* w, Index rows, Index depth, Index row_stride, I
   if (row_stride == 1) {
     for (Index k = 0; k < depth; ++k) {
       for_each_vector<Scalar>(rows, [&](Index i, auto&& load_rows, auto&&) {
-        __builtin_prefetch(w + (k + 16) * column_stride + i);
+        FBT_PREFETCH(w + (k + 16) * column_stride + i);
         store(to + k * padded + i, load_rows(w + k * column_stride + i));
       });
     }
@@ -342,7 +344,7 @@ void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterS
             const Index used = std::min(strip, columns - c);
             for (Index n = n1; n < std::min(depth, n1 + 16); ++n) {
               const Scalar* const column = from + n * b.outerStride() + c;
-              __builtin_prefetch(column + 16 * b.outerStride());
+              FBT_PREFETCH(column + 16 * b.outerStride());
               used == strip ? std::copy_n(column, strip, to + n * strip) : std::copy_n(column, used, to + n * strip);
             }
           }

@@ -22,14 +22,8 @@ namespace fbt::detail {
 template <class Scalar>
 inline constexpr Index line_entries = 64 / Index{sizeof(Scalar)};
 
-#if defined(__GNUC__) && __has_builtin(__builtin_shufflevector) && !defined(FBT_NO_VECTORS)
-#if defined(__AVX512F__)
-inline constexpr int vector_bytes = 64;
-#elif defined(__AVX__)
-inline constexpr int vector_bytes = 32;
-#else
-inline constexpr int vector_bytes = 16;
-#endif
+#if FBT_VECTOR_BYTES > 0
+inline constexpr int vector_bytes = FBT_VECTOR_BYTES;
 
 template <class Scalar>
 struct Simd;
@@ -59,31 +53,29 @@ using SimdOf = typename Simd<Scalar>::type;
 
 /// Calls f with the constants 0 .. N - 1, so that arrays indexed by them can live in registers.
 template <int N, class F>
-[[gnu::always_inline]] inline void unroll(F&& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<int, i>{}), ...);
-  }
+FBT_ALWAYS_INLINE void unroll(F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) FBT_LAMBDA_ALWAYS_INLINE { (f(std::integral_constant<int, i>{}), ...); }
   (std::make_integer_sequence<int, N>{});
 }
 
 /// All entries x. Subtracting zero, unlike adding it, changes no number, so that compilers leave a plain broadcast.
 template <class Scalar>
-[[gnu::always_inline]] inline SimdOf<Scalar> broadcast(Scalar x) {
+FBT_ALWAYS_INLINE SimdOf<Scalar> broadcast(Scalar x) {
   return x - SimdOf<Scalar>{};
 }
 
 template <class Scalar>
-[[gnu::always_inline]] inline SimdOf<Scalar> load(const Scalar* from) {
+FBT_ALWAYS_INLINE SimdOf<Scalar> load(const Scalar* from) {
   return *reinterpret_cast<const typename Simd<Scalar>::unaligned*>(from);
 }
 template <class Scalar>
-[[gnu::always_inline]] inline void store(Scalar* to, SimdOf<Scalar> v) {
+FBT_ALWAYS_INLINE void store(Scalar* to, SimdOf<Scalar> v) {
   *reinterpret_cast<typename Simd<Scalar>::unaligned*>(to) = v;
 }
 
 /// The first n < simd_width entries; the others are 0.
 template <class Scalar>
-[[gnu::always_inline]] inline SimdOf<Scalar> load_part(const Scalar* from, Index n) {
+FBT_ALWAYS_INLINE SimdOf<Scalar> load_part(const Scalar* from, Index n) {
 #if defined(__AVX512F__)
   const unsigned mask = (1u << n) - 1;
   if constexpr (std::is_same_v<Scalar, float>) {
@@ -106,7 +98,7 @@ template <class Scalar>
 #endif
 }
 template <class Scalar>
-[[gnu::always_inline]] inline void store_part(Scalar* to, SimdOf<Scalar> v, Index n) {
+FBT_ALWAYS_INLINE void store_part(Scalar* to, SimdOf<Scalar> v, Index n) {
 #if defined(__AVX512F__)
   const unsigned mask = (1u << n) - 1;
   if constexpr (std::is_same_v<Scalar, float>) {
@@ -119,7 +111,7 @@ template <class Scalar>
   std::array<Scalar, simd_width<Scalar>> buffer;
   store(buffer.data(), v);
   const Scalar* from = buffer.data();
-  unroll<4>([&](auto k) __attribute__((always_inline)) {
+  unroll<4>([&](auto k) FBT_LAMBDA_ALWAYS_INLINE {
     constexpr int part = simd_width<Scalar> / (2 << k);
     if (part > 0 && (n & part) != 0) {
       std::memcpy(to, from, part * sizeof(Scalar));
@@ -133,7 +125,7 @@ template <class Scalar>
 /// Runs f(offset, load, store) over n entries, a vector at a time: load(pointer) and store(pointer, v) touch only entries
 /// below n.
 template <class Scalar, class F>
-[[gnu::always_inline]] inline void for_each_vector(Index n, F&& f) {
+FBT_ALWAYS_INLINE void for_each_vector(Index n, F&& f) {
   constexpr Index width = simd_width<Scalar>;
   Index i = 0;
   for (; i + width <= n; i += width)
@@ -147,18 +139,18 @@ template <class Scalar, class F>
 
 /// The sums of the N = simd_width vectors v[0] .. v[N - 1], as the entries of one vector. Destroys v.
 template <class Scalar>
-[[gnu::always_inline]] inline SimdOf<Scalar> sums(SimdOf<Scalar>* v) {
+FBT_ALWAYS_INLINE SimdOf<Scalar> sums(SimdOf<Scalar>* v) {
   constexpr int width = simd_width<Scalar>;
   // In the round of stride s, vectors c and c + s are folded into one: entries whose bit s is clear belong to c.
   const auto fold = [&]<int s, int... i>(std::integral_constant<int, s>, std::integer_sequence<int, i...>)
-      __attribute__((always_inline)) {
-    unroll<width / (2 * s)>([&](auto c) __attribute__((always_inline)) {
+      FBT_LAMBDA_ALWAYS_INLINE {
+    unroll<width / (2 * s)>([&](auto c) FBT_LAMBDA_ALWAYS_INLINE {
       const auto a = v[2 * s * c], b = v[2 * s * c + s];
       v[2 * s * c] = __builtin_shufflevector(a, b, (i & s ? width + i : i)...) +
                      __builtin_shufflevector(a, b, (i & s ? width + i - s : i + s)...);
     });
   };
-  unroll<8>([&](auto round) __attribute__((always_inline)) {
+  unroll<8>([&](auto round) FBT_LAMBDA_ALWAYS_INLINE {
     constexpr int s = 1 << round;
     if constexpr (s < width) fold(std::integral_constant<int, s>{}, std::make_integer_sequence<int, width>{});
   });
@@ -166,12 +158,12 @@ template <class Scalar>
 }
 /// op over all entries of one vector; op takes and gives vectors.
 template <class Scalar, class Op>
-[[gnu::always_inline]] inline Scalar reduce(SimdOf<Scalar> v, Op&& op) {
+FBT_ALWAYS_INLINE Scalar reduce(SimdOf<Scalar> v, Op&& op) {
   const auto fold = [&]<int s, int... i>(std::integral_constant<int, s>, std::integer_sequence<int, i...>)
-      __attribute__((always_inline)) {
+      FBT_LAMBDA_ALWAYS_INLINE {
     v = op(v, __builtin_shufflevector(v, v, (i ^ s)...));
   };
-  unroll<8>([&](auto round) __attribute__((always_inline)) {
+  unroll<8>([&](auto round) FBT_LAMBDA_ALWAYS_INLINE {
     constexpr int s = 1 << round;
     if constexpr (s < simd_width<Scalar>)
       fold(std::integral_constant<int, s>{}, std::make_integer_sequence<int, simd_width<Scalar>>{});
@@ -179,18 +171,18 @@ template <class Scalar, class Op>
   return v[0];
 }
 template <class Scalar>
-[[gnu::always_inline]] inline Scalar sum(SimdOf<Scalar> v) {
+FBT_ALWAYS_INLINE Scalar sum(SimdOf<Scalar> v) {
   return reduce<Scalar>(v, [](auto a, auto b) { return a + b; });
 }
 template <class Scalar>
-[[gnu::always_inline]] inline Scalar largest(SimdOf<Scalar> v) {
+FBT_ALWAYS_INLINE Scalar largest(SimdOf<Scalar> v) {
   return reduce<Scalar>(v, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 /// exp(x) for x <= 0 and not much below the smallest normal result: x = n log 2 + r, exp(x) = 2^n * (Taylor series of
 /// exp(r)). The series ends where its rest, for |r| <= log(2) / 2, is a tenth of the last place.
 template <class Scalar>
-[[gnu::always_inline]] inline SimdOf<Scalar> exp_negative(SimdOf<Scalar> x) {
+FBT_ALWAYS_INLINE SimdOf<Scalar> exp_negative(SimdOf<Scalar> x) {
   using T = Simd<Scalar>;
   using V = SimdOf<Scalar>;
   using I = typename T::integers;
@@ -204,7 +196,7 @@ template <class Scalar>
   const V n = shifted - shift;
   const V r = (x - n * log2_high) - n * log2_low;
   V series = broadcast(Scalar(1));
-  unroll<T::exp_degree>([&](auto i) __attribute__((always_inline)) {
+  unroll<T::exp_degree>([&](auto i) FBT_LAMBDA_ALWAYS_INLINE {
     series = series * r * (Scalar(1) / Scalar(T::exp_degree - i)) + Scalar(1);  // Horner: 1 + r/k * (...)
   });
   const I power = (std::bit_cast<I>(shifted) + T::exponent_bias) << T::mantissa_bits;  // 2^n

@@ -25,7 +25,7 @@ void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Epil
       const Scalar* const a = A.data() + j * stride;
       V xj[C];
       unroll<C>([&](auto c) { xj[c] = broadcast(x[j + c * apart]); });
-      const auto add = [&](Index i, auto&& load_rows, auto&& store_rows) __attribute__((always_inline)) {
+      const auto add = [&](Index i, auto&& load_rows, auto&& store_rows) FBT_LAMBDA_ALWAYS_INLINE {
         V sum[2] = {load_rows(y + i), V{}};
         unroll<C>([&](auto c) { sum[c % 2] += load_rows(a + i + c * apart * stride) * xj[c]; });
         store_rows(y + i, sum[0] + sum[1]);
