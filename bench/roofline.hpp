@@ -4,12 +4,12 @@
 
 #include "support/stopwatch.hpp"
 
+#include "fbt/core/parallel.hpp"
 #include "fbt/kernels/simd.hpp"
 
 #include <algorithm>
 #include <barrier>
 #include <cstddef>
-#include <thread>
 #include <vector>
 
 namespace bench {
@@ -42,11 +42,7 @@ double best_seconds(fbt::Index threads, F&& f) {
       round = clock.seconds();
     }
   };
-  {
-    std::vector<std::jthread> helpers;
-    for (fbt::Index i = 1; i < threads; ++i) helpers.emplace_back(work, i);
-    work(0);
-  }
+  fbt::parallel_for(threads, threads, work);
   double best = 0;
   for (std::size_t i = 0; i < rounds; ++i) {
     double slowest = 0;

@@ -77,12 +77,12 @@ TEST_CASE("Team: callers that meet do not wait for each other's helpers") {
   std::atomic<int> calls = 0;
   team.run([&](Index) { team.run([&](Index) { ++calls; }); });  // the inner calls find the team busy
   CHECK(calls == 4);
-  std::vector<std::jthread> callers;
+  std::vector<std::thread> callers;
   for (int i = 0; i < 4; ++i)
     callers.emplace_back([&] {
       for (int k = 0; k < 1000; ++k) team.run([&](Index) { ++calls; });
     });
-  callers.clear();
+  for (std::thread& caller : callers) caller.join();
   CHECK(calls == 4 + 4 * 1000 * 2);
 }
 

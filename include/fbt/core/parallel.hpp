@@ -8,12 +8,36 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
-#include <stop_token>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace fbt {
+
+namespace detail {
+
+/// Threads that are waited for at the end. (libc++ has std::jthread only since version 20.)
+class Helpers {
+ public:
+  Helpers() = default;
+  Helpers(const Helpers&) = delete;
+  Helpers& operator=(const Helpers&) = delete;
+  ~Helpers() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  template <class F>
+  void start(F&& f) {
+    threads_.emplace_back(std::forward<F>(f));
+  }
+  Index count() const { return static_cast<Index>(threads_.size()); }
+
+ private:
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace detail
 
 /// Calls f(0), ..., f(count - 1), each once, on up to the given number of threads (the calling one included), and waits for
 /// all. When calls throw, the exception of the lowest number is thrown on.
@@ -36,8 +60,8 @@ void parallel_for(Index count, Index threads, F&& f) {
     }
   };
   {
-    std::vector<std::jthread> helpers;
-    for (Index i = 1; i < threads; ++i) helpers.emplace_back(work);
+    detail::Helpers helpers;
+    for (Index i = 1; i < threads; ++i) helpers.start(work);
     work();
   }
   for (const auto& error : errors)
@@ -52,7 +76,7 @@ class Team {
   explicit Team(Index threads) {
     check(threads >= 1 && threads <= 1024, "threads must be between 1 and 1024, found {}", threads);
     try {
-      for (Index i = 1; i < threads; ++i) helpers_.emplace_back([this, i](const std::stop_token& stop) { help(stop, i); });
+      for (Index i = 1; i < threads; ++i) helpers_.start([this, i] { help(i); });
     } catch (...) {  // no more threads: those that have begun would wait for ever
       dismiss();
       throw;
@@ -62,13 +86,13 @@ class Team {
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 
-  Index threads() const { return static_cast<Index>(helpers_.size()) + 1; }
+  Index threads() const { return helpers_.count() + 1; }
 
   /// Calls f(0), ..., f(threads() - 1), each on a thread of its own, waits for all, and throws the first exception of any.
   /// When the team is busy with another caller's work, f is called here, one number after the other.
   template <class F>
   void run(F&& f) {
-    if (helpers_.empty() || busy_.test_and_set(std::memory_order_acquire)) {
+    if (helpers_.count() == 0 || busy_.test_and_set(std::memory_order_acquire)) {
       for (Index i = 0; i < threads(); ++i) f(i);
       return;
     }
@@ -83,43 +107,34 @@ class Team {
     };
     work_ = [](const void* what, Index i) { (*static_cast<decltype(&guarded)>(what))(i); };
     what_ = &guarded;
-    missing_.store(static_cast<Index>(helpers_.size()), std::memory_order_relaxed);
+    missing_.store(helpers_.count(), std::memory_order_relaxed);
     round_.fetch_add(1);
     if (asleep_.load() > 0) round_.notify_all();
     guarded(Index{0});
     for (int tries = 0; missing_.load(std::memory_order_acquire) > 0; ++tries)
-      tries < patience ? pause() : std::this_thread::yield();
+      tries < patience ? detail::pause() : std::this_thread::yield();
     busy_.clear(std::memory_order_release);
     if (error) std::rethrow_exception(error);
   }
 
  private:
   void dismiss() {
-    for (auto& helper : helpers_) helper.request_stop();
+    dismissed_.store(true);
     round_.fetch_add(1);
     round_.notify_all();
   }
 
   static constexpr int patience = 5000;  // looks at a variable: well below a millisecond
 
-  /// Tells the processor that this is a loop that waits.
-  static void pause() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
-
-  void help(const std::stop_token& stop, Index number) {
+  void help(Index number) {
     for (std::uint32_t seen = 0;; ++seen) {
-      for (int tries = 0; round_.load(std::memory_order_acquire) == seen && tries < patience; ++tries) pause();
+      for (int tries = 0; round_.load(std::memory_order_acquire) == seen && tries < patience; ++tries) detail::pause();
       if (round_.load() == seen) {
         ++asleep_;
         round_.wait(seen);
         --asleep_;
       }
-      if (stop.stop_requested()) return;
+      if (dismissed_.load(std::memory_order_relaxed)) return;  // set before the round that was seen
       work_(what_, number);
       missing_.fetch_sub(1, std::memory_order_release);
     }
@@ -134,7 +149,8 @@ class Team {
   alignas(line) void (*work_)(const void*, Index) = nullptr;
   const void* what_ = nullptr;
   std::atomic_flag busy_;
-  std::vector<std::jthread> helpers_;  // last: they use the others
+  std::atomic<bool> dismissed_ = false;
+  detail::Helpers helpers_;  // last: they use the others
 };
 
 /// How many parts split_work() may make.
