@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <bit>
+#include <cstdint>
 #include <stdexcept>
 #include <utility>
 
@@ -21,5 +23,14 @@ template <class... Args>
 void ensure(bool condition, fmt::format_string<Args...> format, Args&&... args) {
   if (!condition) throw std::runtime_error(fmt::format(format, std::forward<Args>(args)...));
 }
+
+/// Whether a number is neither infinite nor not a number: by its bits, which a compiler that takes all numbers for finite
+/// (-fno-honor-nans, say) looks at all the same.
+inline bool is_finite(double x) {
+  constexpr std::uint64_t exponent = 0x7ff0'0000'0000'0000;
+  return (std::bit_cast<std::uint64_t>(x) & exponent) != exponent;
+}
+/// Whether it is not a number, in the same way.
+inline bool is_nan(double x) { return !is_finite(x) && (std::bit_cast<std::uint64_t>(x) << 12) != 0; }
 
 }  // namespace fbt

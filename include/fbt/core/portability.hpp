@@ -1,5 +1,19 @@
-// What depends on the compiler and the machine, in one place, and Eigen as the library needs it.
+// What depends on the compiler, its flags and the machine, in one place: the macros of the library, flags that it refuses,
+// and Eigen as it needs it.
 #pragma once
+
+// Flags that let a compiler reckon as if numbers were exact and finite. Of some no macro tells: under these the results are
+// right, by FBT_STRICT_ARITHMETIC and by is_finite() of check.hpp.
+#if defined(__FAST_MATH__)
+#error "fbt: -ffast-math, which -Ofast and -ffp-model=fast include, makes its results wrong: add -fno-fast-math"
+#elif defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "fbt: -ffinite-math-only removes its checks for numbers that are not finite: add -fno-finite-math-only"
+#elif defined(__ASSOCIATIVE_MATH__)
+#error \
+    "fbt: -fassociative-math, which -funsafe-math-optimizations includes, makes its results wrong: add -fno-associative-math"
+#elif defined(_M_FP_FAST)
+#error "fbt: /fp:fast makes its results wrong: compile with /fp:precise"
+#endif
 
 #include <Eigen/Core>
 
@@ -17,6 +31,13 @@ static_assert(EIGEN_VERSION_AT_LEAST(3, 4, 0), "fbt needs Eigen 3.4 or newer");
 #define FBT_VECTOR_BYTES 32
 #else
 #define FBT_VECTOR_BYTES 16
+#endif
+
+// FBT_STRICT_ARITHMETIC: the first line of a function whose result depends on the order of its operations.
+#if defined(__clang__)
+#define FBT_STRICT_ARITHMETIC _Pragma("clang fp reassociate(off)")
+#else
+#define FBT_STRICT_ARITHMETIC
 #endif
 
 // FBT_PREFETCH: fetches the line of the cache that holds a place, which may be any, also beyond an array.

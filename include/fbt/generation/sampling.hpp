@@ -28,11 +28,11 @@ struct SamplingOptions {
   }
 
   void validate() const {
-    check(temperature >= 0 && std::isfinite(temperature), "temperature must be at least 0, found {}", temperature);
+    check(temperature >= 0 && is_finite(temperature), "temperature must be at least 0, found {}", temperature);
     check(top_k >= 0, "top-k must be at least 0, found {}", top_k);
     check(top_p > 0 && top_p <= 1, "top-p must be above 0 and at most 1, found {}", top_p);
     check(min_p >= 0 && min_p <= 1, "min-p must be from 0 to 1, found {}", min_p);
-    check(repetition_penalty > 0 && std::isfinite(repetition_penalty), "repetition penalty must be above 0, found {}",
+    check(repetition_penalty > 0 && is_finite(repetition_penalty), "repetition penalty must be above 0, found {}",
           repetition_penalty);
     check(repetition_window >= 0, "repetition window must be at least 0 tokens, found {}", repetition_window);
   }
@@ -76,7 +76,7 @@ class Sampler {
       return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
     };
     const auto best = std::min_element(candidates_.begin(), candidates_.end(), more_likely);
-    ensure(best != candidates_.end() && std::isfinite(best->logit), "sampling: expected finite logits, found none");
+    ensure(best != candidates_.end() && is_finite(best->logit), "sampling: expected finite logits, found none");
     if (options_.temperature == 0) return best->token;
 
     if (options_.top_k > 0 && static_cast<std::size_t>(options_.top_k) < candidates_.size()) {

@@ -117,7 +117,8 @@ void add_probe(TensorWriter& writer, const Model& model) {
   if (!can_probe(model.config())) return;
   const auto values = probe_values(model);
   const auto outputs = probe_outputs(model, values, probe_steps);
-  if (!outputs.allFinite()) return;  // nothing to compare with
+  const auto finite = outputs.unaryExpr([](typename Model::Scalar y) { return is_finite(static_cast<double>(y)); });
+  if (!finite.all()) return;  // nothing to compare with
   if constexpr (std::is_same_v<typename Model::Values, Tokens>) {
     writer.add("fbt.probe.tokens", values);
   } else {
@@ -177,10 +178,10 @@ void check_probe(const TensorFile& file, const Model& model) {
   double largest = 0, difference = 0;
   for (std::uint64_t i = 0; i < expected.size(); ++i) {
     const double wanted = expected.number(i);
-    ensure(std::isfinite(wanted), "{}: the probe: expected finite logits, found {}", file.name(), wanted);
+    ensure(is_finite(wanted), "{}: the probe: expected finite logits, found {}", file.name(), wanted);
     const double found = logits(static_cast<Index>(i) % rows, static_cast<Index>(i) / rows);
     largest = std::max(largest, std::abs(wanted));
-    difference = std::isnan(found) ? INFINITY : std::max(difference, std::abs(found - wanted));
+    difference = is_nan(found) ? INFINITY : std::max(difference, std::abs(found - wanted));
   }
   // Other compilers, vectors and scalar types round differently, by about 1e-6 of the largest logit in float, and the
   // feedback may enlarge that; a wrong number anywhere in the arithmetic is far above a thousandth.

@@ -183,6 +183,7 @@ FBT_ALWAYS_INLINE Scalar largest(SimdOf<Scalar> v) {
 /// exp(r)). The series ends where its rest, for |r| <= log(2) / 2, is a tenth of the last place.
 template <class Scalar>
 FBT_ALWAYS_INLINE SimdOf<Scalar> exp_negative(SimdOf<Scalar> x) {
+  FBT_STRICT_ARITHMETIC
   using T = Simd<Scalar>;
   using V = SimdOf<Scalar>;
   using I = typename T::integers;

@@ -21,8 +21,8 @@ class WeightProbe {
   bool matches(const In<Scalar>& w) const {
     if (rows_ != w.rows() || columns_ != w.cols()) return false;
     for (std::size_t i = 0; i < 3 && w.size() > 0; ++i) {
-      const Scalar now = entry(w, i), then = entries_[i];
-      if (now != then && (now == now || then == then)) return false;
+      const auto now = static_cast<double>(entry(w, i)), then = static_cast<double>(entries_[i]);
+      if (is_nan(now) || is_nan(then) ? is_nan(now) != is_nan(then) : now != then) return false;
     }
     return true;
   }

@@ -20,7 +20,7 @@ namespace fbt {
 template <class Model>
 void initialize_mimetic(Model& model, double strength) {
   using Scalar = typename Model::Scalar;
-  check(std::isfinite(strength) && strength > 0, "mimetic initialization: the strength must be above 0 and finite, found {}",
+  check(is_finite(strength) && strength > 0, "mimetic initialization: the strength must be above 0 and finite, found {}",
         strength);
   const auto s = static_cast<Scalar>(strength);
   auto& core = model.core;

@@ -36,7 +36,7 @@ struct GradientReport {
   bool ok() const { return compared > 0 && worst < tolerance; }
 
   void merge(double error, std::string_view name) {
-    if (!std::isfinite(error)) error = std::numeric_limits<double>::infinity();
+    if (!is_finite(error)) error = std::numeric_limits<double>::infinity();
     if (error <= worst && !where.empty()) return;
     worst = error;
     where = name;
@@ -74,7 +74,7 @@ void compare(GradientReport& report, std::string_view name, Loss&& loss, Values&
         break;
       }
       value = kept;
-      difference = std::isfinite(error) ? std::max(difference, error) : std::numeric_limits<double>::infinity();
+      difference = is_finite(error) ? std::max(difference, error) : std::numeric_limits<double>::infinity();
       largest = std::max({largest, std::abs(slope), std::abs(derivative)});
       ++report.compared;
     }

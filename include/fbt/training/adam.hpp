@@ -25,8 +25,8 @@ struct AdamOptions {
   void validate() const {
     check(beta1 >= 0 && beta1 < 1, "beta1 must be at least 0 and below 1, found {}", beta1);
     check(beta2 >= 0 && beta2 < 1, "beta2 must be at least 0 and below 1, found {}", beta2);
-    check(epsilon > 0 && std::isfinite(epsilon), "epsilon must be above 0 and finite, found {}", epsilon);
-    check(weight_decay >= 0 && std::isfinite(weight_decay), "weight decay must be at least 0 and finite, found {}",
+    check(epsilon > 0 && is_finite(epsilon), "epsilon must be above 0 and finite, found {}", epsilon);
+    check(weight_decay >= 0 && is_finite(weight_decay), "weight decay must be at least 0 and finite, found {}",
           weight_decay);
   }
 };

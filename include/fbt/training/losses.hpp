@@ -93,7 +93,9 @@ struct SquaredError {
   using Targets = Vectors<Scalar>;
 
   /// How many entries are scored.
-  static Index count(const Vectors<Scalar>& targets) { return targets.size() - targets.array().isNaN().count(); }
+  static Index count(const Vectors<Scalar>& targets) {
+    return targets.unaryExpr([](Scalar y) { return Index{scores(y)}; }).sum();
+  }
 
   /// outputs, targets (n, N). doutputs (n, N): as that of CrossEntropy.
   LossSum operator()(const In<Scalar>& outputs, const Vectors<Scalar>& targets, Scalar scale, Out<Scalar> doutputs) const {
@@ -104,7 +106,7 @@ struct SquaredError {
     LossSum result;
     for (Index i = 0; i < outputs.cols(); ++i) {
       for (Index k = 0; k < outputs.rows(); ++k) {
-        const bool scored = !std::isnan(targets(k, i));
+        const bool scored = scores(targets(k, i));
         const Scalar difference = scored ? outputs(k, i) - targets(k, i) : Scalar(0);
         if (doutputs.size() > 0) doutputs(k, i) = 2 * scale * difference;  // loss = (y - target)^2  =>  dy = 2 (y - target)
         result.sum += static_cast<double>(difference) * static_cast<double>(difference);
@@ -113,6 +115,9 @@ struct SquaredError {
     }
     return result;
   }
+
+ private:
+  static bool scores(Scalar target) { return !is_nan(static_cast<double>(target)); }
 };
 
 /// The cross-entropy of logits (V, N) with labels (N), without a gradient.

@@ -47,9 +47,9 @@ std::vector<const ParameterGroup*> assign_groups(const Model& model, const std::
       model);
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const ParameterGroup& group = groups[g];
-    check(group.rate >= 0 && std::isfinite(group.rate),
+    check(group.rate >= 0 && is_finite(group.rate),
           "parameter group {:?}: the factor of the rate must be at least 0, found {}", group.pattern, group.rate);
-    check(!group.weight_decay || (*group.weight_decay >= 0 && std::isfinite(*group.weight_decay)),
+    check(!group.weight_decay || (*group.weight_decay >= 0 && is_finite(*group.weight_decay)),
           "parameter group {:?}: weight decay must be at least 0, found {}", group.pattern, group.weight_decay.value_or(0));
     check(used[g], "parameter group {:?}: expected a pattern that a parameter's name fits, found none among {}",
           group.pattern, names);

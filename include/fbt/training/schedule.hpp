@@ -16,7 +16,7 @@ struct Schedule {
   double final_fraction = 0.05;  ///< of the peak, at the end
 
   void validate() const {
-    check(peak > 0 && std::isfinite(peak), "the learning rate must be above 0, found {}", peak);
+    check(peak > 0 && is_finite(peak), "the learning rate must be above 0, found {}", peak);
     check(warmup >= 0, "warm-up must be at least 0 updates, found {}", warmup);
     check(final_fraction >= 0 && final_fraction <= 1,
           "the final fraction of the learning rate must be from 0 to 1, found {}", final_fraction);

@@ -163,7 +163,7 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
 template <class Model, class Loss, class Optimizer, class Data>
 auto Trainer<Model, Loss, Optimizer, Data>::update(double learning_rate, double progress) -> Report {
   check(progress >= 0 && progress <= 1, "update: progress must be from 0 to 1, found {}", progress);
-  check(learning_rate >= 0 && std::isfinite(learning_rate), "update: the learning rate must be at least 0, found {}",
+  check(learning_rate >= 0 && is_finite(learning_rate), "update: the learning rate must be at least 0, found {}",
         learning_rate);
   try {
     return read_and_update(learning_rate, progress);
@@ -213,11 +213,10 @@ auto Trainer<Model, Loss, Optimizer, Data>::read_and_update(double learning_rate
   Report report{loss.count > 0 ? loss.mean() : 0, steps * batches_.lanes(), std::sqrt(squared_norm(grad)), learning_rate};
   constexpr std::string_view advice =
       "the model was left as it was before this update; try a smaller learning rate, a longer warm-up or a smaller clip";
-  ensure(std::isfinite(report.loss), "update {}: expected a finite loss, found {} (learning rate {:.3g}); {}", number + 1,
+  ensure(is_finite(report.loss), "update {}: expected a finite loss, found {} (learning rate {:.3g}); {}", number + 1,
          report.loss, learning_rate, advice);
-  ensure(std::isfinite(report.gradient_norm),
-         "update {}: expected a finite gradient norm, found {} (learning rate {:.3g}); {}", number + 1, report.gradient_norm,
-         learning_rate, advice);
+  ensure(is_finite(report.gradient_norm), "update {}: expected a finite gradient norm, found {} (learning rate {:.3g}); {}",
+         number + 1, report.gradient_norm, learning_rate, advice);
   optimizer_.update(model_, grad, learning_rate, clip_scale(report.gradient_norm, options_.clip));
   if constexpr (requires { model_.core.clamp_spans(); }) model_.core.clamp_spans();
   return report;
