@@ -17,7 +17,12 @@
 
 #include <Eigen/Core>
 
+#include <cstddef>
+#include <type_traits>
+
 static_assert(EIGEN_VERSION_AT_LEAST(3, 4, 0), "fbt needs Eigen 3.4 or newer");
+static_assert(std::is_same_v<Eigen::Index, std::ptrdiff_t>,
+              "fbt needs EIGEN_DEFAULT_DENSE_INDEX_TYPE to be std::ptrdiff_t, as it is when nobody defines it");
 
 // FBT_VECTOR_BYTES: the size of the vectors that the kernels are written with, which g++ and clang share: as wide as the
 // target's registers. 0 elsewhere, and with FBT_NO_VECTORS.

@@ -16,8 +16,9 @@ namespace fbt {
 
 using Index = Eigen::Index;
 
+/// Column-major, whatever EIGEN_DEFAULT_TO_ROW_MAJOR says.
 template <class Scalar>
-using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
 /// Row-major, for tables of which whole rows are looked up.
 template <class Scalar>
 using RowMatrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
