@@ -1,5 +1,5 @@
 // What depends on the compiler, its flags and the machine, in one place: the macros of the library, flags that it refuses,
-// and Eigen as it needs it.
+// Eigen as it needs it, and the link error for files that are compiled for different vectors.
 #pragma once
 
 // Flags that let a compiler reckon as if numbers were exact and finite. Of some no macro tells: under these the results are
@@ -62,6 +62,46 @@ static_assert(std::is_same_v<Eigen::Index, std::ptrdiff_t>,
 #define FBT_ALWAYS_INLINE inline
 #define FBT_LAMBDA_ALWAYS_INLINE
 #define FBT_NEVER_INLINE
+#endif
+
+// Files of one program that are compiled for different vectors disagree on what Eigen's inline functions and these do, of
+// which a linker keeps one. So they do not link: each has a section named after its flags in one group of sections, of which
+// the linker keeps that of the first file; and, in a group per flags, a reference to it. Link-time optimisation, which joins
+// the files before that, is stopped by the assembler.
+#if defined(__ELF__) && defined(__GNUC__)
+#if !defined(EIGEN_VECTORIZE)
+#define FBT_INSTRUCTIONS eigen_without
+#elif defined(__AVX512F__)
+#define FBT_INSTRUCTIONS avx512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FBT_INSTRUCTIONS avx2_fma
+#elif defined(__AVX2__)
+#define FBT_INSTRUCTIONS avx2
+#elif defined(__AVX__)
+#define FBT_INSTRUCTIONS avx
+#elif defined(__SSE4_1__)
+#define FBT_INSTRUCTIONS sse4
+#else
+#define FBT_INSTRUCTIONS base
+#endif
+#define FBT_TEXT_OF(instructions, bytes, alignment) \
+  "fbt_needs_the_same_vector_flags_in_all_files_" #instructions "_" #bytes "_" #alignment
+#define FBT_TEXT(instructions, bytes, alignment) FBT_TEXT_OF(instructions, bytes, alignment)
+#define FBT_VECTOR_FLAGS FBT_TEXT(FBT_INSTRUCTIONS, FBT_VECTOR_BYTES, EIGEN_MAX_ALIGN_BYTES)
+// clang-format off
+asm(".ifndef .Lfbt_vector_flags\n"
+    ".set .L" FBT_VECTOR_FLAGS ", 0\n"
+    ".pushsection " FBT_VECTOR_FLAGS ", \"aG\", %progbits, fbt_vector_flags, comdat\n"
+    ".Lfbt_vector_flags: .byte 0\n"
+    ".popsection\n"
+    ".pushsection .fbt_vector_flags, \"aGR\", %progbits, " FBT_VECTOR_FLAGS ".user, comdat\n"
+    ".long .Lfbt_vector_flags - .\n"
+    ".popsection\n"
+    ".endif\n"
+    ".ifndef .L" FBT_VECTOR_FLAGS "\n"
+    ".error \"" FBT_VECTOR_FLAGS "\"\n"
+    ".endif");
+// clang-format on
 #endif
 
 namespace fbt::detail {

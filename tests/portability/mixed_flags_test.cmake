@@ -1,0 +1,50 @@
+# cmake -DCXX=... -DFLAGS=... -DLTO=... -DINCLUDES=... -DONE=... -DOTHER=... -DBUILD=... -P mixed_flags_test.cmake
+# Two files of one program that are compiled with different flags for vectors do not link, in any order: as objects, without
+# unused sections, with one from an archive, as a shared library, and with link-time optimisation (the flag LTO, if there is
+# one). With equal flags they do.
+cmake_minimum_required(VERSION 3.24)
+
+list(TRANSFORM INCLUDES PREPEND -I)
+file(REMOVE_RECURSE ${BUILD})
+file(MAKE_DIRECTORY ${BUILD})
+foreach(source main sum)
+  foreach(which ONE OTHER)
+    foreach(kind "" ${LTO})
+      separate_arguments(flags UNIX_COMMAND "${FLAGS} ${${which}} ${kind}")
+      execute_process(COMMAND ${CXX} -std=c++20 ${flags} -fPIC ${INCLUDES} -c ${CMAKE_CURRENT_LIST_DIR}/mixed_${source}.cpp
+        -o ${BUILD}/${source}_${which}${kind}.o COMMAND_ERROR_IS_FATAL ANY)
+    endforeach()
+  endforeach()
+endforeach()
+foreach(which ONE OTHER)
+  execute_process(COMMAND ar rc libsum_${which}.a sum_${which}.o WORKING_DIRECTORY ${BUILD} COMMAND_ERROR_IS_FATAL ANY)
+endforeach()
+
+separate_arguments(flags UNIX_COMMAND "${FLAGS}")
+function(link expected)
+  execute_process(COMMAND ${CXX} ${flags} ${ARGN} -o linked WORKING_DIRECTORY ${BUILD} RESULT_VARIABLE failed
+    OUTPUT_VARIABLE messages ERROR_VARIABLE messages)
+  if(expected STREQUAL linked AND failed)
+    message(FATAL_ERROR "${ARGN}: expected to link, found\n${messages}")
+  elseif(expected STREQUAL refused AND NOT messages MATCHES "fbt_needs_the_same_vector_flags_in_all_files_[a-z0-9_]+")
+    message(FATAL_ERROR "${ARGN}: expected an error that tells of the flags, found ${failed}\n${messages}")
+  endif()
+endfunction()
+
+foreach(main ONE OTHER)
+  foreach(sum ONE OTHER)
+    set(expected refused)
+    if(main STREQUAL sum)
+      set(expected linked)
+    endif()
+    link(${expected} main_${main}.o sum_${sum}.o)
+    link(${expected} sum_${sum}.o main_${main}.o)
+    link(${expected} -Wl,--gc-sections main_${main}.o sum_${sum}.o)
+    link(${expected} main_${main}.o libsum_${sum}.a)
+    link(${expected} -shared main_${main}.o sum_${sum}.o)
+    foreach(kind ${LTO})
+      link(${expected} ${kind} main_${main}${kind}.o sum_${sum}${kind}.o)
+      link(${expected} ${kind} main_${main}.o sum_${sum}${kind}.o)
+    endforeach()
+  endforeach()
+endforeach()
