@@ -15,7 +15,16 @@
 #error "fbt: /fp:fast makes its results wrong: compile with /fp:precise"
 #endif
 
+// g++ 12 takes the AVX-512 intrinsics that Eigen is written with for reads of what is not initialised (GCC bug 105593).
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <Eigen/Core>
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+#pragma GCC diagnostic pop
+#endif
 
 #include <cstddef>
 #include <type_traits>

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -99,7 +100,8 @@ auto probe_values(const Model& model) {
   } else {
     Matrix<typename Model::Scalar> vectors(model.config().inputs, probe_steps);
     for (Index i = 0; i < vectors.size(); ++i)
-      vectors(i % vectors.rows(), i / vectors.rows()) = static_cast<typename Model::Scalar>((i * 5 % 9 - 4) / 4.0);
+      vectors(i % vectors.rows(), i / vectors.rows()) =
+          static_cast<typename Model::Scalar>(static_cast<double>(i * 5 % 9 - 4) / 4);
     return vectors;
   }
 }
@@ -179,9 +181,9 @@ void check_probe(const TensorFile& file, const Model& model) {
   for (std::uint64_t i = 0; i < expected.size(); ++i) {
     const double wanted = expected.number(i);
     ensure(is_finite(wanted), "{}: the probe: expected finite logits, found {}", file.name(), wanted);
-    const double found = logits(static_cast<Index>(i) % rows, static_cast<Index>(i) / rows);
+    const auto found = static_cast<double>(logits(static_cast<Index>(i) % rows, static_cast<Index>(i) / rows));
     largest = std::max(largest, std::abs(wanted));
-    difference = is_nan(found) ? INFINITY : std::max(difference, std::abs(found - wanted));
+    difference = is_nan(found) ? std::numeric_limits<double>::infinity() : std::max(difference, std::abs(found - wanted));
   }
   // Other compilers, vectors and scalar types round differently, by about 1e-6 of the largest logit in float, and the
   // feedback may enlarge that; a wrong number anywhere in the arithmetic is far above a thousandth.

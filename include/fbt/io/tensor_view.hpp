@@ -108,8 +108,9 @@ struct TensorView {
   double number(std::uint64_t i) const {
     switch (dtype) {
       case Dtype::f16: return half(at<std::uint16_t>(i));
-      case Dtype::bf16: return std::bit_cast<float>(static_cast<std::uint32_t>(at<std::uint16_t>(i)) << 16);
-      case Dtype::f32: return at<float>(i);
+      case Dtype::bf16:
+        return static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(at<std::uint16_t>(i)) << 16));
+      case Dtype::f32: return static_cast<double>(at<float>(i));
       case Dtype::f64: return at<double>(i);
       case Dtype::i8: return at<std::int8_t>(i);
       case Dtype::i16: return at<std::int16_t>(i);

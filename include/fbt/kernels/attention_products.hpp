@@ -29,7 +29,7 @@ void add_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
     const auto rows = [&]<int R, int U>(std::integral_constant<int, R>, std::integral_constant<int, U>, Index i) {
       constexpr Index ahead = 8, line = line_entries<Scalar>;
       constexpr int lines = static_cast<int>((R * width + line - 1) / line);
-      V sum[R * U];
+      Array<V, R * U> sum;
       unroll<R * U>([&](auto k) { sum[k] = k < R ? load(y + i + k % R * width) : V{}; });
       Index j = 0;
       for (; j + U <= n; j += U) {
@@ -76,7 +76,7 @@ void add_transposed_product(const In<Scalar>& A, const Scalar* x, Scalar* y) {
       });
     };
     Index j = 0;
-    V sums_of[width];
+    Array<V, width> sums_of;
     for (; j + width <= n; j += width) {
       columns(std::integral_constant<int, width>{}, j, sums_of);
       store(y + j, load(y + j) + sums<Scalar>(sums_of));
@@ -102,14 +102,14 @@ void add_outer_products(Out<Scalar> A, std::span<const Scalar* const> x, std::sp
     using std::integral_constant;
     // N pairs at a time, so that A is read and written once for all of them
     const auto pairs = [&]<int N>(integral_constant<int, N>, std::size_t l) {
-      const Scalar* yl[N];
+      Array<const Scalar*, N> yl;
       unroll<N>([&](auto k) { yl[k] = y[l + k]; });
       const auto rows = [&]<int R>(integral_constant<int, R>, Index i, auto&& load_rows, auto&& store_rows) {
-        V xi[N][R];
+        Array<Array<V, R>, N> xi;
         unroll<N>([&](auto k) { unroll<R>([&](auto r) { xi[k][r] = load_rows(x[l + k] + i + r * width); }); });
         Scalar* to = A.data() + i;
         for (Index j = 0; j < n; ++j, to += stride) {
-          V sum[R];
+          Array<V, R> sum;
           unroll<R>([&](auto r) { sum[r] = load_rows(to + r * width); });
           unroll<N>([&](auto k) {
             const V factor = broadcast(yl[k][j]);

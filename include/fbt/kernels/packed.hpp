@@ -110,13 +110,13 @@ FBT_ALWAYS_INLINE void tile(const Scalar* panel, Index depth, Strided<Scalar> x,
                             const Epilogue<Scalar>& epilogue, const Scalar* fetch, int lines) {
   using V = SimdOf<Scalar>;
   constexpr Index width = simd_width<Scalar>;
-  V sum[C][R];
+  Array<Array<V, R>, C> sum;
   unroll<C>([&](auto c) { unroll<R>([&](auto r) { sum[c][r] = V{}; }); });
   if (epilogue.add)
     unroll<C>([&](auto c) { unroll<R>([&](auto r) { FBT_PREFETCH(epilogue.add + c * epilogue.add_stride + r * width); }); });
   const Scalar* xk = x.data;
   const auto advance = [&](auto) FBT_LAMBDA_ALWAYS_INLINE {
-    V w[R];
+    Array<V, R> w;
     unroll<R>([&](auto r) { w[r] = load(panel + r * width); });
     panel += R * width;
     unroll<C>([&](auto c) { add_multiple<R>(sum[c], w, xk + c * x.column_stride); });

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -21,6 +22,10 @@ namespace fbt::detail {
 /// Entries in a line of the cache, which is what a prefetch fetches. A prefetch may name any place, also beyond an array.
 template <class Scalar>
 inline constexpr Index line_entries = 64 / Index{sizeof(Scalar)};
+
+/// An array of N entries, where N is signed as sizes are here.
+template <class T, auto N>
+using Array = T[static_cast<std::size_t>(N)];
 
 #if FBT_VECTOR_BYTES > 0
 inline constexpr int vector_bytes = FBT_VECTOR_BYTES;

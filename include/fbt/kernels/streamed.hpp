@@ -23,7 +23,7 @@ void multiply_vector(const In<Scalar>& A, const Scalar* x, Scalar* y, const Epil
     // C columns at a time that are far apart: C streams, which memory gives faster than one
     const auto columns = [&]<int C>(std::integral_constant<int, C>, Index j, Index apart) {
       const Scalar* const a = A.data() + j * stride;
-      V xj[C];
+      Array<V, C> xj;
       unroll<C>([&](auto c) { xj[c] = broadcast(x[j + c * apart]); });
       const auto add = [&](Index i, auto&& load_rows, auto&& store_rows) FBT_LAMBDA_ALWAYS_INLINE {
         V sum[2] = {load_rows(y + i), V{}};

@@ -14,7 +14,7 @@
 namespace fbt {
 
 struct ParameterGroup {
-  std::string pattern;                      ///< of dotted names; * stands for any characters, dots among them
+  std::string pattern = {};                 ///< of dotted names; * stands for any characters, dots among them
   double rate = 1;                          ///< factor of the learning rate
   std::optional<double> weight_decay = {};  ///< in the place of the optimiser's; applies to vectors, too
   bool frozen = false;                      ///< these parameters are not updated

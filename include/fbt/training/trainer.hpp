@@ -76,9 +76,9 @@ struct TrainerOptions {
 template <class Model>
 struct Reduction {
   /// Sums how much is scored, before the way back: the gradient is that of the mean over all processes.
-  std::function<void(Index& scored)> count;
+  std::function<void(Index& scored)> count = {};
   /// Sums gradient and loss, before they are looked at.
-  std::function<void(Model& gradient, LossSum& loss)> sum;
+  std::function<void(Model& gradient, LossSum& loss)> sum = {};
   Index first_shard = 0;  ///< the number of this process's first shard over all processes: dropout masks are drawn by it
 };
 
