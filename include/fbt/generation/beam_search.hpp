@@ -26,7 +26,7 @@ struct BeamSearchOptions {
   void validate() const {
     check(beams >= 1, "beam search needs at least 1 beam, found {}", beams);
     check(length >= 1, "beam search needs a length of at least 1 token, found {}", length);
-    check(length_penalty >= 0 && std::isfinite(length_penalty), "the length penalty must be at least 0, found {}",
+    check(length_penalty >= 0 && is_finite(length_penalty), "the length penalty must be at least 0, found {}",
           length_penalty);
   }
   double score(double log_probability, Index tokens) const {
@@ -70,7 +70,7 @@ class BeamSearch {
       const auto column = logits.col(static_cast<Index>(i)).template cast<double>();
       const double most = column.maxCoeff();
       const double total = most + std::log((column.array() - most).exp().sum());
-      ensure(std::isfinite(total), "beam search: expected finite logits, found {}", most);
+      ensure(is_finite(total), "beam search: expected finite logits, found {}", most);
       for (Index v = 0; v < logits.rows(); ++v)
         candidates.push_back({live_[i].log_probability + column(v) - total, static_cast<Index>(i), static_cast<Token>(v)});
     }
