@@ -4,6 +4,7 @@
 #include "fbt/testing/gradient_check.hpp"
 #include "fbt/training/losses.hpp"
 #include "support/catch.hpp"
+#include "support/changed_file.hpp"
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
 #include "support/scratch.hpp"
@@ -60,6 +61,31 @@ TEST_CASE("EncoderDecoder: gradients, ragged sources included") {
   INFO(report.where);
   CHECK(report.compared == count_parameters(model));
   CHECK(report.worst < 1e-7);
+}
+
+TEST_CASE("EncoderDecoder: gradients do not depend on what the Trace was used for before, nor on padding") {
+  Random random(8);
+  Model model(tiny_config(), random);
+  scatter(model, random);
+  const Matrix<double> weights = random_matrix(5, 15, random);
+  auto memory = model.make_memory(3);
+  Model::Trace used;
+  const auto gradient = [&](const Batch& batch, Model::Trace& trace) {
+    model.forward(batch.values(), batch.segment, memory, trace);
+    Model grad = zeros_like(model);
+    model.backward(weights, memory, trace, grad);
+    return grad;
+  };
+  Batch batch(random);
+  gradient(batch, used);
+  batch.lengths = {2, 1, 0};  // of 4 positions
+  Model::Trace fresh;
+  const Model expected = gradient(batch, fresh);
+  CHECK(same(gradient(batch, used), expected));
+  batch.source.resize(2 * 3);
+  const Model shorter = gradient(batch, used);
+  visit([](std::string_view, const auto& found, const auto& wanted) { CHECK(difference(found, wanted) < 1e-12); }, shorter,
+        expected);
 }
 
 TEST_CASE("EncoderDecoder: a batch of sources of different lengths is the same as each alone") {

@@ -171,13 +171,14 @@ class EncoderDecoder {
   /// As FeedbackTransformer::backward(), through the decoder and the encoder.
   void backward(const In<Scalar>& doutputs, const Memory& memory, Trace& trace, EncoderDecoder& grad) const {
     decoder.backward(doutputs, memory, trace.decoder, grad.decoder);
-    const Index lanes = memory.lanes();
+    const Index lanes = memory.lanes(), seen = memory.source.longest();  // beyond is padding in all lanes
     auto& dh = trace.encoder.h;
     for (std::size_t i = 0; i < source_key_values.size(); ++i) {
       auto& kv = trace.key_values[i];
       auto dk = kv.k(0), dv = kv.v(0);
       const KeyValueCache<Scalar>& dbank = trace.decoder.core.dsource.banks[i];
-      for (Index t = 0; t < dk.cols() / lanes; ++t) dbank.read(t, step_columns(dk, t, lanes), step_columns(dv, t, lanes));
+      for (Index t = 0; t < seen; ++t) dbank.read(t, step_columns(dk, t, lanes), step_columns(dv, t, lanes));
+      for (auto* deltas : {&dk, &dv}) deltas->rightCols(deltas->cols() - seen * lanes).setZero();
       source_key_values[i].backward(kv, 0, i == 0 ? dh : trace.encoder.other);
       if (i > 0) dh += trace.encoder.other;
       source_key_values[i].accumulate(kv, grad.source_key_values[i]);
