@@ -8,11 +8,13 @@
 
 #include "language_model/model_file.hpp"
 #include "language_model/start_from.hpp"
+#include "language_model/text_task.hpp"
 #include "language_model/train_flags.hpp"
-#include "language_model/training.hpp"
 #include "support/physical_memory.hpp"
 #include "support/run.hpp"
+#include "support/stored_training.hpp"
 #include "support/text_file.hpp"
+#include "support/training_run.hpp"
 
 #include "fbt/core/random.hpp"
 #include "fbt/io/folder_lock.hpp"
@@ -20,13 +22,11 @@
 #include "fbt/text/vocabulary.hpp"
 
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,39 +34,6 @@
 namespace example {
 
 namespace detail {
-
-/// What a training file holds for train().
-struct Stored {
-  fbt::Config config;
-  fbt::Vocabulary vocabulary;
-  nlohmann::ordered_json flags;
-  Standing standing;
-};
-
-inline Stored read_stored(const std::filesystem::path& path) {
-  const fbt::Metadata metadata = fbt::TensorFile::read(path).metadata();
-  fbt::ensure(metadata.contains("flags") && metadata.contains("standing") && metadata.contains("fbt.training.config"),
-              "{}: expected a training of this program, found another file", path.string());
-  Stored stored{fbt::read_config(metadata.at("fbt.training.config"), path.string()),
-                fbt::Vocabulary::read(metadata, path.string()),
-                nlohmann::ordered_json::parse(metadata.at("flags")),
-                {}};
-  const auto standing = nlohmann::json::parse(metadata.at("standing"));
-  visit_standing(
-      [&]<class T>(const char* name, T& value) {
-        if (standing.contains(name) && !standing.at(name).is_null()) value = standing.at(name).get<T>();  // else older
-      },
-      stored.standing);
-  return stored;
-}
-
-/// The limits of the whole training, from those of this run. Throws std::invalid_argument when there is nothing to do.
-inline Limits choose_limits(const TrainFlags& flags, const std::optional<Stored>& stored) {
-  fbt::check(flags.seconds >= 0 && flags.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", flags.seconds);
-  const Limits given{flags.updates, flags.seconds};
-  if (stored) return go_on(given, stored->standing.limits, stored->standing.elapsed, stored->standing.ended(), flags.out);
-  return given.updates > 0 || given.seconds > 0 ? given : Limits{0, 60};
-}
 
 /// How many tokens to hold out. Throws std::invalid_argument when there are too few.
 inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) {
@@ -126,34 +93,16 @@ inline std::vector<NamedText> read_data(const std::vector<std::string>& paths) {
 
 /// command: which flags were given. Returns the exit code of the program.
 inline int train(TrainFlags flags, const CLI::App& command) {
-  const std::filesystem::path folder = flags.out;
-  const fbt::FolderLock lock(folder);
-  std::optional<detail::Stored> stored;
+  const fbt::FolderLock lock(flags.out);
+  std::optional<fbt::Vocabulary> stored_vocabulary;
+  const auto stored = open_training(flags, command, [&](const fbt::Metadata& metadata, const std::string& file) {
+    stored_vocabulary = fbt::Vocabulary::read(metadata, file);
+    return fbt::read_config(metadata.at("fbt.training.config"), file);
+  });
   std::optional<TextModel> start;
-  if (flags.resume) {
-    const std::filesystem::path file = folder / "training.safetensors";
-    try {
-      stored = detail::read_stored(file);
-      merge_flags(training_flags(flags), stored->flags, command, file.string() + " was begun with",
-                  "choose another --out folder");
-      flags.config = stored->config;
-    } catch (const nlohmann::json::exception& error) {
-      throw std::runtime_error(fmt::format("{}: expected a training of this program: {}", file.string(), error.what()));
-    }
-  } else {
-    for (const char* name : {"model.safetensors", "training.safetensors"})
-      fbt::check(!std::filesystem::exists(folder / name),
-                 "{}: the folder already holds {}; add --resume to go on with it, "
-                 "or choose another --out folder",
-                 flags.out, name);
-    if (flags.start_from.empty()) {
-      apply_layout(flags, command);
-    } else {
-      start = read_start(flags, command);
-    }
-  }
-  Standing standing = stored ? stored->standing : Standing{};
-  standing.limits = detail::choose_limits(flags, stored);
+  if (!stored && flags.start_from.empty()) apply_layout(flags, command);
+  if (!stored && !flags.start_from.empty()) start = read_start(flags, command);
+  const Standing standing = choose_standing(flags, stored);
   if (!stored && command.count("--shards") == 0)
     flags.trainer.shards = std::clamp<fbt::Index>(flags.batches.lanes, 1, flags.trainer.shards);
   if (flags.schedule.peak == 0) flags.schedule.peak = flags.default_learning_rate();
@@ -170,7 +119,7 @@ inline int train(TrainFlags flags, const CLI::App& command) {
   for (const auto& [name, where] : vain_flags(flags)) refuse_flags(command, {name}, where);
 
   std::vector<NamedText> texts = detail::read_data(flags.data);
-  const fbt::Vocabulary vocabulary = stored  ? stored->vocabulary
+  const fbt::Vocabulary vocabulary = stored  ? *stored_vocabulary
                                      : start ? choose_vocabulary(start->vocabulary, flags.vocabulary, texts)
                                              : learn_vocabulary(flags.vocabulary, texts);
   const std::vector<fbt::Token> tokens = encode_texts(vocabulary, texts);
@@ -183,7 +132,8 @@ inline int train(TrainFlags flags, const CLI::App& command) {
   fbt::Random random(flags.batches.seed);
   Model model = start ? with_vocabulary(*start, flags.config, vocabulary, random) : Model(flags.config, random);
   if (flags.mimetic > 0) fbt::initialize_mimetic(model, flags.mimetic);
-  Training training(flags, std::move(model), standing, vocabulary, tokens, held_out);
+  const TextTask task(flags, vocabulary, tokens, held_out);
+  Training training(task, flags, std::move(model), standing);
   if (stored) training.load();
   return training.run();
 }

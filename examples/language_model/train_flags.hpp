@@ -2,11 +2,11 @@
 // is resumed.
 #pragma once
 
-#include "language_model/vocabulary_choice.hpp"
 #include "support/config_file.hpp"
 #include "support/flags.hpp"
 #include "support/path_flag.hpp"
 #include "support/stored_flags.hpp"
+#include "support/vocabulary_choice.hpp"
 
 #include "fbt/core/processors.hpp"
 #include "fbt/io/pytorch/import.hpp"
@@ -124,12 +124,6 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
       "When the loss stands still, alone or together: --mimetic 3, so that attention begins with earlier tokens like the\n"
       "present one; --first-segment 8 --fresh 1, short sequences first; or --memory-rule transformer first, and then another\n"
       "training with --start-from its model and --memory-rule feedback.");
-}
-
-/// The list of flags for support/stored_flags.hpp.
-template <class Flags>
-auto training_flags(Flags& flags) {
-  return [&flags](const auto& f) { visit_flags(f, flags); };
 }
 
 /// Sets what the model's layout fixes. Throws std::invalid_argument when a flag that was given contradicts it.

@@ -35,6 +35,8 @@ struct InterruptibleLoss : fbt::CrossEntropy {
 
 class Validation {
  public:
+  static constexpr const char* unit = "tokens";  // that size() counts
+
   /// text: what is held out, of a model that sees so many past tokens. It must outlive this.
   Validation(fbt::Tokens text, fbt::Index window) : text_(text), context_(4 * window) {}
 

@@ -47,6 +47,12 @@ T from_plain(const Plain& value, std::string_view what) {
 
 }  // namespace detail
 
+/// The list of flags that visit_flags(f, flags) goes through.
+template <class Flags>
+auto training_flags(Flags& flags) {
+  return [&flags](const auto& f) { visit_flags(f, flags); };
+}
+
 template <class Visit>
 nlohmann::ordered_json write_flags(const Visit& visit) {
   nlohmann::ordered_json json;

@@ -1,4 +1,4 @@
-// What a language model's tokens are, as its flag says: characters, bytes, or a number of subwords.
+// What a model's tokens are, as its flag says: characters, bytes, or a number of subwords.
 #pragma once
 
 #include "support/subwords.hpp"

@@ -1,18 +1,30 @@
-// Training: the loop around fbt::Trainer::update() with its reports, evaluations and files, which `train` makes of its flags.
+// Training: the loop around fbt::Trainer::update() with its reports, evaluations and files, for the `train` of any program.
+// What is learned is a Task:
+//   Model, Batches, Validation, Flags        types; Flags has out, seconds, evaluate_every, trainer, adam and schedule
+//   batches()                                to learn from
+//   validation()                             what is held out: empty(), size(), shorten(), work(), how(), identity(),
+//                                            loss(), and the unit that size() counts
+//   tokens_per_update()                      about, at the beginning
+//   summary()                                what is learned from, for the reader who watches
+//   metadata()                               of the model's files
+//   core(model)                              whose memory shows in the reports
+//   load(path)                               the model in a file
+//   is_sound(model)                          whether it may be saved in the place of another
+//   config(limits)                           the flags of the whole training, as a file
+//   conclude(model)                          prints what else is to be told at the end
 #pragma once
 
-#include "language_model/metrics.hpp"
-#include "language_model/model_file.hpp"
-#include "language_model/train_flags.hpp"
-#include "language_model/validation.hpp"
 #include "support/budget.hpp"
 #include "support/interrupt.hpp"
+#include "support/metrics.hpp"
 #include "support/run.hpp"
-#include "support/sound.hpp"
 #include "support/stopwatch.hpp"
+#include "support/stored_flags.hpp"
 
+#include "fbt/io/atomic_file.hpp"
 #include "fbt/io/training_file.hpp"
-#include "fbt/text/vocabulary.hpp"
+#include "fbt/training/adam.hpp"
+#include "fbt/training/losses.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <nlohmann/json.hpp>
@@ -38,7 +50,7 @@ struct Standing {
   double progress = 0;                                         ///< share of the training that is done
   double best_loss = std::numeric_limits<double>::infinity();  ///< smallest validation loss so far
   std::int64_t best_update = 0;
-  std::int64_t validation_tokens = 0;  ///< that an evaluation reads; 0: not decided yet
+  std::int64_t validation_tokens = 0;  ///< that an evaluation reads, in the validation's unit; 0: not decided yet
   std::string validation;              ///< what best_loss was measured on: Validation::identity()
   bool evaluation_missing = false;     ///< the one after the last update was interrupted
 
@@ -59,23 +71,24 @@ void visit_standing(F&& f, Same& standing) {
 }
 
 /// One run of a training.
+template <class Task>
 class Training {
  public:
-  /// The tokens are those to learn from, then as many held out as given.
-  Training(const TrainFlags& flags, Model model, const Standing& standing, const fbt::Vocabulary& vocabulary,
-           fbt::Tokens tokens, std::size_t held_out)
-      : flags_(flags),
+  using Model = typename Task::Model;
+  using Flags = typename Task::Flags;
+
+  /// The task must outlive this.
+  Training(const Task& task, const Flags& flags, Model model, const Standing& standing)
+      : task_(task),
+        flags_(flags),
         standing_(standing),
-        vocabulary_(vocabulary),
-        validation_(tokens.last(held_out), flags.config.window),
+        validation_(task.validation()),
         budget_(standing.limits, standing.elapsed, clock_, flags.evaluate_every),
         model_(std::move(model)),
         adam_(model_, flags.adam),
-        trainer_(model_, adam_, fbt::Batches(tokens.first(tokens.size() - held_out), flags.batches), flags.trainer) {
+        trainer_(model_, adam_, task.batches(), flags.trainer) {
     if (standing.validation_tokens > 0) validation_.shorten(standing.validation_tokens);
-    const fbt::BatchOptions& batches = flags_.batches;
-    budget_.expect_evaluation(validation_.work(),
-                              static_cast<double>(batches.lanes * flags.trainer.segment_at(0, batches.segment)));
+    budget_.expect_evaluation(validation_.work(), task.tokens_per_update());
   }
 
   /// Goes on from the files in the folder. Throws when they do not fit, or the limit is reached already.
@@ -93,11 +106,10 @@ class Training {
     const std::int64_t first = updates();
     const bool evaluation_missing = standing_.evaluation_missing;
     clock_ = Stopwatch();
-    print_now("{} parameters, {} tokens to learn from, {} held out, a vocabulary of {}\n", fbt::count_parameters(model_),
-              trainer_.batches().data().size(), validation_.size(), vocabulary_.size());
+    print_now("{} parameters, {}\n", fbt::count_parameters(model_), task_.summary());
     standing_.progress = budget_.progress(updates());
     save_training();  // an unwritable folder or a full disk shows now rather than at the end
-    fbt::write_atomically(path("config.toml"), {write_config()});
+    fbt::write_atomically(path("config.toml"), {task_.config(standing_.limits)});
     reported_at_ = budget_.elapsed();
     try {
       if (std::isfinite(standing_.best_loss) && standing_.validation != validation_.identity()) measure_best_again();
@@ -111,8 +123,7 @@ class Training {
       }
       if (std::isfinite(standing_.best_loss))
         fmt::print("best validation loss {:.4f}, at update {}\n", standing_.best_loss, standing_.best_update);
-      if (flags_.config.span_ramp > 0)
-        fmt::print("the heads look back at most {} of {} tokens\n", model_.core.longest_span(), flags_.config.window);
+      task_.conclude(model_);
       print_now("all files are in {}\n", flags_.out);
     } catch (const std::exception& error) {
       throw std::runtime_error(fmt::format("{}; {}", text_of(error), rescue()));
@@ -121,23 +132,14 @@ class Training {
   }
 
  private:
+  using Trainer = fbt::Trainer<Model, fbt::CrossEntropy, fbt::Adam<Model>, typename Task::Batches>;
+
   /// What has been trained since the last report.
   struct Unreported {
     std::int64_t updates = 0;
     double loss = 0, tokens = 0, seconds = 0;  // sums
-    fbt::Trainer<Model>::Report last;
+    typename Trainer::Report last;
   };
-
-  /// The flags of the whole training, with which --config does it again.
-  std::string write_config() const {
-    nlohmann::ordered_json flags{{"data", flags_.data}};
-    if (!flags_.start_from.empty()) flags["start-from"] = flags_.start_from;
-    flags["updates"] = standing_.limits.updates;
-    flags["seconds"] = standing_.limits.seconds;
-    flags.update(write_flags(training_flags(flags_)));
-    for (const auto& [name, where] : vain_flags(flags_)) flags.erase(name);
-    return "# the same training again: language_model train --config THIS_FILE --out FOLDER\n" + write_config_lines(flags);
-  }
 
   std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
   std::int64_t updates() const { return adam_.updates; }
@@ -184,7 +186,7 @@ class Training {
       if (const double share = budget_.longest_evaluation() / budget_.evaluation_seconds(); share < 1)
         validation_.shorten(std::max<fbt::Index>(2, static_cast<fbt::Index>(share * static_cast<double>(all))));
       standing_.validation_tokens = validation_.size();
-      print_now("validation: {} of the {} tokens held out, {}\n", validation_.size(), all, validation_.how());
+      print_now("validation: {} of the {} {} held out, {}\n", validation_.size(), all, validation_.unit, validation_.how());
     }
     standing_.evaluation_missing = true;
     const Stopwatch watch;
@@ -223,8 +225,7 @@ class Training {
       return;
     }
     try {
-      const double loss =
-          validation_.loss(load_text_model(path("model.safetensors")).model, flags_.trainer.threads, interrupt_);
+      const double loss = validation_.loss(task_.load(path("model.safetensors")), flags_.trainer.threads, interrupt_);
       print_now("{}: the best model so far, of update {}, has a validation loss of {:.4f} now\n", why, standing_.best_update,
                 loss);
       standing_.best_loss = loss;
@@ -235,8 +236,9 @@ class Training {
 
   void add_report(double validation_loss = Report::none) {
     const auto count = static_cast<double>(unreported_.updates);
+    const auto& core = task_.core(model_);
     const auto layer_weights =
-        model_.config().remembers_per_layer() ? fbt::Vector<float>() : model_.core.aggregator.mix.mix_weights();
+        core.config().remembers_per_layer() ? fbt::Vector<float>() : core.aggregator.mix.mix_weights();
     reports_.push_back({updates(),
                         budget_.elapsed(),
                         unreported_.loss / count,
@@ -260,7 +262,7 @@ class Training {
                 "longer warm-up or a smaller clip",
                 updates());
     if (!std::isfinite(standing_.best_loss) || standing_.best_update == updates())
-      fbt::save_model(path("model.safetensors"), model_, vocabulary_.metadata(), fbt::Probe::store);
+      fbt::save_model(path("model.safetensors"), model_, task_.metadata(), fbt::Probe::store);
     fbt::write_atomically(path("metrics.jsonl"), {write_metrics(reports_)});
     fbt::write_atomically(path("loss.svg"), {loss_plot(reports_).svg()});
     fbt::write_atomically(path("layer_weights.svg"), {layer_weights_plot(reports_).svg()});
@@ -273,7 +275,7 @@ class Training {
     standing_.elapsed = saved_at_ = budget_.elapsed();
     nlohmann::ordered_json standing;
     visit_standing([&](const char* name, const auto& value) { standing[name] = value; }, standing_);
-    fbt::Metadata metadata = vocabulary_.metadata();
+    fbt::Metadata metadata = task_.metadata();
     metadata["flags"] = write_flags(training_flags(flags_)).dump();
     metadata["standing"] = standing.dump();
     fbt::save_training(path("training.safetensors"), trainer_, metadata);
@@ -284,9 +286,7 @@ class Training {
   bool can_go_on() const {
     double sum = 0;
     adam_.visit_moments([&](std::string_view, const auto& moment) { sum += fbt::squared_norm(moment); });
-    const fbt::Tokens text = trainer_.batches().data();
-    const auto some = static_cast<std::size_t>(flags_.batches.segment) + 1;
-    return std::isfinite(sum) && is_sound(model_, text.first(std::min(text.size(), some)));
+    return std::isfinite(sum) && task_.is_sound(model_);
   }
 
   /// After an error: saves what was reached, unless that would replace something better. Returns what the folder holds.
@@ -308,16 +308,16 @@ class Training {
     return fmt::format("{} holds update {}{}; go on with --resume", flags_.out, saved_update_, more);
   }
 
-  TrainFlags flags_;
+  const Task& task_;
+  Flags flags_;
   Standing standing_;
-  const fbt::Vocabulary& vocabulary_;
-  Validation validation_;
+  typename Task::Validation validation_;
   Stopwatch clock_;  // of this run
   Budget budget_;
   Interrupt interrupt_{"stopping after this update; what is learned is saved\n"};
   Model model_;
   fbt::Adam<Model> adam_;
-  fbt::Trainer<Model> trainer_;
+  Trainer trainer_;
   std::vector<Report> reports_;
   Unreported unreported_;
   double saved_at_ = 0, reported_at_ = 0, save_seconds_ = 0;
