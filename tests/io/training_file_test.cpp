@@ -1,6 +1,7 @@
 #include "fbt/io/training_file.hpp"
 
 #include "fbt/models/sequence_model.hpp"
+#include "fbt/training/pair_batches.hpp"
 #include "fbt/training/schedule.hpp"
 #include "support/catch.hpp"
 #include "support/changed_file.hpp"
@@ -545,4 +546,40 @@ TEST_CASE("training file: its model can be loaded alone") {
   const auto missing = changed_file(folder, folder / "a", [](Metadata&, Views& t) { t.erase("model.norm_out.weight"); });
   CHECK_THAT(message_of<std::runtime_error>([&] { load_trained_model<Model>(TensorFile::read(missing)); }),
              ContainsSubstring("missing model.norm_out.weight"));
+}
+
+TEST_CASE("a training of pairs goes on bit for bit, and only with the same pairs") {
+  EncoderDecoderConfig c;
+  c.decoder = {.vocabulary = 6, .width = 8, .layers = 1, .heads = 2, .window = 3, .dropout = 0.1};
+  c.decoder.cross_attention = true;
+  c.encoder_layers = 1;
+  std::vector<TokenPair> pairs{{{1, 2}, {2, 1}}, {{3}, {3, 3, 4}}, {{4, 1, 2}, {}}, {{2, 2}, {1}}, {{1}, {4}}};
+  using PairModel = EncoderDecoder<float>;
+  struct Run {
+    PairModel model;
+    Adam<PairModel> adam;
+    Trainer<PairModel, CrossEntropy, Adam<PairModel>, PairBatches> trainer;
+
+    Run(const EncoderDecoderConfig& config, Random random, const std::vector<TokenPair>& data)
+        : model(config, random), adam(model), trainer(model, adam, PairBatches(data, {.lanes = 2}), {.shards = 2}) {}
+  };
+  const ScratchFolder folder;
+  const auto path = folder.path / "training.safetensors";
+  Run whole(c, Random(1), pairs);
+  for (int i = 0; i < 7; ++i) {
+    if (i == 4) save_training(path, whole.trainer);
+    whole.trainer.update(1e-2);
+  }
+  Run other(c, Random(2), pairs);
+  load_training(path, other.trainer);
+  for (int i = 4; i < 7; ++i) other.trainer.update(1e-2);
+  CHECK(same(other.model, whole.model));
+  CHECK(same(other.adam.v, whole.adam.v));
+
+  pairs[1].target = {3, 3};
+  pairs[2].target = {4};
+  Run changed(c, Random(2), pairs);
+  CHECK(message_of<std::runtime_error>([&] {
+          load_training(path, changed.trainer);
+        }).find("another text: expected 5 pairs ") != std::string::npos);
 }

@@ -10,10 +10,12 @@
 #include "fbt/io/memory_tensors.hpp"
 #include "fbt/io/model_file.hpp"
 #include "fbt/io/safetensors.hpp"
+#include "fbt/training/pair_batches.hpp"
 #include "fbt/training/trainer.hpp"
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -30,12 +32,23 @@ std::string fingerprint(const Vectors<Scalar>& vectors) {
   return fmt::format("{} vectors of {} {:016x}", vectors.cols(), vectors.rows(), hash.value());
 }
 
+/// Identifies pairs, by their tokens.
+inline std::string fingerprint(std::span<const TokenPair> pairs) {
+  Fingerprint hash;
+  for (const TokenPair& pair : pairs) {
+    for (const auto* tokens : {&pair.source, &pair.target}) {
+      hash.add(static_cast<std::uint64_t>(tokens->size()));
+      for (const Token token : *tokens) hash.add(static_cast<std::uint32_t>(token));
+    }
+  }
+  return fmt::format("{} pairs {:016x}", pairs.size(), hash.value());
+}
+
 namespace detail {
 
-/// What a training file and the trainer that reads it have to agree on, beside the config, in the same words.
-template <class AnyTrainer>
-Metadata training_identity(const AnyTrainer& trainer) {
-  const auto& batches = trainer.batches();
+/// Identifies what batches are of.
+template <class AnyBatches>
+std::string data_identity(const AnyBatches& batches) {
   std::string data = fingerprint(batches.data());
   if (!batches.predicts_next()) data += " with the labels " + fingerprint(batches.goals());
   if (!batches.all_starts().empty()) {
@@ -43,13 +56,23 @@ Metadata training_identity(const AnyTrainer& trainer) {
     for (const std::uint8_t start : batches.all_starts()) starts.add(std::uint32_t{start != 0});
     data += fmt::format(" with the starts {:016x}", starts.value());
   }
-  return {
-      {"data", data},
-      {"lanes", std::to_string(batches.lanes())},
-      {"segment", std::to_string(batches.segment()) + (batches.segments() == Segments::independent ? ", independent" : "")},
-      {"shards", std::to_string(trainer.options().shards)},
-      {"seed", std::to_string(batches.seed())},
-      {"scalar", std::string(dtype_info(dtype_of<typename AnyTrainer::Scalar>()).name)}};
+  return data;
+}
+inline std::string data_identity(const PairBatches& batches) { return fingerprint(batches.pairs()); }
+
+/// What a training file and the trainer that reads it have to agree on, beside the config, in the same words.
+template <class AnyTrainer>
+Metadata training_identity(const AnyTrainer& trainer) {
+  const auto& batches = trainer.batches();
+  std::string segment = std::to_string(batches.segment());
+  if constexpr (requires { batches.segments(); })
+    if (batches.segments() == Segments::independent) segment += ", independent";
+  return {{"data", data_identity(batches)},
+          {"lanes", std::to_string(batches.lanes())},
+          {"segment", segment},
+          {"shards", std::to_string(trainer.options().shards)},
+          {"seed", std::to_string(batches.seed())},
+          {"scalar", std::string(dtype_info(dtype_of<typename AnyTrainer::Scalar>()).name)}};
 }
 
 /// Throws std::runtime_error that names the first field in which the config of a file is not the expected one.
