@@ -215,6 +215,38 @@ TEST_CASE("EncoderDecoder: a model file gives the same model back, and is no lan
         }).find("expected a model written by fbt, found no fbt.config in its __metadata__") != std::string::npos);
 }
 
+TEST_CASE("EncoderDecoder: what the decoder looked at of the sources") {
+  Random random(9);
+  EncoderDecoderConfig c = tiny_config();
+  Model model(c, random);
+  scatter(model, random);
+  const std::vector<std::vector<Token>> sources{{1, 2, 3, 4}, {5}, {6, 0, 2}};
+  auto all = model.start(sources);
+  const auto message = [](auto&& f) { return message_of<std::invalid_argument>(f); };
+  CHECK(message([&] { model.source_attention(0, all); }) ==
+        "source_attention: expected a stepper of this model that has read a token");
+  const Index heads = c.decoder.heads;
+  for (int step = 0; step < 2; ++step) model.step(std::vector<Token>{1, 1, 1}, all);
+  for (Index block = 0; block < c.decoder.layers; ++block) {
+    const Matrix<double> weights = model.source_attention(block, all);
+    REQUIRE(weights.rows() == 4);
+    REQUIRE(weights.cols() == 3 * heads);
+    for (Index lane = 0; lane < 3; ++lane) {
+      auto one = model.start(std::span(sources).subspan(static_cast<std::size_t>(lane), 1));
+      for (int step = 0; step < 2; ++step) model.step(std::vector<Token>{1}, one);
+      const Matrix<double> expected = model.source_attention(block, one);
+      const auto length = static_cast<Index>(sources[static_cast<std::size_t>(lane)].size());
+      const Matrix<double> found = weights.middleCols(lane * heads, heads);
+      REQUIRE(expected.rows() == length);
+      CHECK(difference(found.bottomRows(length), expected) < 1e-12);
+      CHECK(found.topRows(4 - length).cwiseAbs().sum() == 0);
+      CHECK(difference(found.colwise().sum(), Matrix<double>::Ones(1, heads)) < 1e-12);
+    }
+  }
+  CHECK(message([&] { model.source_attention(c.decoder.layers, all); }) ==
+        fmt::format("source_attention: expected a block below {0}, found {0}", c.decoder.layers));
+}
+
 TEST_CASE("EncoderDecoder: what does not fit is refused") {
   Random random(7);
   EncoderDecoderConfig c = tiny_config();

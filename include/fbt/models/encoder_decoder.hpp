@@ -158,6 +158,18 @@ class EncoderDecoder {
   /// Reads one token of the target per lane (B). Returns the logits (V, B) of the next.
   const Matrix<Scalar>& step(Tokens tokens, Stepper& stepper) const { return decoder.step(tokens, stepper); }
 
+  /// What a block (0 .. L-1) of the decoder looked at of the sources in the last step: attention weights (positions of the
+  /// longest source, H*B), head j of lane b in column b*H + j; those of a shorter source stand in the last rows. Throws
+  /// std::invalid_argument for a block that there is not, and before the first step.
+  Matrix<Scalar> source_attention(Index block, const Stepper& stepper) const {
+    const auto& blocks = stepper.trace.core.blocks;
+    check(block >= 0 && block < config_.decoder.layers, "source_attention: expected a block below {}, found {}",
+          config_.decoder.layers, block);
+    check(static_cast<Index>(blocks.size()) == config_.decoder.layers && stepper.memory.end > 0,
+          "source_attention: expected a stepper of this model that has read a token");
+    return blocks[static_cast<std::size_t>(block)].cross.attention.position.dy.bottomRows(stepper.memory.source.longest());
+  }
+
   /// Reads sources, and T steps of targets from their beginning. Returns the logits (V, T*B), which the trace keeps; with
   /// segment.train, backward() may follow. What the memory held is forgotten. Throws as FeedbackTransformer::forward().
   const Matrix<Scalar>& forward(const Values& values, const Segment& segment, Memory& memory, Trace& trace) const {
