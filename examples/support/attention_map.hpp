@@ -37,7 +37,7 @@ class AttentionMap {
   /// std::runtime_error when a weight is not finite.
   AttentionMap(const fbt::FeedbackTransformer<float>& model, fbt::Tokens tokens, std::vector<std::string> names,
                const Shown& shown)
-      : names_(std::move(names)) {
+      : names_(names), row_names_(std::move(names)) {
     fbt::check(!tokens.empty() && tokens.size() <= most_tokens,
                "a map of attention holds from 1 to {} tokens, found {}; choose a part of the text", most_tokens,
                tokens.size());
@@ -64,21 +64,35 @@ class AttentionMap {
     }
   }
 
+  /// Of weights that are known: every row has one for every column. Panels as those of panels(), so many side by side.
+  AttentionMap(std::vector<std::string> row_names, std::vector<std::string> names, std::vector<Panel> panels,
+               fbt::Index side_by_side)
+      : names_(std::move(names)),
+        row_names_(std::move(row_names)),
+        rows_((static_cast<fbt::Index>(panels.size()) + side_by_side - 1) / side_by_side),
+        columns_(side_by_side),
+        whole_(true),
+        panels_(std::move(panels)) {
+    fbt::check(names_.size() <= most_tokens && row_names_.size() <= most_tokens,
+               "a map of attention holds at most {} tokens, found {} and {}", most_tokens, row_names_.size(), names_.size());
+  }
+
   const std::vector<std::string>& names() const { return names_; }
   /// Layer by layer, each with all heads that are shown.
   const std::vector<Panel>& panels() const { return panels_; }
 
   std::string svg() const {
-    const std::size_t count = names_.size();
+    const std::size_t count = names_.size(), lines_count = row_names_.size(), most = std::max(count, lines_count);
     const bool single = panels_.size() == 1;
-    const double cell = single ? std::clamp(960 / static_cast<double>(count), 8.0, 16.0)
-                               : std::clamp(640 / static_cast<double>(count), 6.0, 12.0);
-    const double side = cell * static_cast<double>(count);
+    const double cell = single ? std::clamp(960 / static_cast<double>(most), 8.0, 16.0)
+                               : std::clamp(640 / static_cast<double>(most), 6.0, 12.0);
+    const double side = cell * static_cast<double>(count), down = cell * static_cast<double>(lines_count);
     double longest = 0;
-    for (const std::string& name : names_) longest = std::max(longest, width_of(name));
+    for (const auto* names : {&names_, &row_names_})
+      for (const std::string& name : *names) longest = std::max(longest, width_of(name));
     const bool upright = longest < 1.1;  // single letters need not be turned below their columns
     const double font = 0.86 * cell, margin = 12 + font * std::max(longest, 1.2), gap = 28, top = 52;
-    const double column = side + margin + gap, row = side + margin + gap;
+    const double column = side + margin + gap, row = down + margin + gap;
     const double width = std::max(960.0, column * static_cast<double>(columns_) + 12);
     const double height = top + row * static_cast<double>(rows_);
 
@@ -107,31 +121,35 @@ class AttentionMap {
       const double y = top + row * static_cast<double>(static_cast<fbt::Index>(p) / columns_);
       write("<text x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\" font-family=\"sans-serif\">layer {}, head {}</text>\n", x,
             y - 6, panel.layer, panel.head);
-      write("<rect x=\"{0:.1f}\" y=\"{1:.1f}\" width=\"{2:.1f}\" height=\"{2:.1f}\" fill=\"none\" stroke=\"#cccccc\"/>\n", x,
-            y, side);
+      write("<rect x=\"{0:.1f}\" y=\"{1:.1f}\" width=\"{2:.1f}\" height=\"{3:.1f}\" fill=\"none\" stroke=\"#cccccc\"/>\n", x,
+            y, side, down);
       std::string lines;  // to follow a row or a column by
-      for (std::size_t i = 5; i < count; i += 5) lines += fmt::format("M0 {0}h{1}M{0} 0v{1}", i, count);
+      for (std::size_t i = 5; i < most; i += 5) {
+        if (i < lines_count) lines += fmt::format("M0 {}h{}", i, count);
+        if (i < count) lines += fmt::format("M{} 0v{}", i, lines_count);
+      }
       write("<g transform=\"translate({:.1f} {:.1f}) scale({:.3f})\">\n", x, y, cell);
       write("<path fill=\"none\" stroke=\"#dddddd\" stroke-width=\"{:.3f}\" d=\"{}\"/>\n", 0.5 / cell, lines);
       for (int shade = 1; shade <= shades; ++shade) {
         std::string squares;
-        for (std::size_t t = 0; t < count; ++t) {
+        for (std::size_t t = 0; t < lines_count; ++t) {
           const std::vector<float>& weights = panel.weights[t];
+          const std::size_t first = whole_ ? 0 : t - weights.size();
           for (std::size_t i = 0; i < weights.size(); ++i)
-            if (shade_of(weights[i]) == shade) squares += fmt::format("M{} {}h1v1h-1z", t - weights.size() + i, t);
+            if (shade_of(weights[i]) == shade) squares += fmt::format("M{} {}h1v1h-1z", first + i, t);
         }
         if (!squares.empty()) write("<path fill=\"{}\" d=\"{}\"/>\n", colour(shade), squares);
       }
       write("</g>\n");
-      for (std::size_t i = 0; i < count; ++i) {
-        const double middle = cell * (static_cast<double>(i) + 0.5);
-        const std::string name = detail::escape_xml(names_[i]);
+      const auto middle = [cell](std::size_t i) { return cell * (static_cast<double>(i) + 0.5); };
+      for (std::size_t i = 0; i < lines_count; ++i)
         write("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\" xml:space=\"preserve\">{}</text>\n", x - 4,
-              y + middle + 0.3 * font, name);
-        const double shift = upright ? 0 : 0.3 * font, below = y + side + (upright ? font : 4);
+              y + middle(i) + 0.3 * font, detail::escape_xml(row_names_[i]));
+      const double shift = upright ? 0 : 0.3 * font, below = y + down + (upright ? font : 4);
+      for (std::size_t i = 0; i < count; ++i)
         write("<text transform=\"translate({:.1f} {:.1f}){}\" text-anchor=\"{}\" xml:space=\"preserve\">{}</text>\n",
-              x + middle + shift, below, upright ? "" : " rotate(-90)", upright ? "middle" : "end", name);
-      }
+              x + middle(i) + shift, below, upright ? "" : " rotate(-90)", upright ? "middle" : "end",
+              detail::escape_xml(names_[i]));
     }
     out += "</svg>\n";
     return out;
@@ -159,8 +177,9 @@ class AttentionMap {
     return width;
   }
 
-  std::vector<std::string> names_;
+  std::vector<std::string> names_, row_names_;
   fbt::Index rows_ = 0, columns_ = 0;
+  bool whole_ = false;  // rows of weights are of all columns, not of those up to their own
   std::vector<Panel> panels_;
 };
 
