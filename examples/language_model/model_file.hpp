@@ -47,6 +47,8 @@ inline TextModel load_text_model(std::filesystem::path path) {
   fbt::ensure(!file.metadata().contains("fbt.session.model"),
               "{}: expected a model, found what generate --save-state wrote; give it as --load-state beside its --model",
               path.string());
+  fbt::ensure(!file.metadata().contains("translate.task"), "{}: expected a language model, found one of translate",
+              path.string());
   auto [model, metadata] = fbt::is_training(file) ? fbt::load_trained_model<Model>(file) : fbt::load_model<Model>(file);
   const bool has_vocabulary = metadata.contains("vocabulary") || metadata.contains("vocabulary.kind");
   fbt::Vocabulary vocabulary =

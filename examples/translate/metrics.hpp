@@ -175,6 +175,9 @@ inline double f1(double common, double found, double wanted) { return common > 0
 
 using Texts = std::span<const std::string>;
 
+/// How sacreBLEU names what bleu() counts.
+inline constexpr const char* bleu_signature = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp";
+
 /// From 0 to 100. Throws std::invalid_argument unless there is a reference for every text.
 inline double bleu(Texts texts, Texts references) {
   fbt::check(texts.size() == references.size(), "BLEU: expected as many references as texts, found {} for {}",
