@@ -1,5 +1,6 @@
 // Agents that have to remember: learn a task, evaluate, and look at what an agent does.
 #include "agent/evaluate.hpp"
+#include "agent/show.hpp"
 #include "agent/train.hpp"
 #include "support/program.hpp"
 #include "support/stopwatch.hpp"
@@ -23,6 +24,11 @@ int main(int argc, char** argv) {
   auto* const evaluate_command = app.add_subcommand("evaluate", "act in fresh episodes");
   add_evaluate_flags(*evaluate_command, evaluate);
   evaluate_command->callback([&] { agent::evaluate(evaluate, *evaluate_command); });
+
+  agent::ShowFlags show;
+  auto* const show_command = app.add_subcommand("show", "watch an agent");
+  add_show_flags(*show_command, show);
+  show_command->callback([&] { agent::show(show, *show_command); });
 
   return example::run(app, argc, argv, [] { return 0; });
 }

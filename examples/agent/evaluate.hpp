@@ -24,6 +24,7 @@ struct Results {
   fbt::Index episodes = 0, frames = 0;
   double reward = 0, success = 0, places = 0;
 
+  /// Means of no episodes are not numbers.
   explicit Results(std::span<const Episode> all) : episodes(static_cast<fbt::Index>(all.size())) {
     for (const Episode& episode : all) {
       frames += episode.steps;
@@ -84,8 +85,8 @@ inline void add_evaluate_flags(CLI::App& command, EvaluateFlags& flags) {
 
 /// The environments that the flag --length of a command asks for, of a model.
 inline EnvironmentMaker chosen_environment(const CLI::App& command, fbt::Index length, const Origin& origin) {
-  if (command.count("--length") > 0) return environment_maker(origin.task, length, Lengths::all_longest);
-  return environment_maker(origin.task, origin.length, Lengths::mixed);
+  if (command.count("--length") > 0) return environment_maker(origin.task, length, Lengths::longest);
+  return environment_maker(origin.task, origin.length, Lengths::even);
 }
 
 inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {

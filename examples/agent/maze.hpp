@@ -8,6 +8,8 @@
 #include "agent/grid.hpp"
 
 #include <array>
+#include <string>
+#include <vector>
 
 namespace example::agent {
 

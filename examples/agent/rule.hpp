@@ -109,7 +109,7 @@ void with_model_file(const std::filesystem::path& path, F&& f) {
   const fbt::TensorFile file = fbt::TensorFile::read(path);
   const Origin origin = read_origin(file);
   const auto run = [&](const auto& model) {
-    const auto environment = environment_maker(origin.task, origin.length, Lengths::mixed)();
+    const auto environment = environment_maker(origin.task, origin.length, Lengths::even)();
     const auto outputs = static_cast<fbt::Index>(environment->actions().size()) + 1;
     fbt::ensure(model.config().inputs == environment->inputs() && model.head.outputs() == outputs,
                 "{}: a model of the task {} has {} inputs and {} outputs, found {} and {}", file.name(),

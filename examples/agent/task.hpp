@@ -33,18 +33,16 @@ struct fbt::Names<example::agent::Task> {
 
 namespace example::agent {
 
-/// Corridors are of 2 cells up to the length, or all of it; of the other tasks the length is that of an episode in steps.
-enum class Lengths { mixed, all_longest };
-
-/// The length of a task when none is given.
-inline fbt::Index usual_length(Task task) { return task == Task::t_maze ? 60 : 200; }
+/// Of a T-maze the length is that of its corridor in cells: in training more short ones than long ones (t_maze.hpp), else
+/// from 2 up, all equally often, or all the longest. Of other tasks it is that of an episode in steps.
+enum class Lengths { training, even, longest };
 
 /// Throws std::invalid_argument for a length out of range.
 inline EnvironmentMaker environment_maker(Task task, fbt::Index length, Lengths lengths) {
   fbt::check(length >= 1 && length <= 100'000, "--length must be from 1 to 100000, found {}", length);
-  const fbt::Index shortest = lengths == Lengths::mixed ? std::min<fbt::Index>(2, length) : length;
+  const fbt::Index shortest = lengths == Lengths::longest ? length : std::min<fbt::Index>(2, length);
   switch (task) {
-    case Task::t_maze: return [=] { return std::make_unique<TMaze>(shortest, length); };
+    case Task::t_maze: return [=] { return std::make_unique<TMaze>(shortest, length, lengths == Lengths::training); };
     case Task::maze: return [=] { return std::make_unique<Maze>(length); };
     case Task::water_maze: return [=] { return std::make_unique<WaterMaze>(length); };
     default: return [=] { return std::make_unique<CartPole>(length); };

@@ -5,6 +5,7 @@
 
 #include "agent/evaluate.hpp"
 #include "agent/learner.hpp"
+#include "agent/recipe.hpp"
 #include "agent/rule.hpp"
 #include "support/budget.hpp"
 #include "support/flags.hpp"
@@ -18,6 +19,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -28,12 +32,10 @@ namespace example::agent {
 struct TrainFlags {
   Task task = Task::t_maze;
   Rule rule = Rule::feedback;
-  fbt::Index length = 0;
   std::string out;
   ModelSizes sizes;
-  fbt::Index lanes = 32;
-  LearnerOptions learner;
-  double learning_rate = 3e-3, entropy = 0.02;
+  Recipe recipe;  ///< what was given
+  double trace = 0.95, value = 0.5, clip = 1;
   fbt::Index warmup = 20, episodes = 1000;
   double seconds = 60;
   std::int64_t updates = 0;
@@ -43,28 +45,30 @@ struct TrainFlags {
 inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add_flag(command, "task", flags.task, "what to learn")->required()->default_str("");
   add_flag(command, "rule", flags.rule, "which model learns it; none: one without a memory");
-  add_flag(command, "length", flags.length,
-           "cells of the longest corridor of t_maze, 60 by default, and there are all from 2 up; steps of an episode of the "
-           "other tasks, 200 by default")
-      ->default_str("by task");
   add_flag(command, "out", flags.out, "folder to write to; none: write nothing");
   add_flag(command, "width", flags.sizes.width, "size of a layer's output");
   add_flag(command, "layers", flags.sizes.layers, "number of layers");
   add_flag(command, "heads", flags.sizes.heads, "attention heads per layer");
   add_flag(command, "window", flags.sizes.window, "how many past steps a step sees");
-  add_flag(command, "lanes", flags.lanes, "environments that are acted in side by side");
-  add_flag(command, "segment", flags.learner.segment, "steps of a lane between two updates");
-  add_flag(command, "learning-rate", flags.learning_rate, "peak of the schedule");
+  visit_recipe(
+      [&](const char* name, const char* help, auto& value) { add_flag(command, name, value, help)->default_str("by task"); },
+      flags.recipe);
   add_flag(command, "warmup", flags.warmup, "updates until the learning rate is at its peak");
-  add_flag(command, "entropy", flags.entropy, "weight of the actions' entropy at first; it falls to 0 over the training");
-  add_flag(command, "discount", flags.learner.actor_critic.discount, "gamma: what a reward one step later is worth");
-  add_flag(command, "trace", flags.learner.actor_critic.trace, "lambda of the generalised advantage estimation");
-  add_flag(command, "value", flags.learner.actor_critic.value, "weight of the value's loss");
-  add_flag(command, "clip", flags.learner.clip, "largest norm of the gradient; 0: no limit");
+  add_flag(command, "trace", flags.trace, "lambda of the generalised advantage estimation");
+  add_flag(command, "value", flags.value, "weight of the value's loss");
+  add_flag(command, "clip", flags.clip, "largest norm of the gradient; 0: no limit");
   add_flag(command, "episodes", flags.episodes, "fresh episodes for the results");
   add_flag(command, "seconds", flags.seconds, "end after so many seconds, results included; 0: no limit");
   add_flag(command, "updates", flags.updates, "end after so many updates; 0: no limit");
   add_flag(command, "seed", flags.seed, "for the episodes, the actions and the initial parameters");
+  std::string table = "Defaults by task:";
+  for (const auto& [name, task] : fbt::Names<Task>::list) {
+    table += fmt::format("\n  {}:", name);
+    const Recipe defaults = recipe(task);
+    visit_recipe([&](const char* flag, const char*, const auto& value) { table += fmt::format(" --{} {}", flag, value); },
+                 defaults);
+  }
+  command.footer(table);
 }
 
 inline void check_flags(const TrainFlags& flags) {
@@ -74,11 +78,11 @@ inline void check_flags(const TrainFlags& flags) {
   const auto weight = [](const char* name, double value) {
     fbt::check(value >= 0 && std::isfinite(value), "--{} must be at least 0 and finite, found {}", name, value);
   };
-  share("discount", flags.learner.actor_critic.discount);
-  share("trace", flags.learner.actor_critic.trace);
-  weight("value", flags.learner.actor_critic.value);
-  weight("entropy", flags.entropy);
-  weight("clip", flags.learner.clip);
+  share("discount", flags.recipe.discount);
+  share("trace", flags.trace);
+  weight("value", flags.value);
+  weight("entropy", flags.recipe.entropy);
+  weight("clip", flags.clip);
   fbt::check(flags.episodes >= 1 && flags.episodes <= 1'000'000, "--episodes must be from 1 to 1000000, found {}",
              flags.episodes);
   fbt::check(flags.seconds >= 0 && flags.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", flags.seconds);
@@ -88,19 +92,23 @@ inline void check_flags(const TrainFlags& flags) {
              "{}: the folder already holds model.safetensors; choose another --out folder", flags.out);
 }
 
+inline LearnerOptions learner_options(const TrainFlags& flags) {
+  return {flags.recipe.segment, flags.rule != Rule::none, flags.clip, {flags.recipe.discount, flags.trace, flags.value}};
+}
+
 /// Trains a model, reports, and evaluates it at the end.
 template <class Model>
 class Training {
  public:
   /// clock: since the program began.
-  Training(const TrainFlags& flags, const EnvironmentMaker& make, Model& model, const Stopwatch& clock)
+  Training(const TrainFlags& flags, Model& model, const Stopwatch& clock)
       : flags_(flags),
-        make_(make),
         model_(model),
-        lanes_(make, flags.lanes, fbt::mix_seed(flags.seed, 1)),
-        learner_(model, lanes_, flags.learner),
+        lanes_(environment_maker(flags.task, flags.recipe.length, Lengths::training), flags.recipe.lanes,
+               fbt::mix_seed(flags.seed, 1)),
+        learner_(model, lanes_, learner_options(flags)),
         budget_({flags.updates, flags.seconds}, 0, clock, 0),
-        schedule_{flags.learning_rate, flags.warmup, 0.05} {
+        schedule_{flags.recipe.learning_rate, flags.warmup, 0.05} {
     schedule_.validate();
   }
 
@@ -108,14 +116,14 @@ class Training {
     if (!flags_.out.empty()) std::filesystem::create_directories(flags_.out);
     fmt::print("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
                fbt::count_parameters(model_));
-    const fbt::Index frames = lanes_.count() * flags_.learner.segment;
+    const fbt::Index frames = lanes_.count() * flags_.recipe.segment;
     // what the results cost, acting alone: as if every episode had all its steps
-    budget_.expect_evaluation(static_cast<double>(flags_.episodes * flags_.length), static_cast<double>(frames));
+    budget_.expect_evaluation(static_cast<double>(flags_.episodes * flags_.recipe.length), static_cast<double>(frames));
     double progress = 0;
     while (progress < 1 && !interrupt_.requested()) {
       const Stopwatch watch;
       const ActorCriticLoss loss =
-          learner_.update(schedule_.rate(learner_.updates(), progress), flags_.entropy * (1 - progress));
+          learner_.update(schedule_.rate(learner_.updates(), progress), flags_.recipe.entropy * (1 - progress));
       budget_.spent_on_update(watch.seconds());
       unreported_.add(loss, frames, watch.seconds());
       for (const Episode& episode : lanes_.take_ended()) ended_.push_back(episode);
@@ -131,29 +139,32 @@ class Training {
 
   void save() const {
     if (!flags_.out.empty())
-      fbt::save_model(path("model.safetensors"), model_, write_origin({flags_.task, flags_.rule, flags_.length}),
+      fbt::save_model(path("model.safetensors"), model_, write_origin({flags_.task, flags_.rule, flags_.recipe.length}),
                       fbt::Probe::store);
   }
 
   void report() {
     frames_ += unreported_.frames;
-    const Results results(ended_);
-    const double n = static_cast<double>(unreported_.updates),
-                 speed = static_cast<double>(unreported_.frames) / unreported_.seconds;
-    nlohmann::ordered_json line{{"update", learner_.updates()}, {"frames", frames_}, {"seconds", budget_.elapsed()}};
-    for (const auto& [name, mean] :
-         {std::pair{"return", results.reward}, {"success", results.success}, {"places", results.places}})
-      line[name] = ended_.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(mean);
-    line["entropy"] = unreported_.loss.entropy / n;
-    line["value_loss"] = unreported_.loss.value / n;
-    line["frames_per_second"] = speed;
-    write(line);
+    if (!ended_.empty()) recent_ = Results(ended_);
+    const double n = static_cast<double>(unreported_.updates);
+    const double entropy = unreported_.loss.entropy / n, value_loss = unreported_.loss.value / n;
+    const double speed = static_cast<double>(unreported_.frames) / unreported_.seconds;
+    // a number that is not finite becomes null: there are no means before an episode has ended
+    write({{"update", learner_.updates()},
+           {"frames", frames_},
+           {"seconds", budget_.elapsed()},
+           {"return", recent_.reward},
+           {"success", recent_.success},
+           {"places", recent_.places},
+           {"entropy", entropy},
+           {"value_loss", value_loss},
+           {"frames_per_second", speed}});
     save();
-    fmt::print(
-        "update {:6}  frames {:9}  return {:7.3f}  success {:6.2f}%  places {:5.2f}  entropy {:.3f}  value loss {:.4f}  "
-        "{:6.0f} frames/s  {:4.0f} s\n",
-        learner_.updates(), frames_, results.reward, 100 * results.success, results.places, unreported_.loss.entropy / n,
-        unreported_.loss.value / n, speed, budget_.elapsed());
+    const std::string means = recent_.episodes == 0 ? "no episode has ended"
+                                                    : fmt::format("return {:6.3f}  success {:6.2f}%  places {:5.2f}",
+                                                                  recent_.reward, 100 * recent_.success, recent_.places);
+    fmt::print("update {:6}  frames {:9}  {}  entropy {:.3f}  value loss {:.4f}  {:6.0f} frames/s  {:4.0f} s\n",
+               learner_.updates(), frames_, means, entropy, value_loss, speed, budget_.elapsed());
     std::fflush(stdout);
     unreported_ = {};
     ended_.clear();
@@ -163,10 +174,11 @@ class Training {
   void finish() {
     save();
     const Results results =
-        evaluate(model_, make_, flags_.episodes, fbt::mix_seed(flags_.seed, 2), flags_.learner.remembers, Choice::draw);
+        evaluate(model_, environment_maker(flags_.task, flags_.recipe.length, Lengths::even), flags_.episodes,
+                 fbt::mix_seed(flags_.seed, 2), flags_.rule != Rule::none, Choice::draw);
     nlohmann::ordered_json last{{"task", fbt::name_of(flags_.task)},
                                 {"rule", fbt::name_of(flags_.rule)},
-                                {"length", flags_.length},
+                                {"length", flags_.recipe.length},
                                 {"seed", flags_.seed},
                                 {"parameters", fbt::count_parameters(model_)},
                                 {"update", learner_.updates()},
@@ -204,7 +216,6 @@ class Training {
   };
 
   const TrainFlags& flags_;
-  const EnvironmentMaker& make_;
   Model& model_;
   Lanes lanes_;
   Learner<Model> learner_;
@@ -214,18 +225,23 @@ class Training {
   std::string metrics_;
   Unreported unreported_;
   std::vector<Episode> ended_;  // since the last report
+  Results recent_{{}};          // of the last report in which one had ended
   fbt::Index frames_ = 0;
   double reported_at_ = 0;
 };
 
 /// command: which flags were given. clock: since the program began.
 inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& clock) {
-  if (command.count("--length") == 0) flags.length = usual_length(flags.task);
-  flags.learner.remembers = flags.rule != Rule::none;
+  const Recipe defaults = recipe(flags.task);
+  visit_recipe(
+      [&](const char* name, const char*, auto& value, const auto& by_task) {
+        if (command.count(fmt::format("--{}", name)) == 0) value = by_task;
+      },
+      flags.recipe, defaults);
   check_flags(flags);
-  const EnvironmentMaker make = environment_maker(flags.task, flags.length, Lengths::mixed);
-  with_new_model(flags.rule, flags.sizes, *make(), fbt::mix_seed(flags.seed, 0),
-                 [&](auto& model) { Training(flags, make, model, clock).run(); });
+  const auto environment = environment_maker(flags.task, flags.recipe.length, Lengths::training)();
+  with_new_model(flags.rule, flags.sizes, *environment, fbt::mix_seed(flags.seed, 0),
+                 [&](auto& model) { Training(flags, model, clock).run(); });
 }
 
 }  // namespace example::agent

@@ -1,4 +1,4 @@
-// Water maze (after Morris, 1981): somewhere in a pool of 9 x 9 cells is a platform, which stays where it is for an episode.
+// Water maze (after Morris, 1981): somewhere in a pool of 7 x 7 cells is a platform, which stays where it is for an episode.
 // The agent sees its own row and column, and whether it stands on the platform; nothing else marks it. To step on it gives a
 // reward of 1; with the next action, whichever it is, the agent is put in a random other cell and has to find it again.
 // Actions: a step north, south, west or east, which the rim blocks.
@@ -8,6 +8,8 @@
 #include "agent/grid.hpp"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 namespace example::agent {
 
@@ -16,9 +18,9 @@ class WaterMaze : public Environment {
   /// Episodes of so many steps.
   explicit WaterMaze(fbt::Index steps) : steps_(steps) {}
 
-  static constexpr fbt::Index side = 9;
+  static constexpr fbt::Index side = 7;
 
-  fbt::Index inputs() const override { return 2 * side + 1; }
+  fbt::Index inputs() const override { return 3; }
   std::vector<std::string> actions() const override { return directions; }
 
   void begin(fbt::Random& random) override {
@@ -26,10 +28,10 @@ class WaterMaze : public Environment {
     put_elsewhere(random);
     step_ = places_ = 0;
   }
-  /// The row, the column (the number that is 1 of side each), and whether this is the platform.
+  /// Row and column, from -1 to 1, and 1 on the platform.
   void observe(Eigen::Ref<fbt::Vector<float>> seen) const override {
-    seen(at_.row) = seen(side + at_.column) = 1;
-    seen(2 * side) = at_ == platform_;
+    const auto scaled = [](fbt::Index i) { return 2 * static_cast<float>(i) / (side - 1) - 1; };
+    seen << scaled(at_.row), scaled(at_.column), at_ == platform_ ? 1.0f : 0.0f;
   }
   Outcome act(fbt::Index action, fbt::Random& random) override {
     const bool late = ++step_ == steps_;
