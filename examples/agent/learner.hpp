@@ -28,7 +28,7 @@ struct LearnerOptions {
   fbt::Index segment = 32;  ///< T, steps between two updates
   bool remembers = true;    ///< else every step begins with an empty memory
   double clip = 1;          ///< largest norm of the gradient; 0: no limit
-  ActorCriticOptions actor_critic;
+  ActorCriticOptions actor_critic = {};
 };
 
 /// Model: of vectors, with actions + 1 outputs.
