@@ -2,6 +2,7 @@
 #include "agent/evaluate.hpp"
 #include "agent/show.hpp"
 #include "agent/train.hpp"
+#include "support/completion.hpp"
 #include "support/program.hpp"
 #include "support/stopwatch.hpp"
 
@@ -15,10 +16,11 @@ int main(int argc, char** argv) {
   example::prepare(app);
   app.require_subcommand(1);
 
+  int code = 0;
   agent::TrainFlags train;
   auto* const train_command = app.add_subcommand("train", "learn a task");
   add_train_flags(*train_command, train);
-  train_command->callback([&] { agent::train(train, *train_command, clock); });
+  train_command->callback([&] { code = agent::train(train, *train_command, clock); });
 
   agent::EvaluateFlags evaluate;
   auto* const evaluate_command = app.add_subcommand("evaluate", "act in fresh episodes");
@@ -30,5 +32,7 @@ int main(int argc, char** argv) {
   add_show_flags(*show_command, show);
   show_command->callback([&] { agent::show(show, *show_command); });
 
-  return example::run(app, argc, argv, [] { return 0; });
+  example::add_completion(app, "agent");
+
+  return example::run(app, argc, argv, [&] { return code; });
 }

@@ -6,6 +6,7 @@
 #include "agent/learner.hpp"
 #include "agent/rule.hpp"
 #include "support/flags.hpp"
+#include "support/path_flag.hpp"
 #include "support/stopwatch.hpp"
 
 #include <CLI/CLI.hpp>
@@ -74,7 +75,7 @@ struct EvaluateFlags {
 };
 
 inline void add_evaluate_flags(CLI::App& command, EvaluateFlags& flags) {
-  add_flag(command, "model", flags.model, "model file that train wrote")->required()->default_str("");
+  add_path_flag(command, "model", flags.model, "model file that train wrote")->required()->default_str("");
   add_flag(command, "episodes", flags.episodes, "number of fresh episodes");
   add_flag(command, "length", flags.length, "cells of every corridor, steps of an episode")
       ->default_str("as in training: corridors of all lengths up to that of training");

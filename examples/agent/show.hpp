@@ -6,6 +6,8 @@
 #include "agent/paths.hpp"
 #include "agent/rule.hpp"
 #include "support/flags.hpp"
+#include "support/path_flag.hpp"
+#include "support/run.hpp"
 
 #include "fbt/io/atomic_file.hpp"
 
@@ -16,7 +18,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,13 +33,13 @@ struct ShowFlags {
 };
 
 inline void add_show_flags(CLI::App& command, ShowFlags& flags) {
-  add_flag(command, "model", flags.model, "model file that train wrote")->required()->default_str("");
+  add_path_flag(command, "model", flags.model, "model file that train wrote")->required()->default_str("");
   add_flag(command, "task", flags.task, "the task that the model has learned, if it is to be checked");
   add_flag(command, "count", flags.count, "number of episodes: the first that evaluate has with this seed");
   add_flag(command, "length", flags.length, "cells of every corridor, steps of an episode")
       ->default_str("as in training: corridors of all lengths up to that of training");
   add_flag(command, "seed", flags.seed, "for the episodes and the actions");
-  add_flag(command, "out", flags.out, "picture of the paths to write");
+  add_path_flag(command, "out", flags.out, "picture of the paths to write");
   add_flag(command, "delay", flags.delay, "seconds for every frame, in a terminal");
   command.add_flag("--plain", flags.plain, "a line per step in place of frames");
   command.add_flag("--best", flags.best, "always the most probable action; else actions are drawn, as in training");
@@ -112,7 +113,7 @@ inline void show(const ShowFlags& flags, const CLI::App& command) {
                    moment.step, names[static_cast<std::size_t>(moment.action)], moment.probability, moment.value,
                    moment.outcome.reward, environment->places());
         if (!flags.plain) fmt::print("{}\n", frame(environment->map()));
-        std::fflush(stdout);
+        flush_output();
         if (terminal) std::this_thread::sleep_for(std::chrono::duration<double>(flags.delay));
       };
       const Episode episode =

@@ -10,9 +10,12 @@
 #include "support/budget.hpp"
 #include "support/flags.hpp"
 #include "support/interrupt.hpp"
+#include "support/path_flag.hpp"
+#include "support/run.hpp"
 #include "support/stopwatch.hpp"
 
 #include "fbt/io/atomic_file.hpp"
+#include "fbt/io/folder_lock.hpp"
 #include "fbt/io/model_file.hpp"
 #include "fbt/training/schedule.hpp"
 
@@ -22,8 +25,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,7 +48,7 @@ struct TrainFlags {
 inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add_flag(command, "task", flags.task, "what to learn")->required()->default_str("");
   add_flag(command, "rule", flags.rule, "which model learns it; none: one without a memory");
-  add_flag(command, "out", flags.out, "folder to write to; none: write nothing");
+  add_path_flag(command, "out", flags.out, "folder to write to; without it nothing is written");
   add_flag(command, "width", flags.sizes.width, "size of a layer's output");
   add_flag(command, "layers", flags.sizes.layers, "number of layers");
   add_flag(command, "heads", flags.sizes.heads, "attention heads per layer");
@@ -112,10 +115,10 @@ class Training {
     schedule_.validate();
   }
 
-  void run() {
-    if (!flags_.out.empty()) std::filesystem::create_directories(flags_.out);
-    fmt::print("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
-               fbt::count_parameters(model_));
+  /// Returns the exit code of the program.
+  int run() {
+    print_now("{} by {}: {} parameters\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
+              fbt::count_parameters(model_));
     const fbt::Index frames = lanes_.count() * flags_.recipe.segment;
     // what the results cost, acting alone: as if every episode had all its steps
     budget_.expect_evaluation(static_cast<double>(flags_.episodes * flags_.recipe.length), static_cast<double>(frames));
@@ -131,7 +134,9 @@ class Training {
       const double now = budget_.elapsed();
       if (progress >= 1 || now >= reported_at_ + std::clamp(now / 30, 1.0, 30.0)) report();
     }
-    finish();
+    const bool interrupted = progress < 1;
+    finish(interrupted);
+    return interrupted ? interrupt_.exit_code() : 0;
   }
 
  private:
@@ -163,36 +168,37 @@ class Training {
     const std::string means = recent_.episodes == 0 ? "no episode has ended"
                                                     : fmt::format("return {:6.3f}  success {:6.2f}%  places {:5.2f}",
                                                                   recent_.reward, 100 * recent_.success, recent_.places);
-    fmt::print("update {:6}  frames {:9}  {}  entropy {:.3f}  value loss {:.4f}  {:6.0f} frames/s  {:4.0f} s\n",
-               learner_.updates(), frames_, means, entropy, value_loss, speed, budget_.elapsed());
-    std::fflush(stdout);
+    print_now("update {:6}  frames {:9}  {}  entropy {:.3f}  value loss {:.4f}  {:6.0f} frames/s  {:4.0f} s\n",
+              learner_.updates(), frames_, means, entropy, value_loss, speed, budget_.elapsed());
     unreported_ = {};
     ended_.clear();
     reported_at_ = budget_.elapsed();
   }
 
-  void finish() {
+  void finish(bool interrupted) {
     save();
-    const Results results =
-        evaluate(model_, environment_maker(flags_.task, flags_.recipe.length, Lengths::even), flags_.episodes,
-                 fbt::mix_seed(flags_.seed, 2), flags_.rule != Rule::none, Choice::draw);
     nlohmann::ordered_json last{{"task", fbt::name_of(flags_.task)},
                                 {"rule", fbt::name_of(flags_.rule)},
                                 {"length", flags_.recipe.length},
                                 {"seed", flags_.seed},
                                 {"parameters", fbt::count_parameters(model_)},
                                 {"update", learner_.updates()},
-                                {"frames", frames_},
+                                {"frames", frames_ + unreported_.frames},
                                 {"seconds", budget_.elapsed()}};
-    last["evaluation"] = to_json(results);
-    if (interrupt_.requested()) {
+    if (interrupted) {
       last["interrupted"] = true;
-      fmt::print("interrupted\n");
+      write(last);
+      print_now("interrupted at update {}\n", learner_.updates());
+      return;
     }
+    const Results results =
+        evaluate(model_, environment_maker(flags_.task, flags_.recipe.length, Lengths::even), flags_.episodes,
+                 fbt::mix_seed(flags_.seed, 2), flags_.rule != Rule::none, Choice::draw);
+    last["evaluation"] = to_json(results);
     write(last);
-    fmt::print("{} by {}: return {:.3f}, success {:.2f}%, places found {:.2f} in {} fresh episodes\n",
-               fbt::name_of(flags_.task), fbt::name_of(flags_.rule), results.reward, 100 * results.success, results.places,
-               results.episodes);
+    print_now("{} by {}: return {:.3f}, success {:.2f}%, places found {:.2f} in {} fresh episodes\n",
+              fbt::name_of(flags_.task), fbt::name_of(flags_.rule), results.reward, 100 * results.success, results.places,
+              results.episodes);
   }
 
   void write(const nlohmann::ordered_json& line) {
@@ -221,7 +227,7 @@ class Training {
   Learner<Model> learner_;
   Budget budget_;
   fbt::Schedule schedule_;
-  Interrupt interrupt_;
+  Interrupt interrupt_{"stopping after this update; what is learned is saved, if there is an --out\n"};
   std::string metrics_;
   Unreported unreported_;
   std::vector<Episode> ended_;  // since the last report
@@ -230,18 +236,22 @@ class Training {
   double reported_at_ = 0;
 };
 
-/// command: which flags were given. clock: since the program began.
-inline void train(TrainFlags flags, const CLI::App& command, const Stopwatch& clock) {
+/// command: which flags were given. clock: since the program began. Returns the exit code of the program.
+inline int train(TrainFlags flags, const CLI::App& command, const Stopwatch& clock) {
   const Recipe defaults = recipe(flags.task);
   visit_recipe(
       [&](const char* name, const char*, auto& value, const auto& by_task) {
         if (command.count(fmt::format("--{}", name)) == 0) value = by_task;
       },
       flags.recipe, defaults);
+  std::optional<fbt::FolderLock> lock;
+  if (!flags.out.empty()) lock.emplace(flags.out);
   check_flags(flags);
   const auto environment = environment_maker(flags.task, flags.recipe.length, Lengths::training)();
+  int code = 0;
   with_new_model(flags.rule, flags.sizes, *environment, fbt::mix_seed(flags.seed, 0),
-                 [&](auto& model) { Training(flags, model, clock).run(); });
+                 [&](auto& model) { code = Training(flags, model, clock).run(); });
+  return code;
 }
 
 }  // namespace example::agent

@@ -78,13 +78,14 @@ test_seconds_bound_the_whole_run() {
 test_interrupt() {
   local line pid code=0
   mkfifo pipe
-  "$program" train "${tiny[@]}" --task maze --out run --updates 100000000 --seconds 0 >pipe & pid=$!
+  "$program" train "${tiny[@]}" --task maze --out run --updates 100000000 --seconds 0 >pipe 2>stderr & pid=$!
   exec 3<pipe
   while read -r line <&3; do [[ $line != "update "* ]] || { kill -INT $pid; break; }; done
   line=$(cat <&3)
   wait $pid || code=$?
-  [ $code -eq 0 ] || fail "expected exit code 0, found $code"
-  contains "$line" "interrupted"
+  [ $code -eq 130 ] || fail "expected exit code 130, found $code"
+  contains "$line" "interrupted at update "
+  contains "$(cat stderr)" "stopping after this update"
   contains "$(tail -n 1 run/metrics.jsonl)" '"interrupted":true'
   succeed show --model run/model.safetensors --count 1 --plain
 }
@@ -94,7 +95,7 @@ test_errors() {
   error "--rule: expected one of feedback, average, top_only, recurrent, transformer, lstm, none, found \"rnn\"" train --task maze --rule rnn
   error "--task is required" train
   error "--length must be from 1 to 100000, found 0" train --task maze --length 0
-  error "--length must be from 1 to 100000, found -3" train --task t_maze --length -3
+  error "--length: expected a whole number from 0 to" train --task t_maze --length -3
   error "lanes must be from 1 to 4096, found 0" train --task maze --lanes 0
   error "segment must be from 1 to 100000, found 0" train --task maze --segment 0
   error "--discount must be from 0 to 1, found 1.5" train --task maze --discount 1.5
