@@ -69,7 +69,7 @@ TEST_CASE("model file: a config as JSON, there and back") {
         R"("activation":"relu",)"
         R"("position":"relative_key","span_ramp":0,"empty_memory":"skip","pre_norm":true,"memory_rule":"feedback",)"
         R"("memory_layer":0,"share_key_value":true,"memory_norm":"own",)"
-        R"("value_bias":false,"output_bias":true,"log_probabilities":false,"dropout":0.0,)"
+        R"("value_bias":false,"output_bias":true,"cross_attention":false,"log_probabilities":false,"dropout":0.0,)"
         R"("norm_epsilon":1e-05,"embedding_deviation":0.3})");
   CHECK(read_config(R"({"vocabulary": 5})", "x").width == Config{}.width);  // what is missing keeps its default
 }
@@ -431,8 +431,8 @@ TEST_CASE("model file: files of version 0.1") {
   const TensorFile before = TensorFile::read(version_0_1::file("feedback", "model")), after = TensorFile::read(folder / "a");
   Metadata metadata = after.metadata();
   std::string& config = metadata.at("fbt.config");
-  const std::string later = R"("inputs":0,"outputs":0,)";  // fields that 0.1 did not have
-  config.erase(config.find(later), later.size());
+  for (const std::string later : {R"("inputs":0,"outputs":0,)", R"("cross_attention":false,)"})  // 0.1 did not have them
+    config.erase(config.find(later), later.size());
   CHECK(metadata == before.metadata());
   CHECK(after.tensors().size() + 2 == before.tensors().size());
   for (const TensorView& tensor : after.tensors()) CHECK(tensor.bytes == before.get(tensor.name).bytes);

@@ -172,14 +172,31 @@ TEST_CASE("Config: visit_config meets every field once, under its public name") 
       },
       a, b);
   CHECK(a == b);
-  CHECK(names == std::set<std::string_view>{"vocabulary",   "inputs",          "outputs",
-                                            "width",        "layers",          "heads",
-                                            "head_size",    "feed_forward",    "window",
-                                            "activation",   "position",        "span_ramp",
-                                            "empty_memory", "pre_norm",        "memory_rule",
-                                            "memory_layer", "share_key_value", "memory_norm",
-                                            "value_bias",   "output_bias",     "log_probabilities",
-                                            "dropout",      "norm_epsilon",    "embedding_deviation"});
+  CHECK(names == std::set<std::string_view>{"vocabulary",
+                                            "inputs",
+                                            "outputs",
+                                            "width",
+                                            "layers",
+                                            "heads",
+                                            "head_size",
+                                            "feed_forward",
+                                            "window",
+                                            "activation",
+                                            "position",
+                                            "span_ramp",
+                                            "empty_memory",
+                                            "pre_norm",
+                                            "memory_rule",
+                                            "memory_layer",
+                                            "share_key_value",
+                                            "memory_norm",
+                                            "value_bias",
+                                            "output_bias",
+                                            "cross_attention",
+                                            "log_probabilities",
+                                            "dropout",
+                                            "norm_epsilon",
+                                            "embedding_deviation"});
 }
 
 TEST_CASE("Config: names of the enumerators") {

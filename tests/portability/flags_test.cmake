@@ -4,6 +4,7 @@
 cmake_minimum_required(VERSION 3.24)
 
 separate_arguments(flags UNIX_COMMAND "${FLAGS} ${UNDER}")
+list(REMOVE_ITEM INCLUDES "")
 list(TRANSFORM INCLUDES PREPEND -I)
 file(MAKE_DIRECTORY ${BUILD})
 execute_process(COMMAND ${CXX} -std=c++20 ${flags} -Wfatal-errors -pthread -DFMT_HEADER_ONLY ${INCLUDES}

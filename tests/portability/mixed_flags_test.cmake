@@ -4,6 +4,7 @@
 # one). With equal flags they do.
 cmake_minimum_required(VERSION 3.24)
 
+list(REMOVE_ITEM INCLUDES "")
 list(TRANSFORM INCLUDES PREPEND -I)
 file(REMOVE_RECURSE ${BUILD})
 file(MAKE_DIRECTORY ${BUILD})
