@@ -98,9 +98,11 @@ inline Counts count_words(const std::vector<NamedText>& texts, const std::set<st
 
 #ifdef FBT_SENTENCEPIECE
 
-inline std::string replace_all(std::string text, std::string_view from, std::string_view to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != text.npos; at += to.size()) text.replace(at, from.size(), to);
-  return text;
+inline std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string result;
+  for (std::size_t at = 0; (at = text.find(from)) != text.npos; text.remove_prefix(at + from.size()))
+    (result += text.substr(0, at)) += to;
+  return result += text;
 }
 
 /// Words and how often each occurs, as lines "word<tab>count".

@@ -53,8 +53,11 @@ inline Words split_words(std::string_view text) {
 }
 
 inline void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
-    text.replace(at, from.size(), to);
+  std::string result;
+  std::string_view rest = text;
+  for (std::size_t at = 0; (at = rest.find(from)) != rest.npos; rest.remove_prefix(at + from.size()))
+    (result += rest.substr(0, at)) += to;
+  text = result += rest;
 }
 
 /// The words of mteval-v13a: signs stand apart, but for points and commas between digits, and hyphens that follow none.
