@@ -47,7 +47,7 @@ struct Described {
   std::string bytes;
 };
 std::map<std::string, Described> read_by_description(const std::string& content, Metadata& metadata) {
-  std::uint64_t length = 0;
+  std::size_t length = 0;
   for (int i = 7; i >= 0; --i) length = length * 256 + static_cast<unsigned char>(content.at(static_cast<std::size_t>(i)));
   CHECK((8 + length) % 8 == 0);  // the data is aligned in the file
   const auto header = nlohmann::json::parse(content.substr(8, length));
@@ -224,7 +224,7 @@ TEST_CASE("safetensors: files without tensors") {
 TEST_CASE("safetensors: tensors of every dtype of the format can be in a file") {
   for (const DtypeInfo& info : dtypes) {
     INFO(info.name);
-    const std::string bytes(*tensor_bytes(info.dtype, {2, 4}), '\1');
+    const std::string bytes(static_cast<std::size_t>(*tensor_bytes(info.dtype, {2, 4})), '\1');
     const std::string header =
         fmt::format("{{'a':{{'dtype':'{}','shape':[2,4],'data_offsets':[0,{}]}}}}", info.name, bytes.size());
     const TensorFile file = parse(file_of(quoted(header), bytes));

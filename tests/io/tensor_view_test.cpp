@@ -2,10 +2,21 @@
 
 #include "support/catch.hpp"
 
+#include <bit>
 #include <cmath>
 #include <limits>
 
 using namespace fbt;
+
+TEST_CASE("files: for little-endian machines, others are told") {
+  if constexpr (std::endian::native == std::endian::little) {
+    CHECK_NOTHROW(check_byte_order("a"));
+  } else {
+    CHECK_THROWS_WITH(check_byte_order("a"),
+                      "a: the numbers in the file are little-endian: expected such a machine, found a "
+                      "big-endian one");
+  }
+}
 
 TEST_CASE("tensor view: F16, all of them") {
   const auto half = [](std::uint16_t bits) {

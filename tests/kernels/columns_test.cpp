@@ -109,7 +109,7 @@ TEMPLATE_TEST_CASE("normalize and its way back: all lengths", "", float, double,
     const Exact in = exact(start.col(0)), d = exact(start.col(1)), w = exact(weight.view());
     const auto size = static_cast<long double>(n);
     const Exact centred = in.array() - in.mean();
-    const long double inverse = 1 / std::sqrt(centred.squaredNorm() / size + 0.01L);
+    const long double inverse = 1 / std::sqrt(centred.squaredNorm() / size + static_cast<long double>(TestType(0.01)));
     const Exact expected = centred * inverse, dn = d.cwiseProduct(w);
     const TestType found = normalize<TestType>(x.view().data(), n, TestType(0.01), weight.view().data(), bias.view().data(),
                                                normal.view().data(), y.view().data());

@@ -34,7 +34,7 @@ inline Index affine_processors() {
     return std::max(1, CPU_COUNT_S(sets * sizeof(cpu_set_t), mask.data()));
   }
 #endif
-  return std::max<Index>(1, std::thread::hardware_concurrency());
+  return std::max<Index>(1, static_cast<Index>(std::thread::hardware_concurrency()));
 }
 
 /// The processor time per time that control groups grant (containers, systemd's CPUQuota), in processors; `all` without a

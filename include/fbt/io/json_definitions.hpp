@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <limits>
 #include <set>
 #include <stdexcept>
 #include <type_traits>
@@ -183,7 +184,8 @@ AnyConfig read_config(std::string_view text, std::string_view name) {
           ensure(found.is_boolean(), "{}: config {}: expected true or false, found {}", name, field, found.dump());
           value = found.template get<bool>();
         } else if constexpr (std::is_integral_v<T>) {
-          ensure(found.is_number_integer() && found.template get<double>() >= 0 && found.template get<double>() < 0x1p62,
+          constexpr auto most = static_cast<double>(std::numeric_limits<T>::max() / 2);
+          ensure(found.is_number_integer() && found.template get<double>() >= 0 && found.template get<double>() <= most,
                  "{}: config {}: expected a whole number of at least 0, found {}", name, field, found.dump());
           value = found.template get<T>();
         } else {

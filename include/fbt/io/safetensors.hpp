@@ -41,8 +41,8 @@ class TensorFile {
     ensure(file != nullptr, "{}: cannot open the file: {}", path.string(), std::strerror(errno));
     const auto size = std::filesystem::file_size(path, error);
     ensure(!error, "{}: expected a file: {}", path.string(), error.message());
-    std::string content(size, '\0');
-    ensure(std::fread(content.data(), 1, size, file.get()) == size, "{}: cannot read the file: expected {} bytes",
+    std::string content(static_cast<std::size_t>(size), '\0');
+    ensure(std::fread(content.data(), 1, content.size(), file.get()) == size, "{}: cannot read the file: expected {} bytes",
            path.string(), size);
     return parse(std::move(content), path.string());
   }
@@ -73,6 +73,7 @@ class TensorFile {
 
  private:
   void parse_header() {
+    check_byte_order(name_);
     const std::string& content = *content_;
     ensure(content.size() >= 8, "{}: expected a safetensors file, found only {} bytes", name_, content.size());
     std::uint64_t length = 0;
@@ -81,8 +82,8 @@ class TensorFile {
            largest_header, length);
     ensure(length <= content.size() - 8, "{}: expected a header of {} bytes, found only {} bytes after its length", name_,
            length, content.size() - 8);
-    const std::string_view text = std::string_view(content).substr(8, length);
-    const std::string_view data = std::string_view(content).substr(8 + length);
+    const std::string_view text = std::string_view(content).substr(8, static_cast<std::size_t>(length));
+    const std::string_view data = std::string_view(content).substr(8 + text.size());
     ensure(text.starts_with('{'), "{}: expected a safetensors header that starts with {{, found something else", name_);
     ensure(text.find('\0') == text.npos, "{}: expected a JSON object in UTF-8 as header, found a zero byte in it",
            name_);  // the parser would take it for the end
@@ -110,7 +111,8 @@ class TensorFile {
              *bytes, entry.dtype, shape_text(entry.shape), end - begin);
       position = end;
       index_.emplace(entry.name, tensors_.size());
-      tensors_.push_back({std::move(entry.name), info->dtype, std::move(entry.shape), data.substr(begin, end - begin)});
+      tensors_.push_back({std::move(entry.name), info->dtype, std::move(entry.shape),
+                          data.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(*bytes))});
     }
     ensure(position == data.size(), "{}: expected {} bytes of data, found {}", name_, position, data.size());
   }
@@ -153,6 +155,7 @@ class TensorWriter {
   /// Throws std::runtime_error when the file cannot be written; an old one is then left as it was. Throws
   /// std::invalid_argument when a name comes twice, or when a name or the metadata is not UTF-8.
   void write(const std::filesystem::path& path) const {
+    check_byte_order(path.string());
     // sorted by falling alignment, so that a reader may map the data; an ordered object keeps that order
     std::vector<const Tensor*> order;
     for (const Tensor& tensor : tensors_) order.push_back(&tensor);

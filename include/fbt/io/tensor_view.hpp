@@ -1,6 +1,7 @@
 // A tensor in a file: its dtype, its shape and its bytes, row-major.
 #pragma once
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
 
 #include <fmt/ranges.h>
@@ -19,8 +20,6 @@
 #include <vector>
 
 namespace fbt {
-
-static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian, and so must the machine be");
 
 /// Those of the safetensors format. The last ones have no numbers here, but files that hold such tensors can be read.
 enum class Dtype {
@@ -148,6 +147,12 @@ inline bool multiply_by(std::uint64_t& size, std::uint64_t n) {
   if (n > 0 && size > std::numeric_limits<std::uint64_t>::max() / n) return false;
   size *= n;
   return true;
+}
+
+/// Throws std::runtime_error on a machine that cannot use the numbers in a file as they are.
+inline void check_byte_order(std::string_view file) {
+  ensure(std::endian::native == std::endian::little,
+         "{}: the numbers in the file are little-endian: expected such a machine, found a big-endian one", file);
 }
 
 /// "(2, 3)", for messages.

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -161,12 +162,12 @@ Metadata load_training(const TensorFile& file, AnyTrainer& trainer) {
   ensure(counters.dtype == Dtype::i64 && counters.size() == 3, "{}: place: expected 3 numbers of dtype I64, found {} of {}",
          file.name(), counters.size(), dtype_info(counters.dtype).name);
   optimizer.updates = counters.at<std::int64_t>(0);
-  const typename AnyTrainer::Place place{counters.at<std::int64_t>(1), counters.at<std::int64_t>(2)};
-  constexpr std::int64_t most = std::int64_t(1) << 62;  // so that counting on cannot overflow
-  ensure(optimizer.updates >= 0 && optimizer.updates < most && place.passes >= 0 && place.passes < most &&
-             place.position >= 0 && place.position <= trainer.batches().length(),
-         "{}: place: expected a place in the text, found {}, {}, {}", file.name(), optimizer.updates, place.position,
-         place.passes);
+  const auto position = counters.at<std::int64_t>(1), passes = counters.at<std::int64_t>(2);
+  constexpr std::int64_t most = std::numeric_limits<Index>::max() / 2;  // so that counting on cannot overflow
+  ensure(optimizer.updates >= 0 && optimizer.updates <= most && passes >= 0 && passes <= most && position >= 0 &&
+             position <= trainer.batches().length(),
+         "{}: place: expected a place in the text, found {}, {}, {}", file.name(), optimizer.updates, position, passes);
+  const typename AnyTrainer::Place place{static_cast<Index>(position), static_cast<Index>(passes)};
 
   auto memories = detail::read_memories(file, model, trainer);
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <numbers>
 
 namespace fbt {
@@ -23,7 +24,7 @@ struct Schedule {
   }
 
   /// The rate of the given update (from 0), with progress in [0, 1] being the share of the whole training that is done.
-  double rate(Index update, double progress) const {
+  double rate(std::int64_t update, double progress) const {
     const double warm = warmup > 0 ? std::min(1.0, static_cast<double>(update + 1) / static_cast<double>(warmup)) : 1.0;
     const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::clamp(progress, 0.0, 1.0)));
     return peak * warm * (final_fraction + (1 - final_fraction) * cosine);

@@ -328,7 +328,7 @@ TEST_CASE("import: weights of other dtypes") {
                              : dtype == Dtype::f32 ? static_cast<const void*>(&single)
                              : dtype == Dtype::f16 ? static_cast<const void*>(&half)
                                                    : &brain;
-          data.append(static_cast<const char*>(from), dtype_info(dtype).bits / 8);
+          data.append(static_cast<const char*>(from), static_cast<std::size_t>(dtype_info(dtype).bits / 8));
         }
         tensor.bytes = data;
         tensor.dtype = dtype;

@@ -164,9 +164,9 @@ void export_model(const std::filesystem::path& path, const FeedbackTransformer<S
   TensorWriter writer;
   writer.metadata["format"] = "pt";
   for (const ForeignTensor<Scalar>& tensor : foreign_tensors(layout, copy, details)) {
-    std::vector<Scalar> values(tensor.size(), Scalar(0));
+    std::vector<Scalar> values(static_cast<std::size_t>(tensor.size()), Scalar(0));
     if (tensor.at)
-      for (std::uint64_t i = 0; i < tensor.size(); ++i) values[i] = tensor.at(i);
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = tensor.at(i);
     writer.add(tensor.names.front(), dtype_of<Scalar>(), tensor.shape,
                {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(Scalar)});
     for (std::size_t i = 1; i < tensor.names.size(); ++i) writer.metadata[tensor.names[i]] = tensor.names.front();
