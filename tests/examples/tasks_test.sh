@@ -112,9 +112,9 @@ test_interrupt() {
 # A test that takes minutes is left at once.
 test_interrupt_of_a_test() {
   local line pid code=0
-  "$program" train "${tiny[@]}" --tests 60000 --task copy --out run --updates 1 --seconds 0 >printed 2>stderr & pid=$!
+  "$program" train "${tiny[@]}" --tests 200000 --task copy --out run --updates 1 --seconds 0 >printed 2>stderr & pid=$!
   while [ ! -s printed ]; do sleep 0.1; done
-  sleep 1
+  sleep 0.1
   kill -TERM $pid; kill -TERM $pid
   wait $pid || code=$?
   [ $code -eq 143 ] || fail "expected exit code 143, found $code: $(cat stderr)"
