@@ -115,6 +115,14 @@ asm(".ifndef .Lfbt_vector_flags\n"
 
 namespace fbt::detail {
 
+// Eigen 3.4 writes multiply-adds for clang in assembly of the order of -masm=att. No macro tells of -masm=intel, but under it
+// the assembler reads what stands behind the bar.
+#if defined(__clang__) && defined(EIGEN_VECTORIZE_FMA) && (defined(__x86_64__) || defined(__i386__))
+[[gnu::used]] inline void refuse_intel_order() {
+  asm volatile("{|.error \"fbt: clang's -masm=intel makes the results of Eigen wrong: add -masm=att\"}" : : "i"(0));
+}
+#endif
+
 /// Tells the processor that this is a loop that waits.
 FBT_ALWAYS_INLINE void pause() {
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
