@@ -1,5 +1,5 @@
-// Writes the inputs that fuzzing starts from into the folders safetensors, checkpoint, training, session and vocabulary of a
-// folder.
+// Writes the inputs that fuzzing starts from into a folder of every reader: safetensors, checkpoint, training, session,
+// vocabulary, config.
 #include "fbt/io/pytorch/import.hpp"
 #include "fbt/io/session_file.hpp"
 
@@ -96,16 +96,23 @@ void write_sessions(const fs::path& folder) {
   fbt::save_session(folder / "long", session, {{"model", "x"}});
 }
 
+void write_text(const fs::path& path, std::string_view content) { std::ofstream(path, std::ios::binary) << content; }
+
 void write_vocabularies(const fs::path& folder) {
   using namespace std::string_view_literals;
-  const auto write = [&](const char* name, std::string_view content) {
-    std::ofstream(folder / name, std::ios::binary) << content;
-  };
+  const auto write = [&](const char* name, std::string_view content) { write_text(folder / name, content); };
   write("character", "character\0\n abc\xc3\xa4\xe2\x82\xac\xf0\x9f\x99\x82\0abc \xc3\xa4\xf0\x9f\x99\x82\xe2\x82\xac\n"sv);
   write("byte", "byte\0\0abc \xc3\xa4\xf0\x9f\x99\x82\xff\xed\xa0\x80"sv);
   write("unknown", "character\0ab\0abcdefghijklm\xc3\xa4\x01"sv);
   write("none", "character\0\0"sv);
   write("subword", "subword\0th\n th\n the\nhe\n\xc3\xa4\n  \0 the  the\n\xc3\xa4th\xe2\x82\xac\xe2\x82\r\n"sv);
+}
+
+void write_configs(const fs::path& folder) {
+  write_text(folder / "flags", "width = 12\r\n  memory-rule=feedback  # as a word\nrate = -1.5e-3\n");
+  write_text(folder / "texts",
+             "data = [\"a #1.txt\", 'b, \"2\".txt', c]\none = [\"x\",]\nt = \"\\t\\\"q\\\" \\u20ac \\\\\"\n");
+  write_text(folder / "none", "# a comment\n\n");
 }
 
 }  // namespace
@@ -115,7 +122,7 @@ int main(int argc, char** argv) {
   const fs::path out = argv[1];
   for (const auto& [name, write] : {std::pair{"safetensors", &write_tensors}, std::pair{"checkpoint", &write_models},
                                     std::pair{"training", &write_trainings}, std::pair{"session", &write_sessions},
-                                    std::pair{"vocabulary", &write_vocabularies}}) {
+                                    std::pair{"vocabulary", &write_vocabularies}, std::pair{"config", &write_configs}}) {
     fs::create_directories(out / name);
     write(out / name);
   }

@@ -17,7 +17,7 @@ $build/tests/fuzz/make_fuzz_seeds $build/seeds
 
 export ASAN_OPTIONS=quarantine_size_mb=16
 failed=0
-for name in safetensors checkpoint training session vocabulary; do
+for name in safetensors checkpoint training session vocabulary config; do
   mkdir -p $build/corpus/$name $build/found/$name
   inputs=($build/corpus/$name $build/seeds/$name tests/fuzz/corpus/$name)
   [ -d tests/fuzz/found/$name ] && inputs+=(tests/fuzz/found/$name)
