@@ -179,9 +179,8 @@ std::vector<Index> generate(const Model& model, std::span<const GenerationReques
       if (running[b] == none) --busy;
       stepper.memory.clear(static_cast<Index>(b));
     }
-    // lanes without a text cost as much as others: those that go on move together when a quarter has ended
-    if (const std::size_t wanted = std::max<std::size_t>(busy, fewest);
-        busy > 0 && wanted + running.size() / 4 < running.size()) {
+    // lanes without a text cost as much as others, so those that go on move together
+    if (const std::size_t wanted = std::max<std::size_t>(busy, fewest); busy > 0 && wanted < running.size()) {
       auto fewer = model.start(static_cast<Index>(wanted), stepper);
       std::vector<std::size_t> moved;
       for (std::size_t b = 0; b < running.size(); ++b) {
