@@ -80,7 +80,7 @@ for file in "${files[@]}"; do
 done
 [ "$target" = mingw ] || exit 0
 
-for name in language_model tasks import_checkpoint; do
+for name in language_model tasks import_checkpoint agent translate train_text regression own_block own_loop; do
   echo "examples/$name.cpp"
   compile "examples/$name.cpp" -o "$build/$name.exe"
 done
