@@ -36,6 +36,7 @@ class TextTask {
         held_out_(tokens.last(held_out)) {}
 
   Batches batches() const { return {text_, flags_.batches}; }
+  fbt::CrossEntropy loss() const { return {}; }
   Validation validation() const { return {held_out_, flags_.config.window}; }
   double tokens_per_update() const {
     return static_cast<double>(flags_.batches.lanes * flags_.trainer.segment_at(0, flags_.batches.segment));

@@ -1,7 +1,7 @@
 // Training: the loop around fbt::Trainer::update() with its reports, evaluations and files, for the `train` of any program.
 // What is learned is a Task:
 //   Model, Batches, Validation, Flags        types; Flags has out, seconds, evaluate_every, trainer, adam and schedule
-//   batches()                                to learn from
+//   batches(), loss()                        to learn from, and what is minimised
 //   validation()                             what is held out: empty(), size(), shorten(), work(), how(), identity(),
 //                                            loss(), and the unit that size() counts
 //   tokens_per_update()                      about, at the beginning
@@ -86,7 +86,7 @@ class Training {
         budget_(standing.limits, standing.elapsed, clock_, flags.evaluate_every),
         model_(std::move(model)),
         adam_(model_, flags.adam),
-        trainer_(model_, adam_, task.batches(), flags.trainer) {
+        trainer_(model_, adam_, task.batches(), flags.trainer, task.loss()) {
     if (standing.validation_tokens > 0) validation_.shorten(standing.validation_tokens);
     budget_.expect_evaluation(validation_.work(), task.tokens_per_update());
   }

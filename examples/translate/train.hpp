@@ -52,6 +52,7 @@ class PairsTask {
     const fbt::Token boundary = boundary_of(info_.vocabulary);
     return {pairs_, {.lanes = flags_.lanes, .begin = boundary, .end = boundary, .seed = flags_.seed}};
   }
+  fbt::CrossEntropy loss() const { return {flags_.smoothing}; }
   Validation validation() const { return {held_out_, boundary_of(info_.vocabulary)}; }
   double tokens_per_update() const {
     return static_cast<double>(flags_.lanes) * Validation(pairs_, 0).work() / static_cast<double>(pairs_.size());
@@ -101,6 +102,8 @@ inline int train(PairTrainFlags flags, const CLI::App& command) {
   fbt::check(flags.source_limit.tokens >= 1 && flags.target_limit >= 1,
              "--source-limit and --target-limit must be at least 1, found {} and {}", flags.source_limit.tokens,
              flags.target_limit);
+  fbt::check(flags.smoothing >= 0 && flags.smoothing < 1, "--label-smoothing must be at least 0 and below 1, found {}",
+             flags.smoothing);
   for (const auto& [name, where] : vain_flags(flags)) refuse_flags(command, {name}, where);
   fbt::Config& decoder = flags.config.decoder;
   decoder.vocabulary = info.vocabulary.size() + 1;

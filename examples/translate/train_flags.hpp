@@ -28,6 +28,7 @@ struct PairTrainFlags {
   bool resume = false;
   fbt::EncoderDecoderConfig config;
   fbt::Index lanes = 32;
+  double smoothing = 0.1;
   std::uint64_t seed = 1;
   SourceLimit source_limit;
   fbt::Index target_limit = 256;
@@ -78,6 +79,7 @@ void visit_flags(F&& f, Flags& flags) {
   f("learning-rate", flags.schedule.peak, may_change, "peak of the schedule; 0: 0.003 * sqrt(128 / width)");
   f("warmup", flags.schedule.warmup, may_change, "updates until the learning rate is at its peak");
   f("weight-decay", flags.adam.weight_decay, may_change, "of matrices, per update and unit of the learning rate");
+  f("label-smoothing", flags.smoothing, keep, "share of a label that is spread over all tokens; at least 0 and below 1");
   f("clip", flags.trainer.clip, may_change, "largest norm of the gradient; 0: no limit");
   f("evaluate-every", flags.evaluate_every, may_change, "updates between evaluations; 0: about five over the run");
 }

@@ -171,6 +171,7 @@ test_long_sources() {
   contains "$output" " sources cut to 10 tokens"
   contains "$output" " pairs left out that are too long or empty"
   error "train.tsv: expected pairs with targets of at most 2 tokens, found none among " train "${tiny[@]}" --out other --updates 1 --target-limit 2
+  error "--label-smoothing must be at least 0 and below 1, found 1" train "${tiny[@]}" --out other --updates 1 --label-smoothing 1
   succeed write --model run --text "This is a game with pieces" --beam 1 --length 4
   contains "$output" "warning: text 1: cut from 26 to 10 tokens"
   error "text 1: expected a source of at most 10 tokens, found 26" write --model run --text "This is a game with pieces" --long-sources refuse

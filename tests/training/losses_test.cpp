@@ -75,6 +75,36 @@ TEST_CASE("cross_entropy: the gradient") {
   CHECK(same.sum == loss.sum);
 }
 
+TEST_CASE("cross_entropy: smoothed labels") {
+  Random random(3);
+  Matrix<double> z = 2 * random_matrix(4, 3, random);
+  const std::vector<Token> targets{3, -1, 1};
+  const CrossEntropy smoothed{0.2};
+  Matrix<double> none;
+  const auto value = [&] { return smoothed.operator()<double>(z, targets, 1.0, none).sum; };
+  double expected = 0;  // 0.8 of every label itself, 0.05 of each of the four classes
+  for (const Index column : {0, 2}) {
+    expected += 0.8 * direct(z, column, targets[static_cast<std::size_t>(column)]);
+    for (Token label = 0; label < 4; ++label) expected += 0.05 * direct(z, column, label);
+  }
+  CHECK(value() == Approx(expected).epsilon(1e-14));
+
+  Matrix<double> dz = Matrix<double>::Constant(4, 3, std::numeric_limits<double>::quiet_NaN());
+  smoothed.operator()<double>(z, targets, 1.0, dz);
+  GradientReport report;
+  compare(report, "logits", value, z, dz);
+  CHECK(report.compared == 12);
+  CHECK(report.worst < 1e-9);
+  CHECK(dz.col(1).isZero(0));
+  Matrix<double> in_place = z;
+  smoothed.operator()<double>(in_place, targets, 1.0, in_place);
+  CHECK(in_place == dz);
+
+  for (const double bad : {-0.1, 1.0, std::numeric_limits<double>::quiet_NaN()})
+    CHECK_THROWS_WITH(CrossEntropy{bad}.operator()<double>(z, targets, 1.0, none),
+                      ContainsSubstring("smoothing must be at least 0 and below 1"));
+}
+
 TEST_CASE("cross_entropy: huge logits") {
   Matrix<float> z(3, 2);
   z << 1e30f, -1e30f, 0, 0, -1e30f, 1e30f;

@@ -42,6 +42,9 @@ void check_gradient_shape(const char* loss, const In<Scalar>& outputs, const Out
 struct CrossEntropy {
   using Targets = Tokens;
 
+  /// label_smoothing: the share of a label that is spread evenly over all classes, at least 0 and below 1.
+  double smoothing = 0;
+
   /// How many labels are scored.
   static Index count(Tokens labels) {
     Index scored = 0;
@@ -57,6 +60,8 @@ struct CrossEntropy {
     check(static_cast<Index>(labels.size()) == logits.cols(), "cross-entropy: {} targets for {} columns of logits",
           labels.size(), logits.cols());
     detail::check_gradient_shape<Scalar>("cross-entropy", logits, dlogits);
+    check(smoothing >= 0 && smoothing < 1, "cross-entropy: smoothing must be at least 0 and below 1, found {}", smoothing);
+    const auto spread = static_cast<Scalar>(smoothing), even = spread / static_cast<Scalar>(logits.rows());
     LossSum result;
     for (Index i = 0; i < logits.cols(); ++i) {
       const Token target = labels[static_cast<std::size_t>(i)];
@@ -65,17 +70,19 @@ struct CrossEntropy {
         if (dlogits.size() > 0) dlogits.col(i).setZero();
         continue;
       }
-      // loss = log(sum_j exp(z_j)) - z_target  =>  dz = softmax(z) - one_hot(target)
+      // loss = log(sum_j exp(z_j)) - (1 - s) z_target - s mean_j(z_j)  =>  dz = softmax(z) - (1 - s) one_hot(target) - s / V
       const auto z = logits.col(i);
       const Scalar largest = z.maxCoeff();
-      const Scalar at_target = z(target) - largest;
+      Scalar at_target = z(target) - largest;
+      if (spread > 0) at_target += spread * (z.mean() - z(target));
       Scalar total;
       if (dlogits.size() > 0) {
         auto dz = dlogits.col(i);
         dz = (z.array() - largest).exp();
         total = dz.sum();
         dz *= scale / total;
-        dz(target) -= scale;
+        dz(target) -= scale * (1 - spread);
+        if (spread > 0) dz.array() -= scale * even;
       } else {
         total = (z.array() - largest).exp().sum();
       }
