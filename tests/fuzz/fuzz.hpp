@@ -9,15 +9,11 @@
 #include <string>
 #include <typeinfo>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) && __has_include(<sanitizer/allocator_interface.h>)
 #define FBT_FUZZ_COUNTS_MEMORY
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define FBT_FUZZ_COUNTS_MEMORY
-#endif
-#endif
-#ifdef FBT_FUZZ_COUNTS_MEMORY
 #include <sanitizer/allocator_interface.h>
+#endif
 #endif
 
 /// Reads one input. libFuzzer calls it, and so does replay.cpp. Whatever is wrong ends the program.
@@ -47,7 +43,7 @@ bool accepted(F&& f) {
   return false;
 }
 
-/// As long as one lives, the memory in use may grow by no more than a small multiple of the input. Told by the address
+/// As long as one lives, the memory in use may grow by no more than a small multiple of the input. Told by clang's address
 /// sanitizer; without it nothing is checked.
 class MemoryLimit {
  public:
