@@ -73,11 +73,12 @@ run() { timeout 1800 "${emulator[@]}" "$@"; }
 files=("${@:2}")
 [ ${#files[@]} -gt 0 ] || for folder in "${folders[@]}"; do files+=(tests/"$folder"/*_test.cpp); done
 [ -e "$build/main.o" ] || compile -c tests/support/main.cpp -o "$build/main.o"
+failed=()
 for file in "${files[@]}"; do
   echo "$file"
-  compile "$file" "$build/main.o" -o "$build/test.exe"
-  run "$build/test.exe"
+  { compile "$file" "$build/main.o" -o "$build/test.exe" && run "$build/test.exe"; } || failed+=("$file")
 done
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
 [ "$target" = mingw ] || exit 0
 
 for name in language_model tasks import_checkpoint agent translate train_text regression own_block own_loop; do

@@ -20,8 +20,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     fuzz::require(again.size() == lines.size(), "flags are read as they are written");
     for (std::size_t i = 0; i < lines.size(); ++i) {
       const auto& values = lines[i].values;
-      const bool text = std::all_of(values.begin(), values.end(), [](const std::string& one) { return fbt::is_utf8(one); });
-      fuzz::require(again[i].name == lines[i].name && (again[i].values == values || !text), "as it is written");
+      const bool is_text =
+          std::all_of(values.begin(), values.end(), [](const std::string& one) { return fbt::is_utf8(one); });
+      fuzz::require(again[i].name == lines[i].name && (again[i].values == values || !is_text), "as it is written");
     }
   });
   return 0;
