@@ -27,10 +27,13 @@ Model small_translator() {
   return model;
 }
 
-/// All targets of up to so many tokens, the end counted, with their log probabilities.
+/// All targets of up to so many tokens, the end counted, and all beginnings that long, with their log probabilities.
 void enumerate(const Model& model, const std::vector<Token>& source, const BeamSearchOptions& o,
                std::vector<Token> beginning, double log_probability, std::vector<Hypothesis>& all) {
-  if (static_cast<Index>(beginning.size()) == o.length) return;
+  if (static_cast<Index>(beginning.size()) == o.length) {
+    all.push_back({beginning, log_probability, o.score(log_probability, o.length), false});
+    return;
+  }
   auto stepper = model.start(std::vector<std::vector<Token>>{source});
   Matrix<double> logits = model.step(std::vector<Token>{o.begin}, stepper);
   for (const Token token : beginning) logits = model.step(std::vector<Token>{token}, stepper);
@@ -53,19 +56,19 @@ const std::vector<std::vector<Token>> sources{{1, 2, 3}, {5}, {4, 4, 4, 0, 1}};
 
 TEST_CASE("beam_search: with beams enough it finds the best of all targets") {
   const Model model = small_translator();
-  BeamSearchOptions o{.begin = 1, .end = 0, .beams = 200, .length = 5};
+  BeamSearchOptions o{.begin = 1, .end = 0, .beams = 400, .length = 5};
   o.length_penalty = GENERATE(0.0, 0.6, 2.0);
   const auto found = beam_search(model, sources, o);
   for (std::size_t s = 0; s < sources.size(); ++s) {
     std::vector<Hypothesis> all;
     enumerate(model, sources[s], o, {}, 0, all);
     std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
-    REQUIRE(all.size() == 1 + 3 + 9 + 27 + 81);
-    REQUIRE(found[s].size() >= 20);
-    for (std::size_t i = 0; i < 20; ++i) {
+    REQUIRE(all.size() == 1 + 3 + 9 + 27 + 81 + 243);
+    REQUIRE(found[s].size() == all.size());
+    for (std::size_t i = 0; i < all.size(); ++i) {
       CAPTURE(s, i);
       CHECK(found[s][i].tokens == all[i].tokens);
-      CHECK(found[s][i].finished);
+      CHECK(found[s][i].finished == all[i].finished);
       CHECK(std::abs(found[s][i].log_probability - all[i].log_probability) < 1e-9);
       CHECK(std::abs(found[s][i].score - all[i].score) < 1e-9);
     }
@@ -111,6 +114,62 @@ TEST_CASE("beam_search: a target does not depend on what is written beside it") 
   CHECK(beam_search(model, std::vector<std::vector<Token>>{}, o).empty());
 }
 
+namespace {
+
+/// Logits of the given probabilities.
+Matrix<double> logits_of(const std::vector<double>& probabilities) {
+  return Eigen::Map<const Vector<double>>(probabilities.data(), static_cast<Index>(probabilities.size())).array().log();
+}
+
+}  // namespace
+
+TEST_CASE("beam_search: one beam ends where the end is most likely") {
+  // going on would have a better score in the end
+  const BeamSearchOptions o{.begin = 1, .end = 0, .beams = 1, .length = 256};
+  detail::BeamSearch search(o);
+  std::vector<Index> from{0};
+  CHECK_FALSE(search.read(logits_of({0.5, 0.45, 0.05}), 0, from));
+  const auto found = std::move(search).result();
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].tokens.empty());
+  CHECK(found[0].finished);
+}
+
+TEST_CASE("beam_search: an unlikely end does not hide the beginning of a likelier target") {
+  const BeamSearchOptions o{.begin = 1, .end = 0, .beams = 2, .length = 3};
+  detail::BeamSearch search(o);
+  std::vector<Index> from{0, 1};
+  int steps = 1;
+  while (search.read(logits_of({1e-4, 1 - 1e-4}), 0, from)) ++steps;
+  CHECK(steps == 3);
+  const auto found = std::move(search).result();
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].tokens == std::vector<Token>{1, 1, 1});
+  CHECK_FALSE(found[0].finished);
+  CHECK(found[0].log_probability == Approx(3 * std::log(1 - 1e-4)));
+  CHECK(found[1].tokens.size() <= 2);
+  CHECK(found[1].finished);
+}
+
+TEST_CASE("beam_search: the first to go on from a beam stays in its lane, and forbidden tokens are not written") {
+  const BeamSearchOptions o{.begin = 9, .end = 0, .beams = 3, .length = 9, .length_penalty = 0};
+  detail::BeamSearch search(o);
+  std::vector<Index> from{6, 7, 8};
+  REQUIRE(search.read(logits_of({0, 0.5, 0.3, 0.2}), 6, from));
+  CHECK(from == std::vector<Index>{6, 6, 6});
+  CHECK(search.next(0) == 1);
+  CHECK(search.next(1) == 2);
+  CHECK(search.next(2) == 3);
+  Matrix<double> logits(4, 3);
+  logits << logits_of({0, 0.5, 0.5, 0}), logits_of({0, 0, 1, 0}), logits_of({0, 0.1, 0.1, 0.8});
+  from = {6, 7, 8};  // .3 of beam 1, .25 twice of beam 0, .16 of beam 2
+  REQUIRE(search.read(logits, 6, from));
+  CHECK(from == std::vector<Index>{6, 7, 6});
+  CHECK(search.next(0) == 1);
+  CHECK(search.next(1) == 2);
+  CHECK(search.next(2) == 2);
+}
+
 TEST_CASE("beam_search: bad options and logits that are not numbers") {
   Model model = small_translator();
   const auto message = [&](BeamSearchOptions o) {
@@ -123,5 +182,5 @@ TEST_CASE("beam_search: bad options and logits that are not numbers") {
   model.decoder.head.linear.bias(2) = std::numeric_limits<double>::quiet_NaN();
   CHECK(message_of<std::runtime_error>([&] {
           beam_search(model, sources, {.begin = 1});
-        }).starts_with("beam search: expected finite logits, found "));
+        }).ends_with("beam search: expected finite logits, found nan for token 2"));
 }

@@ -215,6 +215,26 @@ TEST_CASE("EncoderDecoder: a model file gives the same model back, and is no lan
         }).find("expected a model written by fbt, found no fbt.config in its __metadata__") != std::string::npos);
 }
 
+TEST_CASE("EncoderDecoder: goes on under another memory rule, which its file has") {
+  Random random(10);
+  EncoderDecoderConfig c = tiny_config();
+  c.decoder.memory_rule = MemoryRule::transformer;
+  c.decoder.share_key_value = false;
+  Model model(c, random);
+  scatter(model, random);
+  model.decoder.core.set_memory_rule(MemoryRule::average);
+  CHECK(model.config().decoder.memory_rule == MemoryRule::average);
+  const ScratchFolder folder;
+  save_model(folder / "model", model);
+  const Model loaded = load_model<Model>(folder / "model").model;
+  const std::vector<std::vector<Token>> sources{{1, 2}};
+  auto a = model.start(sources), b = loaded.start(sources);
+  for (const Token token : {1, 3, 0, 2}) {
+    const std::vector<Token> read{token};
+    CHECK(model.step(read, a) == loaded.step(read, b));
+  }
+}
+
 TEST_CASE("EncoderDecoder: what the decoder looked at of the sources") {
   Random random(9);
   EncoderDecoderConfig c = tiny_config();
@@ -243,6 +263,9 @@ TEST_CASE("EncoderDecoder: what the decoder looked at of the sources") {
       CHECK(difference(found.colwise().sum(), Matrix<double>::Ones(1, heads)) < 1e-12);
     }
   }
+  const Matrix<double> before = model.source_attention(0, all);  // another source changes nothing of the last step
+  all.memory.source.put(1, model.encode({1, 2, 3, 4, 5, 6}));
+  CHECK(model.source_attention(0, all) == before);
   CHECK(message([&] { model.source_attention(c.decoder.layers, all); }) ==
         fmt::format("source_attention: expected a block below {0}, found {0}", c.decoder.layers));
 }
@@ -260,6 +283,12 @@ TEST_CASE("EncoderDecoder: what does not fit is refused") {
   c = tiny_config();
   c.encoder_layers = 0;
   CHECK(message([&] { Model(c, random); }) == "config: encoder_layers must be between 1 and 4096, found 0");
+  c = tiny_config();
+  c.decoder.outputs = c.decoder.vocabulary + 1;
+  CHECK(message([&] { Model(c, random); }) == "config: the decoder writes tokens of its vocabulary of 5, found 6 outputs");
+  c = tiny_config();
+  c.decoder.span_ramp = 2;
+  CHECK(message([&] { Model(c, random); }) == "config: the decoder of a source learns no spans, found span_ramp 2");
   CHECK(message([&] {
           model.start(std::vector<std::vector<Token>>{{1}, {}});
         }) == "start: expected sources of at least 1 token, found an empty one");
@@ -276,6 +305,21 @@ TEST_CASE("EncoderDecoder: what does not fit is refused") {
   CHECK(message([&] {
           model.forward({{source, one}, target}, {1, 2, true, 0}, memory, trace);
         }) == "expected the lengths of 2 sources, found 1");
+  CHECK(message([&] {
+          model.forward({{source, {}}, target}, {1, 0, true, 0}, memory, trace);
+        }) == "expected sources side by side in 0 lanes, found 4 tokens");
+  const Matrix<double> weights = Matrix<double>::Ones(5, 2);
+  model.forward({{source, lengths}, target}, {1, 2, true, 0}, memory, trace);
+  Model grad = zeros_like(model);
+  c = tiny_config();
+  c.encoder_layers = 1;
+  Model other = zeros_like(Model(c, random));
+  CHECK(message([&] { model.backward(weights, memory, trace, other); }) ==
+        "backward: expected a gradient made by zeros_like(model), found one of another config");
+  memory.source.put(1, model.encode({1, 2, 3}));
+  CHECK(message([&] { model.backward(weights, memory, trace, grad); }) ==
+        "backward: the memory has other sources than in forward()");
+  CHECK(message([&] { memory.source.take(2); }) == "source: expected a lane below 2, found 2");
   auto without = model.decoder.make_memory(2);
   CHECK(message([&] {
           model.forward({{source, lengths}, target}, {1, 2, true, 0}, without, trace);

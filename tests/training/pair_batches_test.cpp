@@ -5,7 +5,7 @@
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
 
-#include <set>
+#include <memory>
 
 using namespace fbt;
 
@@ -91,6 +91,22 @@ TEST_CASE("PairBatches: goes on from a place") {
     CHECK(std::vector<Token>(first.targets().begin(), first.targets().end()) ==
           std::vector<Token>(second.targets().begin(), second.targets().end()));
   }
+}
+
+TEST_CASE("PairBatches: a copy stands alone, and after a place there is no batch until the next") {
+  Random random(4);
+  const std::vector<TokenPair> pairs = reversals(30, 9, random);
+  auto original = std::make_unique<PairBatches>(pairs, options);
+  original->next(original->segment());
+  const std::vector<Token> labels(original->targets().begin(), original->targets().end());
+  PairBatches copied = *original;
+  original.reset();
+  PairBatches::Part part;
+  copied.copy(0, options.lanes, part);
+  CHECK(std::vector<Token>(part.targets().begin(), part.targets().end()) == labels);
+  copied.set_place({3, 1});
+  copied.copy(0, options.lanes, part);
+  CHECK(CrossEntropy::count(part.targets()) == 0);
 }
 
 TEST_CASE("PairBatches: an EncoderDecoder learns to reverse, the same with any number of threads") {

@@ -1,7 +1,8 @@
 // Beam search: the best target of a source that is found when only the most likely beginnings are kept (Graves, 2012; Wu et
 // al., 2016, for the length penalty). A hypothesis of n tokens, the end token counted, scores
 //   log probability / ((5 + n) / 6)^alpha
-// Many sources are written side by side, each with its own beams; one beam is greedy search.
+// Many sources are written side by side, each with its own beams; one beam is greedy search: the most likely token at every
+// step.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -9,7 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <iterator>
 #include <span>
 #include <utility>
 #include <vector>
@@ -34,7 +35,7 @@ struct BeamSearchOptions {
   }
 };
 
-/// A target, or, where nothing better was found within the length, the beginning of one.
+/// A target, or the beginning of one that is not finished within the length.
 struct Hypothesis {
   std::vector<Token> tokens;
   double log_probability = 0;  ///< natural logarithm, of the end token, too
@@ -56,8 +57,8 @@ class BeamSearch {
     return tokens.empty() ? options_->begin : tokens.back();
   }
 
-  /// Goes on from the logits (V, beams) after next(). from (beams) is set to the lane of the beam that each of the next ones
-  /// continues; lane is that of the first. False when the search is over.
+  /// Goes on from the logits (V, beams) after next(). from (beams), which holds every beam's own lane, gets those of the
+  /// beams that the next ones continue where they are others; lane is the first. False when the search is over.
   template <class Derived>
   bool read(const Eigen::MatrixBase<Derived>& logits, Index lane, std::span<Index> from) {
     struct Candidate {
@@ -70,22 +71,29 @@ class BeamSearch {
       const auto column = logits.col(static_cast<Index>(i)).template cast<double>();
       const double most = column.maxCoeff();
       const double total = most + std::log((column.array() - most).exp().sum());
-      ensure(is_finite(total), "beam search: expected finite logits, found {}", most);
+      for (Index v = 0; v < logits.rows() && !is_finite(total); ++v)
+        ensure(is_finite(column(v)), "beam search: expected finite logits, found {} for token {}", column(v), v);
       for (Index v = 0; v < logits.rows(); ++v)
         candidates.push_back({live_[i].log_probability + column(v) - total, static_cast<Index>(i), static_cast<Token>(v)});
     }
     // twice as many as beams: should each have its end among them, as many still go on
-    const auto wanted = std::min(candidates.size(), static_cast<std::size_t>(2 * options_->beams));
+    const Index most = options_->beams == 1 ? 1 : 2 * options_->beams;
+    const auto wanted = std::min(candidates.size(), static_cast<std::size_t>(most));
     const auto better = [](const Candidate& a, const Candidate& b) {
       if (a.log_probability != b.log_probability) return a.log_probability > b.log_probability;
       return a.beam != b.beam ? a.beam < b.beam : a.token < b.token;
     };
     std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(wanted), candidates.end(),
                       better);
-    std::vector<Hypothesis> next;
+    struct Child {
+      Hypothesis hypothesis;
+      Index parent;
+    };
+    std::vector<Child> children;
     const auto count = static_cast<std::size_t>(options_->beams);
-    for (std::size_t i = 0; i < wanted && next.size() < count; ++i) {
+    for (std::size_t i = 0; i < wanted && children.size() < count; ++i) {
       const Candidate& c = candidates[i];
+      if (!is_finite(c.log_probability)) break;  // tokens that are forbidden: their logits are -infinity
       Hypothesis h = live_[static_cast<std::size_t>(c.beam)];
       h.log_probability = c.log_probability;
       const auto length = static_cast<Index>(h.tokens.size()) + 1;
@@ -95,35 +103,51 @@ class BeamSearch {
         found_.push_back(std::move(h));
       } else {
         h.tokens.push_back(c.token);
-        from[next.size()] = lane + c.beam;
-        next.push_back(std::move(h));
+        children.push_back({std::move(h), c.beam});
       }
     }
-    live_ = std::move(next);
+    const double best = children.empty() ? 0 : children.front().hypothesis.log_probability;
+    // a beam is moved only where a lane has to hold another than before: the first to go on from it stays in its lane
+    live_.assign(children.size(), {});
+    std::vector<bool> taken(children.size());
+    std::vector<Child*> others;
+    for (Child& child : children) {
+      const auto own = static_cast<std::size_t>(child.parent);
+      if (own >= taken.size() || taken[own]) {
+        others.push_back(&child);
+      } else {
+        taken[own] = true;
+        live_[own] = std::move(child.hypothesis);
+      }
+    }
+    for (std::size_t free = 0; Child* const child : others) {
+      while (taken[free]) ++free;
+      taken[free] = true;
+      live_[free] = std::move(child->hypothesis);
+      from[free] = lane + child->parent;
+    }
+    const bool over = !live_.empty() && static_cast<Index>(live_.front().tokens.size()) >= options_->length;
+    if (over) std::move(live_.begin(), live_.end(), std::back_inserter(found_));
     std::stable_sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
     if (found_.size() > count) found_.resize(count);
-    if (live_.empty()) return false;
-    if (static_cast<Index>(live_.front().tokens.size()) >= options_->length) {
-      if (found_.empty()) found_ = live_;
-      return false;
-    }
+    if (over || live_.empty()) return false;
     // whatever goes on loses further probability, and at best ends at the greatest length
-    return found_.size() < count || options_->score(live_.front().log_probability, options_->length) > found_.back().score;
+    return found_.size() < count || options_->score(best, options_->length) > found_.back().score;
   }
 
   std::vector<Hypothesis> result() && { return std::move(found_); }
 
  private:
   const BeamSearchOptions* options_;
-  std::vector<Hypothesis> live_, found_;  // the best first
+  std::vector<Hypothesis> live_, found_;  // in the order of their lanes; the best first
 };
 
 }  // namespace detail
 
-/// The best hypotheses of every source (each of at least one token), at most as many as beams, the best first. lanes: how many
-/// beams of all sources are computed side by side, at most (but at least those of one source). Throws
+/// The best hypotheses of every source (each of at least one token), at most as many as beams, the best first. lanes: how
+/// many beams of all sources are computed side by side, at most (but at least those of one source). Throws
 /// std::invalid_argument for an option out of range, an empty source, and a token outside the vocabulary, and
-/// std::runtime_error when logits are not finite.
+/// std::runtime_error for logits that are NaN or +infinity.
 template <class Model>
 std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<const std::vector<Token>> sources,
                                                  const BeamSearchOptions& options, Index lanes = 64, Index threads = 1) {

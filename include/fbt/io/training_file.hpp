@@ -59,7 +59,9 @@ std::string data_identity(const AnyBatches& batches) {
   }
   return data;
 }
-inline std::string data_identity(const PairBatches& batches) { return fingerprint(batches.pairs()); }
+inline std::string data_identity(const PairBatches& batches) {
+  return fmt::format("{} from {} to {}", fingerprint(batches.pairs()), batches.options().begin, batches.options().end);
+}
 
 /// What a training file and the trainer that reads it have to agree on, beside the config, in the same words.
 template <class AnyTrainer>

@@ -15,6 +15,8 @@ struct Window {
   Index begin = 0;
   Index count = 0;
 
+  bool operator==(const Window&) const = default;
+
   /// The newest of them, at most so many.
   Window newest(Index most) const {
     const Index seen = std::min(count, most);

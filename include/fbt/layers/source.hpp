@@ -42,8 +42,9 @@ struct Source {
     }
   }
 
-  /// The source of one lane, for a single lane.
+  /// The source of one lane, for a single lane. Throws std::invalid_argument for a lane that there is not.
   Source take(Index lane) const {
+    check_source_lane(lane);
     Source one;
     one.windows = {{0, window(lane).count}};
     for (const auto& bank : banks)
@@ -54,7 +55,7 @@ struct Source {
   /// Gives a lane the source of a single lane. Throws std::invalid_argument when that is of another config, and
   /// for a lane that there is not.
   void put(Index lane, const Source& one) {
-    check(lane >= 0 && lane < lanes(), "source: expected a lane below {}, found {}", lanes(), lane);
+    check_source_lane(lane);
     const auto same = [](const KeyValueCache<Scalar>& a, const KeyValueCache<Scalar>& b) {
       return a.heads == b.heads && a.head_size == b.head_size;
     };
@@ -67,6 +68,9 @@ struct Source {
   }
 
  private:
+  void check_source_lane(Index lane) const {
+    check(lane >= 0 && lane < lanes(), "source: expected a lane below {}, found {}", lanes(), lane);
+  }
   const Window& window(Index lane) const { return windows[static_cast<std::size_t>(lane)]; }
 };
 

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <concepts>
+#include <cstdint>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -21,8 +22,8 @@
 namespace fbt {
 
 struct EncoderDecoderConfig {
-  Config decoder = {};          ///< also width, heads and so on of the encoder; cross_attention is on
-  Index source_vocabulary = 0;  ///< 0: as large as the decoder's
+  Config decoder = {.cross_attention = true};  ///< also width, heads and so on of the encoder
+  Index source_vocabulary = 0;                 ///< 0: as large as the decoder's
   Index encoder_layers = 2;
   Index reach = 32;                    ///< how many positions to either side the encoder tells apart
   bool share_source_key_value = true;  ///< one projection of the source for all blocks of the decoder; else one per block
@@ -37,6 +38,10 @@ struct EncoderDecoderConfig {
   void validate() const {
     check(decoder.cross_attention, "config: the decoder needs cross_attention");
     check(decoder.inputs == 0, "config: the decoder reads tokens, found {} inputs", decoder.inputs);
+    check(decoder.outputs == 0 || decoder.outputs == decoder.vocabulary,
+          "config: the decoder writes tokens of its vocabulary of {}, found {} outputs", decoder.vocabulary,
+          decoder.outputs);
+    check(decoder.span_ramp == 0, "config: the decoder of a source learns no spans, found span_ramp {}", decoder.span_ramp);
     decoder.validate();
     check(source_vocabulary >= 0 && source_vocabulary <= largest_dimension,
           "config: source_vocabulary must be between 0 and {}, found {}", largest_dimension, source_vocabulary);
@@ -103,7 +108,9 @@ class EncoderDecoder {
   EncoderDecoder(const Config& config, Random& random)
       : encoder((config.validate(), config.decoder), config.source_tokens(), config.encoder_layers, config.reach, random),
         decoder(config.decoder, random),
-        config_(config) {
+        source_vocabulary_(config.source_vocabulary),
+        reach_(config.reach),
+        share_source_key_value_(config.share_source_key_value) {
     const fbt::Config& c = config.decoder;
     for (Index i = 0; i < config.source_key_values(); ++i)
       source_key_values.emplace_back(c.width, c.heads, c.head_columns(), true, false, c.norm_epsilon, random);
@@ -113,12 +120,18 @@ class EncoderDecoder {
   std::vector<KeyValue<Scalar>> source_key_values;  ///< their norm is the encoder's last
   Decoder decoder;
 
-  const Config& config() const { return config_; }
+  Config config() const {  // with the memory rule that the decoder has now
+    return {.decoder = decoder.config(),
+            .source_vocabulary = source_vocabulary_,
+            .encoder_layers = static_cast<Index>(encoder.blocks.size()),
+            .reach = reach_,
+            .share_source_key_value = share_source_key_value_};
+  }
 
   /// Nothing is written yet in the given number of lanes, and none has a source.
   Memory make_memory(Index lanes) const {
     Memory memory = decoder.make_memory(lanes);
-    memory.source = decoder.core.make_source(config_.source_key_values(), lanes);
+    memory.source = decoder.core.make_source(banks(), lanes);
     return memory;
   }
 
@@ -128,9 +141,9 @@ class EncoderDecoder {
     return start(std::span(&source, 1), 1, threads).memory.source;
   }
 
-  /// For writing the targets of sources of at least one token, step by step: step() is the decoder's. Each source has so many
-  /// neighbouring lanes (the beams of a search). Throws std::invalid_argument for an empty source, and a token outside the
-  /// vocabulary.
+  /// For writing the targets of sources of at least one token, step by step: step() is the decoder's. Each source has so
+  /// many neighbouring lanes (the beams of a search). Throws std::invalid_argument for an empty source, and a token outside
+  /// the vocabulary.
   Stepper start(std::span<const std::vector<Token>> sources, Index copies = 1, Index threads = 1) const {
     check(!sources.empty() && copies >= 1, "start: expected at least 1 source and 1 lane of each, found {} and {}",
           sources.size(), copies);
@@ -145,29 +158,34 @@ class EncoderDecoder {
       for (std::size_t t = 0; t < sources[b].size(); ++t) tokens[t * count + b] = sources[b][t];
     Stepper stepper = decoder.start(static_cast<Index>(count) * copies, threads);
     Trace trace;
-    Source<Scalar> encoded = decoder.core.make_source(config_.source_key_values(), static_cast<Index>(count));
+    Source<Scalar> encoded = decoder.core.make_source(banks(), static_cast<Index>(count));
     encode({tokens, lengths}, {1, static_cast<Index>(count), false, 0, stepper.team.get()}, encoded, trace);
     if (copies == 1) {
       stepper.memory.source = std::move(encoded);
       return stepper;
     }
-    stepper.memory.source = decoder.core.make_source(config_.source_key_values(), stepper.memory.lanes());
-    for (Index lane = 0; lane < stepper.memory.lanes(); ++lane) stepper.memory.source.put(lane, encoded.take(lane / copies));
+    stepper.memory.source = decoder.core.make_source(banks(), stepper.memory.lanes());
+    stepper.memory.source.reserve(encoded.longest());
+    for (Index b = 0; b < encoded.lanes(); ++b) {
+      const Source<Scalar> one = encoded.take(b);
+      for (Index copy = 0; copy < copies; ++copy) stepper.memory.source.put(b * copies + copy, one);
+    }
     return stepper;
   }
   /// Reads one token of the target per lane (B). Returns the logits (V, B) of the next.
   const Matrix<Scalar>& step(Tokens tokens, Stepper& stepper) const { return decoder.step(tokens, stepper); }
 
-  /// What a block (0 .. L-1) of the decoder looked at of the sources in the last step: attention weights (positions of the
-  /// longest source, H*B), head j of lane b in column b*H + j; those of a shorter source stand in the last rows. Throws
+  /// What a block (0 .. L-1) of the decoder looked at of the sources in the last step: attention weights (positions of what
+  /// was the longest source, H*B), head j of lane b in column b*H + j; those of a shorter source stand in the last rows. Throws
   /// std::invalid_argument for a block that there is not, and before the first step.
   Matrix<Scalar> source_attention(Index block, const Stepper& stepper) const {
     const auto& blocks = stepper.trace.core.blocks;
-    check(block >= 0 && block < config_.decoder.layers, "source_attention: expected a block below {}, found {}",
-          config_.decoder.layers, block);
-    check(static_cast<Index>(blocks.size()) == config_.decoder.layers && stepper.memory.end > 0,
+    const Index layers = decoder.config().layers;
+    check(block >= 0 && block < layers, "source_attention: expected a block below {}, found {}", layers, block);
+    check(stepper.trace.config == decoder.config() && stepper.memory.end > 0,
           "source_attention: expected a stepper of this model that has read a token");
-    return blocks[static_cast<std::size_t>(block)].cross.attention.position.dy.bottomRows(stepper.memory.source.longest());
+    const auto& cross = blocks[static_cast<std::size_t>(block)].cross;
+    return cross.attention.position.dy.bottomRows(cross.longest);
   }
 
   /// Reads sources, and T steps of targets from their beginning. Returns the logits (V, T*B), which the trace keeps; with
@@ -182,6 +200,7 @@ class EncoderDecoder {
 
   /// As FeedbackTransformer::backward(), through the decoder and the encoder.
   void backward(const In<Scalar>& doutputs, const Memory& memory, Trace& trace, EncoderDecoder& grad) const {
+    check(grad.config() == config(), "backward: expected a gradient made by zeros_like(model), found one of another config");
     decoder.backward(doutputs, memory, trace.decoder, grad.decoder);
     const Index lanes = memory.lanes(), seen = memory.source.longest();  // beyond is padding in all lanes
     auto& dh = trace.encoder.h;
@@ -207,13 +226,15 @@ class EncoderDecoder {
   }
 
  private:
+  Index banks() const { return static_cast<Index>(source_key_values.size()); }
+
   /// Writes the keys and values of sources; segment gives lanes, seed, team, and whether to train.
   void encode(const SourceTokens& source, Segment segment, Source<Scalar>& result, Trace& trace) const {
     const Lengths lengths = source.lengths;
-    check(!source.tokens.empty() && source.tokens.size() % lengths.size() == 0,
+    check(!lengths.empty() && !source.tokens.empty() && source.tokens.size() % lengths.size() == 0,
           "expected sources side by side in {} lanes, found {} tokens", lengths.size(), source.tokens.size());
     segment.steps = static_cast<Index>(source.tokens.size() / lengths.size());
-    segment.seed = mix_seed(segment.seed, 1);
+    segment.seed = mix_seed(segment.seed, ~std::uint64_t{0});  // which no part of the decoder has
     segment.starts = {};
     for (const Index length : lengths)
       check(length >= 0 && length <= segment.steps, "expected lengths of sources from 0 to {}, found {}", segment.steps,
@@ -237,7 +258,8 @@ class EncoderDecoder {
     for (std::size_t b = 0; b < lengths.size(); ++b) result.windows[b] = {0, lengths[b]};
   }
 
-  Config config_;
+  Index source_vocabulary_ = 0, reach_ = 0;
+  bool share_source_key_value_ = true;
 };
 
 }  // namespace fbt

@@ -35,6 +35,7 @@ class FeedbackCore {
         aggregator;                              // its input is the stack of all layers' outputs ((L+1) d, T*B)
     std::vector<Window> windows;                 // (T*B): what every lane sees at every step
     Source<Scalar> dsource;                      // of a decoder: the gradient of the source's keys and values
+    std::vector<Window> source_windows;          // (B): what every lane sees of its source
     Matrix<Scalar> dstack, dinput, dremembered;  // ((L+1) d, B), (d, B), (d, B)
     Index width = 0;                             // d
     Index reach = 0;                             // how many slots the heads look at, at most
@@ -309,6 +310,7 @@ class FeedbackCore {
     // sees is dropped.
     if (trace.segment.steps > 1 || trace.segment.train || memory.window != trace.reach) memory.set_window(trace.reach);
     aggregator.begin(trace.aggregator, memory);
+    trace.source_windows = memory.source.windows;
     if constexpr (has_cross)
       for (std::size_t l = 0; l < blocks.size() && config_.cross_attention; ++l)
         blocks[l].cross->prepare_source(memory.source.longest(), trace.blocks[l].cross);
@@ -338,6 +340,7 @@ class FeedbackCore {
               memory.end == trace.aggregator.first_slot + trace.segment.steps,
           "backward: the memory has changed since forward(): expected {} slots in use, found {}",
           trace.aggregator.first_slot + trace.segment.steps, memory.banks.empty() ? 0 : memory.end);
+    check(memory.source.windows == trace.source_windows, "backward: the memory has other sources than in forward()");
     aggregator.begin_backward(trace.aggregator, memory);
     trace.dsource.banks.resize(config_.cross_attention ? memory.source.banks.size() : 0);
     for (std::size_t i = 0; i < trace.dsource.banks.size(); ++i)

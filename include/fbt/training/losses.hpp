@@ -42,7 +42,7 @@ void check_gradient_shape(const char* loss, const In<Scalar>& outputs, const Out
 struct CrossEntropy {
   using Targets = Tokens;
 
-  /// label_smoothing: the share of a label that is spread evenly over all classes, at least 0 and below 1.
+  /// The share of a label that is spread evenly over all classes (torch: label_smoothing), at least 0 and below 1.
   double smoothing = 0;
 
   /// How many labels are scored.

@@ -59,6 +59,7 @@ class PairBatches {
   Index segment() const { return longest_; }  ///< the most steps of a batch
   std::uint64_t seed() const { return options_.seed; }
   std::span<const TokenPair> pairs() const { return pairs_; }
+  const PairOptions& options() const { return options_; }
   Index length() const {
     return static_cast<Index>((pairs_.size() + lane_count() - 1) / lane_count());
   }  ///< batches of a pass
@@ -69,6 +70,7 @@ class PairBatches {
           "expected a place within the {} batches of a pass, found {} in pass {}", length(), place.position, place.passes);
     place_ = place;
     arrange();
+    count_ = 0;  // until the next one
   }
 
   /// Every target begins with an empty memory.
@@ -84,11 +86,11 @@ class PairBatches {
       place_.position = 0;
       arrange();
     }
-    const auto first = order_[static_cast<std::size_t>(place_.position)] * lane_count();
-    batch_ = std::span(by_length_).subspan(first, std::min(lane_count(), by_length_.size() - first));
+    first_ = order_[static_cast<std::size_t>(place_.position)] * lane_count();
+    count_ = std::min(lane_count(), by_length_.size() - first_);
     ++place_.position;
     source_steps_ = steps_ = 1;
-    for (const std::size_t i : batch_) {
+    for (const std::size_t i : batch()) {
       source_steps_ = std::max(source_steps_, static_cast<Index>(pairs_[i].source.size()));
       steps_ = std::max(steps_, static_cast<Index>(pairs_[i].target.size()) + 1);
     }
@@ -117,8 +119,8 @@ class PairBatches {
     part.lengths_.assign(static_cast<std::size_t>(lanes), 0);
     for (Index b = 0; b < lanes; ++b) {
       const auto lane = static_cast<std::size_t>(first_lane + b);
-      if (lane >= batch_.size()) continue;
-      const TokenPair& pair = pairs_[batch_[lane]];
+      if (lane >= count_) continue;
+      const TokenPair& pair = pairs_[batch()[lane]];
       const auto at = [&](std::size_t t) { return t * static_cast<std::size_t>(lanes) + static_cast<std::size_t>(b); };
       part.lengths_[static_cast<std::size_t>(b)] = static_cast<Index>(pair.source.size());
       for (std::size_t t = 0; t < pair.source.size(); ++t) part.source_[at(t)] = pair.source[t];
@@ -149,6 +151,7 @@ class PairBatches {
   }
 
  private:
+  std::span<const std::size_t> batch() const { return std::span(by_length_).subspan(first_, count_); }
   std::size_t lane_count() const { return static_cast<std::size_t>(options_.lanes); }
 
   /// The order of a pass: pairs by length, those of equal length by chance; the batches that they make by chance.
@@ -174,8 +177,8 @@ class PairBatches {
   Index longest_ = 1;
   Place place_;
   std::vector<std::size_t> by_length_, order_;  // numbers of pairs, and of batches of them
-  std::span<const std::size_t> batch_;
-  Index source_steps_ = 1, steps_ = 1;  // of the present batch
+  std::size_t first_ = 0, count_ = 0;           // of by_length_: the present batch
+  Index source_steps_ = 1, steps_ = 1;          // of the present batch
   Part whole_;
 };
 

@@ -150,6 +150,9 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
   options.validate(lanes, batches_.segment());
   options_.threads = useful_threads(options.threads);
   batches_.check_model(model);
+  if constexpr (!requires { model.core.add_span_penalty(0.0, model.core); })
+    check(options.span_penalty == 0, "span_penalty: expected 0 for a model without learned spans, found {}",
+          options.span_penalty);
   const Model zeros = zeros_like(model);
   for (Index s = 0; s < options.shards; ++s) {
     const Index first = lanes * s / options.shards, end = lanes * (s + 1) / options.shards;
