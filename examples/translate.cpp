@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
   example::PairShowFlags show;
   auto* const show_command = app.add_subcommand("show", "draw what of a source a model looks at while it writes");
   add_pair_show_flags(*show_command, show);
-  show_command->callback([&] { example::show(show); });
+  show_command->callback([&] { example::show(show, *show_command); });
 
   example::add_completion(app, "translate");
 

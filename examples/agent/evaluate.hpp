@@ -6,6 +6,7 @@
 #include "agent/learner.hpp"
 #include "agent/rule.hpp"
 #include "support/flags.hpp"
+#include "support/interrupt.hpp"
 #include "support/path_flag.hpp"
 #include "support/stopwatch.hpp"
 
@@ -46,14 +47,16 @@ inline nlohmann::ordered_json to_json(const Results& r) {
 enum class Choice { draw, best };
 
 /// Acts in so many episodes with random numbers from the seed. They do not depend on how many are acted in side by side.
+/// Throws Interrupted when interrupt is not null and the user wants to stop.
 template <class Model>
 Results evaluate(const Model& model, const EnvironmentMaker& make, fbt::Index episodes, std::uint64_t seed, bool remembers,
-                 Choice choice) {
+                 Choice choice, const Interrupt* interrupt = nullptr) {
   Lanes lanes(make, std::min<fbt::Index>(episodes, 64), seed);
   auto stepper = model.start(lanes.count());
   const std::vector<std::uint8_t> all(static_cast<std::size_t>(lanes.count()), 1);
   std::vector<Episode> ended;
   while (static_cast<fbt::Index>(ended.size()) < episodes) {
+    if (interrupt) interrupt->check();
     forget(stepper, remembers ? lanes.starts() : all);
     const auto& outputs = model.step(lanes.seen(), stepper);
     for (fbt::Index b = 0; b < lanes.count(); ++b) {
@@ -80,8 +83,8 @@ inline void add_evaluate_flags(CLI::App& command, EvaluateFlags& flags) {
   add_flag(command, "length", flags.length, "cells of every corridor, steps of an episode")
       ->default_str("as in training: corridors of all lengths up to that of training");
   add_flag(command, "seed", flags.seed, "for the episodes and the actions");
-  command.add_flag("--best", flags.best, "always the most probable action; else actions are drawn, as in training");
-  command.add_flag("--json", flags.json, "a line of JSON");
+  add_flag(command, "best", flags.best, "always the most probable action; else actions are drawn, as in training");
+  add_flag(command, "json", flags.json, "a line of JSON");
 }
 
 /// The environments that the flag --length of a command asks for, of a model.

@@ -41,8 +41,8 @@ inline void add_show_flags(CLI::App& command, ShowFlags& flags) {
   add_flag(command, "seed", flags.seed, "for the episodes and the actions");
   add_path_flag(command, "out", flags.out, "picture of the paths to write");
   add_flag(command, "delay", flags.delay, "seconds for every frame, in a terminal");
-  command.add_flag("--plain", flags.plain, "a line per step in place of frames");
-  command.add_flag("--best", flags.best, "always the most probable action; else actions are drawn, as in training");
+  add_flag(command, "plain", flags.plain, "a line per step in place of frames");
+  add_flag(command, "best", flags.best, "always the most probable action; else actions are drawn, as in training");
 }
 
 /// What an agent did in one step, and why.
@@ -94,10 +94,12 @@ inline std::string frame(const std::vector<std::string>& map) {
 inline void show(const ShowFlags& flags, const CLI::App& command) {
   fbt::check(flags.count >= 1 && flags.count <= 1000, "--count must be from 1 to 1000, found {}", flags.count);
   fbt::check(flags.delay >= 0 && flags.delay <= 60, "--delay must be from 0 to 60, found {}", flags.delay);
-  if (!flags.task.empty()) fbt::from_name<Task>(flags.task, "--task");
+  if (flags.plain) refuse_flags(command, {"delay"}, "with --plain, which has no frames");
+  const bool has_task = command.count("--task") > 0;
+  if (has_task) fbt::from_name<Task>(flags.task, "--task");
   with_model_file(flags.model, [&](const auto& model, const Origin& origin) {
-    fbt::ensure(flags.task.empty() || flags.task == fbt::name_of(origin.task),
-                "{}: expected a model of the task {}, found one of {}", flags.model, flags.task, fbt::name_of(origin.task));
+    fbt::ensure(!has_task || flags.task == fbt::name_of(origin.task), "{}: expected a model of the task {}, found one of {}",
+                flags.model, flags.task, fbt::name_of(origin.task));
     const auto environment = chosen_environment(command, flags.length, origin)();
     const std::vector<std::string> names = environment->actions();
     const bool terminal = !flags.plain && isatty(STDOUT_FILENO) == 1;

@@ -134,9 +134,7 @@ class Training {
       const double now = budget_.elapsed();
       if (progress >= 1 || now >= reported_at_ + std::clamp(now / 30, 1.0, 30.0)) report();
     }
-    const bool interrupted = progress < 1;
-    finish(interrupted);
-    return interrupted ? interrupt_.exit_code() : 0;
+    return finish(progress < 1) ? 0 : interrupt_.exit_code();
   }
 
  private:
@@ -175,7 +173,8 @@ class Training {
     reported_at_ = budget_.elapsed();
   }
 
-  void finish(bool interrupted) {
+  /// Returns whether the results are there, too.
+  bool finish(bool interrupted) {
     save();
     nlohmann::ordered_json last{{"task", fbt::name_of(flags_.task)},
                                 {"rule", fbt::name_of(flags_.rule)},
@@ -185,20 +184,26 @@ class Training {
                                 {"update", learner_.updates()},
                                 {"frames", frames_ + unreported_.frames},
                                 {"seconds", budget_.elapsed()}};
-    if (interrupted) {
+    std::optional<Results> found;
+    try {
+      if (!interrupted)
+        found = evaluate(model_, environment_maker(flags_.task, flags_.recipe.length, Lengths::even), flags_.episodes,
+                         fbt::mix_seed(flags_.seed, 2), flags_.rule != Rule::none, Choice::draw, &interrupt_);
+    } catch (const Interrupted&) {
+    }
+    if (!found) {
       last["interrupted"] = true;
       write(last);
       print_now("interrupted at update {}\n", learner_.updates());
-      return;
+      return false;
     }
-    const Results results =
-        evaluate(model_, environment_maker(flags_.task, flags_.recipe.length, Lengths::even), flags_.episodes,
-                 fbt::mix_seed(flags_.seed, 2), flags_.rule != Rule::none, Choice::draw);
+    const Results& results = *found;
     last["evaluation"] = to_json(results);
     write(last);
     print_now("{} by {}: return {:.3f}, success {:.2f}%, places found {:.2f} in {} fresh episodes\n",
               fbt::name_of(flags_.task), fbt::name_of(flags_.rule), results.reward, 100 * results.success, results.places,
               results.episodes);
+    return true;
   }
 
   void write(const nlohmann::ordered_json& line) {
@@ -244,6 +249,11 @@ inline int train(TrainFlags flags, const CLI::App& command, const Stopwatch& clo
         if (command.count(fmt::format("--{}", name)) == 0) value = by_task;
       },
       flags.recipe, defaults);
+  if (flags.rule == Rule::lstm) refuse_flags(command, {"heads", "window"}, "with --rule lstm, which has no attention");
+  if (flags.rule == Rule::none) {
+    refuse_flags(command, {"heads", "window"}, "with --rule none, whose memory is always empty");
+    flags.sizes.heads = flags.sizes.window = 1;
+  }
   std::optional<fbt::FolderLock> lock;
   if (!flags.out.empty()) lock.emplace(flags.out);
   check_flags(flags);

@@ -89,6 +89,7 @@ inline void refuse_vain_flags(const GenerateFlags& flags, const CLI::App& comman
     fbt::check(flags.count == 1, "--count {} has no effect at --temperature 0: all texts would be the same", flags.count);
   } else if (sampling.top_k == 1) {
     refuse_flags(command, {"temperature", "top-p", "min-p", "seed"}, "with --top-k 1: the most likely token is taken");
+    fbt::check(flags.count == 1, "--count {} has no effect with --top-k 1: all texts would be the same", flags.count);
   }
   if (sampling.repetition_penalty == 1) refuse_flags(command, {"repetition-window"}, "without a --repetition-penalty but 1");
   if (sampling.repetition_window == 0) refuse_flags(command, {"repetition-penalty"}, "with --repetition-window 0");
@@ -158,7 +159,7 @@ inline fbt::Index converse(const fbt::Vocabulary& vocabulary, fbt::Session<Model
   std::string line;
   for (int number = 1;; ++number) {
     if (terminal && !flags.quiet) fmt::print(stderr, "> ");
-    if (!read_line(stdin, line)) break;
+    if (!read_line(line)) break;
     std::vector<fbt::Token> tokens;
     try {
       tokens = encode_text(vocabulary, line, fmt::format("line {}", number));
@@ -213,6 +214,7 @@ inline void generate(GenerateFlags flags, const CLI::App& command) {
   fbt::check(flags.count >= 1 && flags.count <= 1000, "--count must be from 1 to 1000, found {}", flags.count);
   refuse_vain_flags(flags, command);
   std::vector<NamedText> prompts = detail::read_prompts(flags);
+  if (!flags.interactive && prompts.empty()) prompts.push_back({"the prompt", ""});
   const bool one_session = flags.interactive || !flags.save_state.empty() || !flags.load_state.empty() || flags.print.raw;
   const auto texts = static_cast<fbt::Index>(std::max<std::size_t>(prompts.size(), 1)) * flags.count;
   fbt::check(
@@ -236,11 +238,19 @@ inline void generate(GenerateFlags flags, const CLI::App& command) {
     count = detail::write_many(text_model, prompts, flags);
   } else {
     fbt::Session<Model> session = detail::begin_session(text_model, flags);
-    if (!flags.interactive && prompts.empty()) prompts.push_back({"the prompt", ""});
     for (const auto& [name, text] : prompts)
       count += detail::write_one(vocabulary, session, encode_text(vocabulary, text, name), text, flags.options, flags.print);
-    if (flags.interactive) count += detail::converse(vocabulary, session, flags);
-    if (!flags.save_state.empty()) fbt::save_session(flags.save_state, session, {{"model", flags.model}});
+    const auto save = [&] {
+      if (!flags.save_state.empty())
+        fbt::save_session(flags.save_state, session, {{"model", fbt::is_utf8(flags.model) ? flags.model : ""}});
+    };
+    try {
+      if (flags.interactive) count += detail::converse(vocabulary, session, flags);
+    } catch (const std::exception&) {
+      save();  // up to the line that is at fault
+      throw;
+    }
+    save();
   }
   if (!flags.quiet && isatty(STDERR_FILENO) != 0)
     fmt::print(stderr, "{} tokens, {:.0f} tokens/s\n", count, static_cast<double>(count) / watch.seconds());

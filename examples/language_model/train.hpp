@@ -105,6 +105,7 @@ inline int train(TrainFlags flags, const CLI::App& command) {
   const Standing standing = choose_standing(flags, stored);
   if (!stored && command.count("--shards") == 0)
     flags.trainer.shards = std::clamp<fbt::Index>(flags.batches.lanes, 1, flags.trainer.shards);
+  fbt::check(flags.config.width >= 1, "--width must be at least 1, found {}", flags.config.width);  // the rate depends on it
   if (flags.schedule.peak == 0) flags.schedule.peak = flags.default_learning_rate();
   flags.batches.validate();
   flags.trainer.validate(flags.batches.lanes, flags.batches.segment);

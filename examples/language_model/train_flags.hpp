@@ -106,7 +106,7 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add_path_flag(command, "out", flags.out, "folder to write to")->required();
   add_config_flag(command);
   auto* const resume =
-      command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were")
+      add_flag(command, "resume", flags.resume, "go on with the training in the folder; flags not given are as they were")
           ->configurable(false);
   add_path_flag(
       command, "start-from", flags.start_from,
@@ -122,7 +122,8 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
               flags);
   command.footer(
       "When the loss stands still, alone or together: --mimetic 3, so that attention begins with earlier tokens like the\n"
-      "present one; --first-segment 8 --fresh 1, short sequences first; or --memory-rule transformer first, and then another\n"
+      "present one; --first-segment 8 --fresh 1, short sequences first; or --memory-rule transformer first, and then "
+      "another\n"
       "training with --start-from its model and --memory-rule feedback.");
 }
 

@@ -117,10 +117,13 @@ inline std::vector<ConfigLine> read_config_lines(const std::string& text, std::s
 /// Adds the flag --config to a command: a file with flags of the command, of which those on the command line count more.
 inline void add_config_flag(CLI::App& command) {
   const auto read = [&command](const std::string& path) {
+    fbt::check(!path.empty(), "--config: expected a path, found an empty one");
     for (const ConfigLine& line : read_config_lines(read_text_file(path), path)) {
       CLI::Option* const option = command.get_option_no_throw("--" + line.name);
       fbt::check(option && option->get_configurable(), "{}: expected a flag of {} that a file may set, found {}", line.place,
                  command.get_name(), line.name);
+      fbt::check(line.values.size() == 1 || option->get_items_expected_max() > 1,
+                 "{}: expected one value of {}, found a list of {}", line.place, line.name, line.values.size());
       if (option->count() > 0) continue;
       try {
         option->add_result(line.values);

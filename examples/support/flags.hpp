@@ -50,7 +50,7 @@ template <class T>
 CLI::Option* add_flag(CLI::App& command, const std::string& name, T& value, const std::string& help) {
   const std::string flag = "--" + name;
   if constexpr (std::is_same_v<T, bool>) {
-    return command.add_flag(flag, value, help);
+    return command.add_flag(flag, value, help)->disable_flag_override();  // --flag=3
   } else if constexpr (std::is_enum_v<T>) {
     std::vector<std::string_view> names;
     for (const auto& entry : fbt::Names<T>::list) names.push_back(entry.first);

@@ -79,4 +79,15 @@ void merge_flags(const Visit& visit, const nlohmann::ordered_json& stored, const
   });
 }
 
+/// A part of where a stored training stands. Throws std::runtime_error for a number that is negative or beyond reason; file is
+/// for the message.
+template <class T>
+T read_stored(const nlohmann::json& standing, const char* name, std::string_view file) {
+  const T value = standing.at(name).get<T>();
+  if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
+    fbt::ensure(value >= T{0} && static_cast<double>(value) <= 1e15, "{}: {}: expected a number from 0 to 1e15, found {}",
+                file, name, value);
+  return value;
+}
+
 }  // namespace example

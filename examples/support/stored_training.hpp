@@ -39,7 +39,8 @@ inline StoredTraining read_stored_training(const std::filesystem::path& path) {
   const auto standing = nlohmann::json::parse(metadata.at("standing"));
   visit_standing(
       [&]<class T>(const char* name, T& value) {
-        if (standing.contains(name) && !standing.at(name).is_null()) value = standing.at(name).get<T>();  // else older
+        if (standing.contains(name) && !standing.at(name).is_null())  // else older
+          value = read_stored<T>(standing, name, path.string());
       },
       stored.standing);
   return stored;

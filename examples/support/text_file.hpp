@@ -42,11 +42,13 @@ inline std::string read_text_file(const std::filesystem::path& path) {
   return text;
 }
 
-/// The next line of a file, without its end. False at the end of the file.
-inline bool read_line(std::FILE* file, std::string& line) {
+/// The next line of the standard input, without its end. False when there is none. Throws std::runtime_error when it cannot
+/// be read.
+inline bool read_line(std::string& line) {
   line.clear();
   int c = 0;
-  while ((c = std::fgetc(file)) != EOF && c != '\n') line += static_cast<char>(c);
+  while ((c = std::fgetc(stdin)) != EOF && c != '\n') line += static_cast<char>(c);
+  fbt::ensure(!std::ferror(stdin), "the standard input: cannot be read: {}", std::strerror(errno));
   if (line.ends_with('\r')) line.pop_back();
   return c != EOF || !line.empty();
 }

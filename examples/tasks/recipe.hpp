@@ -100,8 +100,27 @@ inline void add_recipe_flags(CLI::App& command, Recipe& given) {
       "curriculum of short examples first (--curriculum, --first-length, or --first-segment with --fresh 1).");
 }
 
-/// The task's recipe with the flags that were given. Throws std::invalid_argument when one is out of range; what the model
-/// and the trainer check themselves is left to them.
+constexpr fbt::Index largest_count = 1'000'000;  // of anything in a recipe
+
+/// Throws std::invalid_argument when a flag is out of range; what the model and the trainer check themselves is left to them.
+inline void check_recipe(Task task, const Recipe& r) {
+  const auto within = [](const char* name, fbt::Index value, fbt::Index least) {
+    fbt::check(value >= least && value <= largest_count, "--{} must be from {} to {}, found {}", name, least, largest_count,
+               value);
+  };
+  within("length", r.length, 1);
+  within("test-length", r.test_length, is_string(task) ? r.length + 1 : 1);
+  within("examples", r.examples, 1);
+  within("first-length", r.first_length, 1);
+  within("tests", r.tests, 1);
+  within("lanes", r.lanes, 1);
+  fbt::check(r.curriculum >= 0 && r.curriculum <= 1, "--curriculum must be from 0 to 1, found {}", r.curriculum);
+  fbt::check(r.advance >= 0, "--advance must be at least 0, found {}", r.advance);
+  fbt::check(r.mimetic >= 0 && r.mimetic <= 100, "--mimetic must be from 0 to 100, found {}", r.mimetic);
+  fbt::check(r.seconds >= 0 && r.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", r.seconds);
+}
+
+/// The task's recipe with the flags that were given. Throws as check_recipe().
 inline Recipe choose_recipe(Task task, const Recipe& given, const CLI::App& command) {
   Recipe result = recipe(task);
   visit_recipe(
@@ -109,21 +128,9 @@ inline Recipe choose_recipe(Task task, const Recipe& given, const CLI::App& comm
         if (command.count(fmt::format("--{}", name)) > 0) value = wanted;
       },
       result, given);
-  constexpr fbt::Index most = 1'000'000;
   if (is_string(task) && command.count("--test-length") == 0)
-    result.test_length = std::max(result.test_length, 2 * std::min(result.length, most / 2));
-  const auto within = [most](const char* name, fbt::Index value, fbt::Index least) {
-    fbt::check(value >= least && value <= most, "--{} must be from {} to {}, found {}", name, least, most, value);
-  };
-  within("length", result.length, 1);
-  within("test-length", result.test_length, is_string(task) ? result.length + 1 : 1);
-  within("examples", result.examples, 1);
-  within("first-length", result.first_length, 1);
-  within("tests", result.tests, 1);
-  fbt::check(result.curriculum >= 0 && result.curriculum <= 1, "--curriculum must be from 0 to 1, found {}",
-             result.curriculum);
-  fbt::check(result.mimetic >= 0 && result.mimetic <= 100, "--mimetic must be from 0 to 100, found {}", result.mimetic);
-  fbt::check(result.seconds >= 0 && result.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", result.seconds);
+    result.test_length = std::max(result.test_length, 2 * std::min(result.length, largest_count / 2));
+  check_recipe(task, result);
   return result;
 }
 

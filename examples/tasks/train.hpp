@@ -57,7 +57,7 @@ inline void add_task_train_flags(CLI::App& command, TaskTrainFlags& flags) {
   add_flag(command, "task", flags.task, "what to learn; required without --resume")->default_str("");
   add_flag(command, "rule", flags.rule, "which model learns it");
   add_path_flag(command, "out", flags.out, "folder to write to; without it nothing is written");
-  command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were");
+  add_flag(command, "resume", flags.resume, "go on with the training in the folder; flags not given are as they were");
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
   add_flag(command, "shards", flags.shards, "groups of lanes, which threads take first; part of the result, unlike threads");
   add_flag(command, "threads", flags.threads, "most threads to work on");
@@ -244,9 +244,9 @@ class TaskTraining {
                     fbt::Probe::store);
   }
 
-  /// After an error: saves what was reached, unless it is harmed. Returns what to say of it.
+  /// After an error: saves what was reached in this run, unless it is harmed. Returns what to say of it.
   std::string rescue() const {
-    if (flags_.out.empty()) return "";
+    if (flags_.out.empty() || resuming_ || adam_.updates == first_update_) return "";
     try {
       save();
       return fmt::format("; the model of update {} is in {}", adam_.updates, flags_.out);
@@ -276,6 +276,7 @@ class TaskTraining {
                limit);
     standing_.progress = budget_.progress(adam_.updates);
     resuming_ = false;
+    first_update_ = adam_.updates;
     if (!std::filesystem::exists(path("metrics.jsonl"))) return;
     std::istringstream lines(read_text_file(path("metrics.jsonl")));
     for (std::string line; std::getline(lines, line);) {  // the reports up to now, without results
@@ -392,6 +393,7 @@ class TaskTraining {
   Unreported unreported_;
   fbt::Index length_ = 0;  // of the examples that are trained on
   double reported_at_ = 0, saved_at_ = 0;
+  std::int64_t first_update_ = 0;  // of this run
 };
 
 namespace detail {
@@ -408,7 +410,8 @@ inline TaskStanding read_standing(TaskTrainFlags& flags, const CLI::App& command
                 "choose another --out folder");
     TaskStanding standing;
     const auto json = nlohmann::json::parse(stored_standing->second);
-    visit_task_standing([&]<class T>(const char* name, T& value) { value = json.at(name).get<T>(); }, standing);
+    fbt::ensure(json.contains("lesson"), "{}: expected a training of this program, found another file", file);
+    visit_task_standing([&]<class T>(const char* name, T& value) { value = read_stored<T>(json, name, file); }, standing);
     return standing;
   } catch (const nlohmann::json::exception& error) {
     throw std::runtime_error(fmt::format("{}: expected a training of this program: {}", file, error.what()));
@@ -428,6 +431,7 @@ inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch&
   if (flags.resume) {
     standing = detail::read_standing(flags, command);
     r = flags.recipe;
+    check_recipe(flags.task, r);
     r.seconds = command.count("--seconds") > 0 ? r.seconds : 0;
     standing.limits = go_on({flags.updates, r.seconds}, standing.limits, standing.elapsed, standing.ended(), flags.out);
   } else {

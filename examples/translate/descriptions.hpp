@@ -170,7 +170,8 @@ inline Corpus make_corpus(PairTask task, const std::vector<Description>& english
     const auto other = sources.find(description.package);
     auto& part = corpus.parts[part_of(other != sources.end() ? other->second : description.package)];
     const auto add = [&](const std::string& source, const std::string& target) {
-      if (source.empty() || target.empty() || !fbt::is_utf8(source) || !fbt::is_utf8(target)) return;
+      const auto is_text = [](const std::string& s) { return !s.empty() && fbt::is_utf8(s) && s.find('\0') == s.npos; };
+      if (!is_text(source) || !is_text(target)) return;
       if (seen.insert(source).second) {
         part.push_back({source, target});
       } else {

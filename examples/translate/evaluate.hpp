@@ -31,8 +31,14 @@ struct WritingFlags {
   fbt::Index threads = fbt::available_processors();
   SourceLimit source_limit{0, LongSources::cut};
 
-  /// Sets what depends on the model.
+  /// Sets what depends on the model. Throws std::invalid_argument for flags out of range.
   void fit(const Translator& translator) {
+    const auto within = [](const char* name, fbt::Index value, fbt::Index most) {
+      fbt::check(value >= 1 && value <= most, "--{} must be from 1 to {}, found {}", name, most, value);
+    };
+    within("beam", search.beams, search.most_beams);
+    within("length", search.length, search.most_tokens);
+    within("threads", threads, 1024);
     search.begin = search.end = translator.boundary();
     if (source_limit.tokens == 0) source_limit.tokens = translator.source_limit;
   }

@@ -50,7 +50,9 @@ inline void prepare(const PrepareFlags& flags) {
   const auto read = [&](const char* language) {
     std::vector<Description> all;
     for (const auto& file : find_lists(lists, fmt::format("Translation-{}", language))) {
-      auto more = read_descriptions(read_list(file));
+      const std::string list = read_list(file);
+      auto more = read_descriptions(list);
+      fbt::ensure(list.empty() || !more.empty(), "{}: expected descriptions of packages, found none", file.string());
       all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
     }
     fbt::ensure(!all.empty(), "{}: expected descriptions in files with Translation-{} in their names, found none",

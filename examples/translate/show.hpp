@@ -28,7 +28,11 @@ inline void add_pair_show_flags(CLI::App& command, PairShowFlags& flags) {
   add_path_flag(command, "out", flags.out, "picture to write");
 }
 
-inline void show(PairShowFlags flags) {
+/// command: which flags were given.
+inline void show(PairShowFlags flags, const CLI::App& command) {
+  const bool has_target = command.count("--target") > 0;
+  if (has_target)
+    refuse_flags(command, {"beam", "length", "length-penalty", "threads"}, "with --target: nothing is written");
   const Translator translator = load_translator(flags.model);
   flags.writing.fit(translator);
   const fbt::Vocabulary& vocabulary = translator.vocabulary;
@@ -36,11 +40,13 @@ inline void show(PairShowFlags flags) {
   const auto source = detail::encode_source(translator, flags.text, flags.writing.source_limit, "--text");
   fbt::check(!source.empty(), "--text: expected a source, found no words");
   const std::span sources(&source, 1);
-  const std::vector<fbt::Token> target = !flags.target.empty()
-                                             ? encode_text(vocabulary, flags.target, "--target")
-                                             : fbt::beam_search(model, sources, flags.writing.search).front().front().tokens;
+  const auto write = [&] {
+    const WritingFlags& w = flags.writing;
+    return fbt::beam_search(model, sources, w.search, w.search.beams, w.threads).front().front().tokens;
+  };
+  const std::vector<fbt::Token> target = has_target ? encode_text(vocabulary, flags.target, "--target") : write();
 
-  const fbt::Config& config = model.config().decoder;
+  const fbt::Config& config = model.decoder.config();
   std::vector<AttentionMap::Panel> panels;
   for (fbt::Index l = 1; l <= config.layers; ++l)
     for (fbt::Index j = 1; j <= config.heads; ++j) panels.push_back({l, j, {}});

@@ -89,6 +89,9 @@ inline int train(PairTrainFlags flags, const CLI::App& command) {
   const auto stored = open_training(flags, command, [&](const fbt::Metadata& metadata, const std::string& file) {
     fbt::ensure(metadata.contains("translate.task"), "{}: expected a training of translate, found one of another program",
                 file);
+    fbt::ensure(metadata.at("translate.task") == fbt::name_of(info.task),
+                "{}: the training is one of the task {}, found {} in {}", file, metadata.at("translate.task"),
+                fbt::name_of(info.task), flags.data);
     fbt::ensure(fbt::Vocabulary::read(metadata, file).metadata() == info.vocabulary.metadata(),
                 "{}: the training belongs to another vocabulary than that of {}", file, flags.data);
     return fbt::read_config<fbt::EncoderDecoderConfig>(metadata.at("fbt.training.config"), file);
@@ -96,19 +99,20 @@ inline int train(PairTrainFlags flags, const CLI::App& command) {
   const Standing standing = choose_standing(flags, stored);
   if (!stored && command.count("--shards") == 0)
     flags.trainer.shards = std::clamp<fbt::Index>(flags.lanes, 1, flags.trainer.shards);
-  if (flags.schedule.peak == 0) flags.schedule.peak = flags.default_learning_rate();
-  flags.schedule.validate();
-  flags.adam.validate();
   fbt::check(flags.source_limit.tokens >= 1 && flags.target_limit >= 1,
              "--source-limit and --target-limit must be at least 1, found {} and {}", flags.source_limit.tokens,
              flags.target_limit);
   fbt::check(flags.smoothing >= 0 && flags.smoothing < 1, "--label-smoothing must be at least 0 and below 1, found {}",
              flags.smoothing);
+  fbt::check(flags.lanes >= 1 && flags.lanes <= 4096, "--lanes must be from 1 to 4096, found {}", flags.lanes);
   for (const auto& [name, where] : vain_flags(flags)) refuse_flags(command, {name}, where);
   fbt::Config& decoder = flags.config.decoder;
   decoder.vocabulary = info.vocabulary.size() + 1;
   decoder.share_key_value = !decoder.remembers_per_layer();
   flags.config.validate();
+  if (flags.schedule.peak == 0) flags.schedule.peak = flags.default_learning_rate();
+  flags.schedule.validate();
+  flags.adam.validate();
 
   const PairsTask task(flags, info);
   fbt::Random random(flags.seed);

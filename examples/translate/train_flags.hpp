@@ -88,7 +88,7 @@ inline void add_pair_train_flags(CLI::App& command, PairTrainFlags& flags) {
   add_path_flag(command, "data", flags.data, "folder that prepare wrote")->required();
   add_path_flag(command, "out", flags.out, "folder to write to")->required();
   add_config_flag(command);
-  command.add_flag("--resume", flags.resume, "go on with the training in the folder; flags not given are as they were")
+  add_flag(command, "resume", flags.resume, "go on with the training in the folder; flags not given are as they were")
       ->configurable(false);
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
   add_flag(command, "seconds", flags.seconds,

@@ -62,7 +62,7 @@ inline void write(WriteFlags flags) {
   std::size_t number = 0;
   for (const std::string& text : flags.texts) write_one(text, fmt::format("text {}", ++number));
   if (!flags.texts.empty()) return;
-  for (std::string line; read_line(stdin, line);) write_one(line, fmt::format("line {}", ++number));
+  for (std::string line; read_line(line);) write_one(line, fmt::format("line {}", ++number));
 }
 
 }  // namespace example

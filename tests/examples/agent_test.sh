@@ -3,7 +3,8 @@
 . "$(dirname "$0")/program.sh"
 tasks=$3
 
-tiny=(--width 8 --layers 1 --heads 2 --window 4 --lanes 4 --segment 8 --episodes 12)
+small=(--width 8 --layers 1 --lanes 4 --segment 8 --episodes 12)
+tiny=("${small[@]}" --heads 2 --window 4)
 train() { succeed train "${tiny[@]}" --updates 6 --seconds 0 "$@"; }
 # The reports without what depends on the clock.
 metrics() { sed -E 's/"(seconds|frames_per_second)":[^,}]*[,}]//g' "$1/metrics.jsonl"; }
@@ -12,7 +13,10 @@ test_every_task_by_every_rule() {
   local task rule
   for task in t_maze maze water_maze cart_pole; do
     for rule in feedback average top_only recurrent transformer lstm none; do
-      train --task $task --rule $rule --length 9 --out $task.$rule
+      case $rule in
+        lstm | none) succeed train "${small[@]}" --updates 6 --seconds 0 --task $task --rule $rule --length 9 --out $task.$rule ;;
+        *) train --task $task --rule $rule --length 9 --out $task.$rule ;;
+      esac
       contains "$(tail -n 1 <<<"$output")" "$task by $rule: return "
       [ "$(ls $task.$rule | tr '\n' ' ')" = "metrics.jsonl model.safetensors " ] || fail "$(ls $task.$rule)"
       contains "$(tail -n 1 $task.$rule/metrics.jsonl)" "{\"task\":\"$task\",\"rule\":\"$rule\",\"length\":9,\"seed\":1,"
@@ -90,7 +94,19 @@ test_interrupt() {
   succeed show --model run/model.safetensors --count 1 --plain
 }
 
+test_interrupt_of_the_results() {
+  local pid code=0
+  "$program" train "${tiny[@]}" --task cart_pole --out run --updates 1 --seconds 0 --episodes 1000000 >printed 2>stderr & pid=$!
+  while ! grep -q "^update " printed; do sleep 0.05; done
+  kill -INT $pid
+  wait $pid || code=$?
+  [ $code -eq 130 ] || fail "expected exit code 130, found $code: $(cat stderr)"
+  contains "$(tail -n 1 run/metrics.jsonl)" '"interrupted":true'
+}
+
 test_errors() {
+  error "--window has no effect with --rule lstm" train --task maze --rule lstm --window 3
+  error "--heads has no effect with --rule none" train --task maze --rule none --heads 2
   error "--task: expected one of t_maze, maze, water_maze, cart_pole, found \"chess\"" train --task chess
   error "--rule: expected one of feedback, average, top_only, recurrent, transformer, lstm, none, found \"rnn\"" train --task maze --rule rnn
   error "--task is required" train
@@ -107,6 +123,9 @@ test_errors() {
   error "cannot open" evaluate --model none
   train --task maze --length 9 --out run
   error "run: the folder already holds model.safetensors" train --task maze --out run
+  error "--delay has no effect with --plain" show --model run/model.safetensors --plain --delay 1
+  error "--task: expected one of t_maze, maze, water_maze, cart_pole, found \"\"" show --model run/model.safetensors --task ""
+  error "best" evaluate --model run/model.safetensors --best=3
   error "--count must be from 1 to 1000, found 0" show --model run/model.safetensors --count 0
   error "--length must be from 1 to 100000, found 0" evaluate --model run/model.safetensors --length 0
   error "run/model.safetensors: expected a model of the task t_maze, found one of maze" show --model run/model.safetensors --task t_maze

@@ -155,6 +155,7 @@ test_generate_many() {
   [ "$(sort -u <<<"$three" | wc -l)" -eq 4 ] || fail "texts are alike: $three"
   succeed "${write[@]}" --count 3 --threads 2; [ "$output" = "$three" ] || fail "a second run gave other texts: $output"
   succeed "${write[@]}" --count 2 --seed 2; [ "$output" = "$(tail -n 3 <<<"$three")" ] || fail "expected the last 2 of $three, found $output"
+  succeed generate --model run/model.safetensors --length 5 --count 2 --json; [ "$(wc -l <<<"$output")" -eq 2 ] || fail "$output"
   succeed "${write[@]}" --count 20; [ "$(head -n 5 <<<"$output")" = "$three" ] || fail "expected to begin with $three, found $output"
   [ "$(wc -l <<<"$output")" -eq 39 ] || fail "expected 20 texts: $output"
   succeed "${write[@]}"; local one=$output
@@ -669,6 +670,8 @@ test_vain_flags() {
     error "${flag% *} has no effect at --temperature 0: the most likely token is taken; leave it out" "${write[@]}" --temperature 0 $flag
   done
   error "--count 2 has no effect at --temperature 0" "${write[@]}" --temperature 0 --count 2
+  error "--count 2 has no effect with --top-k 1" "${write[@]}" --top-k 1 --count 2
+  error "quiet" "${write[@]}" --quiet=3
   for flag in "--temperature 2" "--top-p 0.5" "--min-p 0.1" "--seed 2"; do
     error "${flag% *} has no effect with --top-k 1" "${write[@]}" --top-k 1 $flag
   done

@@ -221,6 +221,16 @@ test_resume() {
   cp lstm/model.safetensors copy.whole/training.safetensors
   error "copy.whole/training.safetensors: expected a training of this program" train --resume --out copy.whole
   succeed train --resume --out lstm --seconds 1
+  # what cannot go on leaves the folder as it was
+  rm -rf lstm/stdout; cp -r lstm before
+  error "threads must be between 1 and 1024, found 0" train --resume --out lstm --updates 1000000 --threads 0
+  error "clip must be at least 0" train --resume --out lstm --updates 1000000 --clip -1
+  sed 's/\\"tests\\":[0-9]*/\\"tests\\":0/' before/training.safetensors >lstm/training.safetensors
+  ! cmp -s before/training.safetensors lstm/training.safetensors || fail "the file was not changed"
+  cp lstm/training.safetensors damaged
+  error "lstm" train --resume --out lstm --updates 1000000
+  same damaged lstm/training.safetensors
+  for file in model.safetensors metrics.jsonl; do same before/$file lstm/$file; done
 }
 
 test_errors() {
@@ -234,7 +244,7 @@ test_errors() {
   error "--mimetic must be from 0 to 100, found -1" train --task copy --mimetic -1
   error "give a limit" train --task copy --seconds 0
   error "config: width 10 is not divisible by heads 4" train --task copy --width 10
-  error "lanes must be at least 1, found 0" train --task copy --lanes 0
+  error "--lanes must be from 1 to 1000000, found 0" train --task copy --lanes 0
   error "--count must be from 1 to 1000, found 0" show --task copy --count 0
   error "cannot open" show --task copy --model none
   error "--out: expected a path, found an empty one" train --task copy --out ""

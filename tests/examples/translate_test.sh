@@ -92,6 +92,13 @@ test_prepare_refuses() {
   error "expected descriptions of more packages" prepare --task synopsis --from empty --out data --vocabulary byte
   error "--task: expected one of en_de, synopsis, found \"fr_de\"" prepare --task fr_de --from empty --out data
   [ ! -e data ] || fail "a folder is left"
+  lists
+  gzip -c lists/x_Translation-en | head -c 1000 >lists/z_Translation-en.gz
+  ! "$program" prepare --from lists --out cut >stdout 2>stderr || fail "expected a damaged list to be refused"
+  contains "$(tail -n 1 stderr)" "error: expected the command to succeed, found it failed: gzip -dc "  # gzip says more
+  rm lists/z_Translation-en.gz
+  echo "nothing of it" >lists/z_Translation-en
+  error "lists/z_Translation-en: expected descriptions of packages, found none" prepare --from lists --out cut
 }
 
 test_train_writes_its_files() {
@@ -171,6 +178,9 @@ test_long_sources() {
   contains "$output" " sources cut to 10 tokens"
   contains "$output" " pairs left out that are too long or empty"
   error "train.tsv: expected pairs with targets of at most 2 tokens, found none among " train "${tiny[@]}" --out other --updates 1 --target-limit 2
+  error "--lanes must be from 1 to 4096, found 1000000000" train "${tiny[@]}" --out other --updates 1 --lanes 1000000000
+  error "config: width must be between 1 and" train "${tiny[@]}" --out other --updates 1 --width 0
+  error "the standard input: cannot be read: " write --model run </
   error "--label-smoothing must be at least 0 and below 1, found 1" train "${tiny[@]}" --out other --updates 1 --label-smoothing 1
   succeed write --model run --text "This is a game with pieces" --beam 1 --length 4
   contains "$output" "warning: text 1: cut from 26 to 10 tokens"
@@ -259,7 +269,9 @@ test_write_reads_lines() {
   local lines=$output
   succeed write --model run --beam 2 --length 5 --text "a red game" --text "" --text "a blue game"
   [ "$output" = "$lines" ] || fail "$output is not $lines"
-  error "beam search needs at least 1 beam, found 0" write --model run --text a --beam 0
+  error "--beam must be from 1 to 1024, found 0" write --model run --text a --beam 0
+  error "--beam must be from 1 to 1024, found 9223372036854775807" evaluate --model run --data data --beam 9223372036854775807
+  error "--length must be from 1 to 1000000, found 10000000" write --model run --text a --length 10000000
 }
 
 test_show() {
@@ -271,6 +283,8 @@ test_show() {
   contains "$(cat picture.svg)" "(end)"
   succeed show --model run --text "a red game" --length 6 --out picture.svg
   error "--text: expected a source, found no words" show --model run --text " "
+  error "--beam has no effect with --target" show --model run --text a --target b --beam 2
+  error "--threads must be from 1 to 1024, found 0" show --model run --text a --threads 0
 }
 
 run_case

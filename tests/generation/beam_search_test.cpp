@@ -175,8 +175,9 @@ TEST_CASE("beam_search: bad options and logits that are not numbers") {
   const auto message = [&](BeamSearchOptions o) {
     return message_of<std::invalid_argument>([&] { beam_search(model, sources, o); });
   };
-  CHECK(message({.beams = 0}) == "beam search needs at least 1 beam, found 0");
-  CHECK(message({.length = 0}) == "beam search needs a length of at least 1 token, found 0");
+  CHECK(message({.beams = 0}) == "beam search: beams must be from 1 to 1024, found 0");
+  CHECK(message({.beams = std::numeric_limits<Index>::max()}).starts_with("beam search: beams must be from 1 to 1024"));
+  CHECK(message({.length = 0}) == "beam search: length must be from 1 to 1000000 tokens, found 0");
   CHECK(message({.length_penalty = -1}) == "the length penalty must be at least 0, found -1");
   CHECK(message({.begin = 4}) == "beam search: begin and end have to be tokens from 0 to 3, found 4 and 0");
   model.decoder.head.linear.bias(2) = std::numeric_limits<double>::quiet_NaN();

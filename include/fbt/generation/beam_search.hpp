@@ -23,10 +23,12 @@ struct BeamSearchOptions {
   Index beams = 4;
   Index length = 256;           ///< the most tokens of a target, the end counted
   double length_penalty = 0.6;  ///< alpha; 0: none
+  static constexpr Index most_beams = 1024, most_tokens = 1'000'000;
 
   void validate() const {
-    check(beams >= 1, "beam search needs at least 1 beam, found {}", beams);
-    check(length >= 1, "beam search needs a length of at least 1 token, found {}", length);
+    check(beams >= 1 && beams <= most_beams, "beam search: beams must be from 1 to {}, found {}", most_beams, beams);
+    check(length >= 1 && length <= most_tokens, "beam search: length must be from 1 to {} tokens, found {}", most_tokens,
+          length);
     check(length_penalty >= 0 && is_finite(length_penalty), "the length penalty must be at least 0, found {}",
           length_penalty);
   }

@@ -78,25 +78,47 @@ namespace detail {
 
 constexpr Index probe_steps = 8;
 
-/// Whether running the probe takes room in proportion to the parameters.
-template <class AnyConfig>
-bool can_probe(const AnyConfig& config) {
-  return config.attention_numbers(probe_steps) <= 4 * config.parameters() + 65536;
-}
+/// Whether models of this class read a source beside their tokens (EncoderDecoder).
+template <class Model>
+constexpr bool reads_source = requires(const typename Model::Values& values) {
+  values.source;
+};
+template <class Model>
+constexpr bool reads_tokens = reads_source<Model> || std::is_same_v<typename Model::Values, Tokens>;
 
 /// Whether there is a probe for models of this class: those that read tokens or vectors.
 template <class Model>
-constexpr bool has_probe =
-    std::is_same_v<typename Model::Values, Tokens> || std::is_same_v<typename Model::Values, In<typename Model::Scalar>>;
+constexpr bool has_probe = reads_tokens<Model> || std::is_same_v<typename Model::Values, In<typename Model::Scalar>>;
+
+/// What reads the tokens or vectors.
+template <class Model>
+const auto& probed_part(const Model& model) {
+  if constexpr (reads_source<Model>) {
+    return model.decoder;
+  } else {
+    return model;
+  }
+}
+
+/// Whether running the probe takes room in proportion to the parameters; a decoder without its encoder has none.
+template <class Model>
+bool can_probe(const Model& model) {
+  const auto& config = probed_part(model).config();
+  if constexpr (requires { config.cross_attention; })
+    if (config.cross_attention != reads_source<Model>) return false;
+  return config.attention_numbers(probe_steps) <= 4 * config.parameters() + 65536;
+}
 
 /// What a probe reads: tokens from all over the vocabulary, or vectors of numbers between -1 and 1.
+inline std::vector<Token> probe_tokens(Index vocabulary) {
+  std::vector<Token> tokens;
+  for (Index t = 0; t < probe_steps; ++t) tokens.push_back(static_cast<Token>(t * vocabulary / probe_steps));
+  return tokens;
+}
 template <class Model>
 auto probe_values(const Model& model) {
-  if constexpr (std::is_same_v<typename Model::Values, Tokens>) {
-    std::vector<Token> tokens;
-    for (Index t = 0; t < probe_steps; ++t)
-      tokens.push_back(static_cast<Token>(t * model.config().vocabulary / probe_steps));
-    return tokens;
+  if constexpr (reads_tokens<Model>) {
+    return probe_tokens(probed_part(model).config().vocabulary);
   } else {
     Matrix<typename Model::Scalar> vectors(model.config().inputs, probe_steps);
     for (Index i = 0; i < vectors.size(); ++i)
@@ -106,22 +128,29 @@ auto probe_values(const Model& model) {
   }
 }
 
-/// The outputs (rows, T) of one lane.
-template <class Model>
-Matrix<typename Model::Scalar> probe_outputs(const Model& model, const typename Model::Values& values, Index steps) {
+/// The outputs (rows, T) of one lane; a source is always the same.
+template <class Model, class Values>
+Matrix<typename Model::Scalar> probe_outputs(const Model& model, const Values& values, Index steps) {
   auto memory = model.make_memory(1);
   typename Model::Trace trace;
-  return model.forward(values, {steps, 1, false, 0}, memory, trace);
+  const Segment segment{steps, 1, false, 0};
+  if constexpr (reads_source<Model>) {
+    const std::vector<Token> source = probe_tokens(model.config().source_tokens());
+    const std::vector<Index> lengths{probe_steps};
+    return model.forward({{source, lengths}, values}, segment, memory, trace);
+  } else {
+    return model.forward(values, segment, memory, trace);
+  }
 }
 
 template <class Model>
 void add_probe(TensorWriter& writer, const Model& model) {
-  if (!can_probe(model.config())) return;
+  if (!can_probe(model)) return;
   const auto values = probe_values(model);
   const auto outputs = probe_outputs(model, values, probe_steps);
   const auto finite = outputs.unaryExpr([](typename Model::Scalar y) { return is_finite(static_cast<double>(y)); });
   if (!finite.all()) return;  // nothing to compare with
-  if constexpr (std::is_same_v<typename Model::Values, Tokens>) {
+  if constexpr (reads_tokens<Model>) {
     writer.add("fbt.probe.tokens", values);
   } else {
     writer.add("fbt.probe.vectors", values.transpose());
@@ -157,24 +186,24 @@ Matrix<Scalar> read_probe_vectors(const TensorFile& file, const TensorView& stor
 
 template <class Model>
 void check_probe(const TensorFile& file, const Model& model) {
-  constexpr bool reads_tokens = std::is_same_v<typename Model::Values, Tokens>;
-  const TensorView* const stored = file.find(reads_tokens ? "fbt.probe.tokens" : "fbt.probe.vectors");
+  constexpr bool tokens = reads_tokens<Model>;
+  const TensorView* const stored = file.find(tokens ? "fbt.probe.tokens" : "fbt.probe.vectors");
   if (!stored) return;
   const TensorView& expected = file.get("fbt.probe.logits");
-  const Index rows = model.head.outputs();
+  const auto& part = probed_part(model);
+  const Index rows = part.head.outputs();
   const std::uint64_t steps = stored->shape.empty() ? 0 : stored->shape[0];
-  ensure(stored->shape.size() == (reads_tokens ? 1 : 2) && steps >= 1 && steps <= probe_steps &&
-             expected.shape == std::vector<std::uint64_t>{steps, static_cast<std::uint64_t>(rows)} &&
-             can_probe(model.config()),
+  ensure(stored->shape.size() == (tokens ? 1 : 2) && steps >= 1 && steps <= probe_steps &&
+             expected.shape == std::vector<std::uint64_t>{steps, static_cast<std::uint64_t>(rows)} && can_probe(model),
          "{}: the probe: expected up to {} {} and their logits, found shapes {} and {}", file.name(), probe_steps,
-         reads_tokens ? "tokens of dtype I32" : "vectors", shape_text(stored->shape), shape_text(expected.shape));
+         tokens ? "tokens of dtype I32" : "vectors", shape_text(stored->shape), shape_text(expected.shape));
   const auto logits = [&] {
-    if constexpr (reads_tokens) {
-      return probe_outputs(model, read_probe_tokens(file, *stored, model.config().vocabulary), static_cast<Index>(steps));
+    const auto count = static_cast<Index>(steps);
+    if constexpr (tokens) {
+      return probe_outputs(model, read_probe_tokens(file, *stored, part.config().vocabulary), count);
     } else {
       using Scalar = typename Model::Scalar;
-      return probe_outputs(model, read_probe_vectors<Scalar>(file, *stored, model.config().inputs),
-                           static_cast<Index>(steps));
+      return probe_outputs(model, read_probe_vectors<Scalar>(file, *stored, part.config().inputs), count);
     }
   }();
   double largest = 0, difference = 0;
@@ -198,8 +227,8 @@ void check_probe(const TensorFile& file, const Model& model) {
 }  // namespace detail
 
 /// Writes a model file; extra goes into its __metadata__. A model whose logits are not finite, or whose zero slots far
-/// outnumber its parameters, gets no probe, nor does an EncoderDecoder. Throws std::runtime_error when the file cannot be written, and
-/// std::invalid_argument when extra is not UTF-8; an old file is then left as it was.
+/// outnumber its parameters, gets no probe, nor does a decoder without its encoder. Throws std::runtime_error when the file
+/// cannot be written, and std::invalid_argument when extra is not UTF-8; an old file is then left as it was.
 template <class Model>
 void save_model(const std::filesystem::path& path, const Model& model, const Metadata& extra = {},
                 Probe probe = Probe::none) {
