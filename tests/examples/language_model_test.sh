@@ -602,7 +602,7 @@ test_show() {
   succeed show --model run/model.safetensors --text "the word" --out map.html
   contains "$(cat map.html)" '{"names":["t","h","e","␣","w","o","r","d"],"panels":[{"layer":1,"head":1,"weights":[[],[1000],['
   ! grep -qiE 'https?:|src=|href=|@import|url\(' map.html || fail "the page needs more than itself"
-  printf '</script>\uffff\x01&<"\t' >odd
+  printf '</script>\xef\xbf\xbf\x01&<"\t' >odd
   train strange --data <(cat text odd) --vocabulary byte --updates 1
   succeed show --model strange/model.safetensors --text-file odd --out odd.html
   [ "$(grep -c '</script>' odd.html)" -eq 1 ] || fail "the text ends the script"
