@@ -1,5 +1,6 @@
 # Sourced by tests of a program, SCRIPT PROGRAM CASE ARGUMENT...: a folder to work in, and what a run has to do.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # whatever the user's is
 program=$1 case=$2
 scripts=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)

@@ -10,6 +10,8 @@
 #include "support/scratch.hpp"
 #include "support/small_models.hpp"
 
+#include <bit>
+
 using namespace fbt;
 
 namespace {
@@ -194,6 +196,7 @@ TEST_CASE("EncoderDecoder: the number of parameters is known without building it
 }
 
 TEST_CASE("EncoderDecoder: a model file gives the same model back, and is no language model") {
+  if (std::endian::native != std::endian::little) return;  // files are refused there
   Random random(8);
   EncoderDecoderConfig c = tiny_config();
   c.encoder_layers = 3;
@@ -216,6 +219,7 @@ TEST_CASE("EncoderDecoder: a model file gives the same model back, and is no lan
 }
 
 TEST_CASE("EncoderDecoder: goes on under another memory rule, which its file has") {
+  if (std::endian::native != std::endian::little) return;
   Random random(10);
   EncoderDecoderConfig c = tiny_config();
   c.decoder.memory_rule = MemoryRule::transformer;

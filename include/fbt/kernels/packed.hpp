@@ -196,9 +196,10 @@ void with_vectors(Index vectors, F&& f) {
   if (vectors == 1) f(std::integral_constant<int, 1>{});
 }
 
-/// Rows of a whole panel.
+/// Rows of a whole panel. Threads share a product by whole panels, so that a row is computed the same with any number of
+/// them; Eigen's products, too, which depend on where among others a row stands.
 template <class Scalar>
-inline constexpr Index panel_rows = panel_vectors* simd_width<Scalar>;
+inline constexpr Index panel_rows = has_simd<Scalar> ? panel_vectors* simd_width<Scalar> : 48;
 
 /// How many vectors hold so many rows.
 template <class Scalar>
@@ -266,9 +267,12 @@ class Packed {
       }
     } else {
       const Eigen::Map<const Matrix<Scalar>> w(data_.data(), rows_, depth_);
-      const Matrix<Scalar> product = w.middleRows(first, count) * x;
-      for (Index c = 0; c < x.cols(); ++c)
-        for (Index i = 0; i < count; ++i) y(first + i, c) = epilogue.apply(product(i, c), first + i, c);
+      for (const Index end = first + count; first < end; first += detail::panel_rows<Scalar>) {
+        const Index used = std::min(detail::panel_rows<Scalar>, end - first);
+        const Matrix<Scalar> product = w.middleRows(first, used) * x;
+        for (Index c = 0; c < x.cols(); ++c)
+          for (Index i = 0; i < used; ++i) y(first + i, c) = epilogue.apply(product(i, c), first + i, c);
+      }
     }
   }
 
