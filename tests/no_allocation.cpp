@@ -103,10 +103,10 @@ bool check_model(const AnyConfig& config, const char* name, Index lanes) {
   typename Model::Trace trace;
   Model grad = zeros_like(model);
   const auto step = [&] {
-    for (Index i = 0; i < 60; ++i) model.step(step_columns(Tokens(tokens), i % segment.steps, lanes), stepper);
+    for (Index i = 0; i < 150; ++i) model.step(step_columns(Tokens(tokens), i % segment.steps, lanes), stepper);
   };
   const auto segments = [&] {
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 10; ++i) {
       model.forward(tokens, segment, memory, trace);
       model.backward(delta, memory, trace, grad);
     }
@@ -114,8 +114,8 @@ bool check_model(const AnyConfig& config, const char* name, Index lanes) {
   step();
   segments();
   std::printf("%s\n", name);
-  const bool step_is_silent = silent("  60 steps", lanes, count(step));
-  const bool segments_are_silent = silent("  3 segments forward and backward", lanes, count(segments));
+  const bool step_is_silent = silent("  150 steps", lanes, count(step));
+  const bool segments_are_silent = silent("  10 segments forward and backward", lanes, count(segments));
   return step_is_silent && segments_are_silent;
 }
 
@@ -141,7 +141,7 @@ int main(int arguments, char** argument) {
   plain.width = 128;
   plain.layers = 4;
   plain.heads = 4;
-  plain.window = 24;
+  plain.window = 64;
   Config switched = plain;
   switched.activation = Activation::geglu;
   switched.empty_memory = EmptyMemory::zero_slots;
@@ -154,7 +154,6 @@ int main(int arguments, char** argument) {
   LstmConfig lstm;
   lstm.vocabulary = 65;
   lstm.attention = true;
-  lstm.window = 24;
   lstm.dropout = 0.1;
 
   bool silence = true;

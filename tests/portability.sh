@@ -62,7 +62,7 @@ install_needed
 build=build/portability/$target
 mkdir -p "$build/include"
 for folder in eigen3/Eigen fmt nlohmann CLI catch2; do ln -sfn "/usr/include/$folder" "$build/include/${folder#eigen3/}"; done
-export FBT_PROCESSORS=2 WINEPREFIX=$PWD/$build/wine WINEDEBUG=-all
+export FBT_PROCESSORS=4 WINEPREFIX=$PWD/$build/wine WINEDEBUG=-all
 
 compile() {
   "${compiler[@]}" -std=c++20 -O1 -pthread -Wall -Wextra -Wconversion -Wshadow -Werror -DFMT_HEADER_ONLY -Iinclude -Itests \

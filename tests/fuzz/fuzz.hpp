@@ -9,11 +9,17 @@
 #include <string>
 #include <typeinfo>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) && __has_include(<sanitizer/allocator_interface.h>)
+#if defined(__SANITIZE_ADDRESS__)
 #define FBT_FUZZ_COUNTS_MEMORY
-#include <sanitizer/allocator_interface.h>
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FBT_FUZZ_COUNTS_MEMORY
 #endif
+#endif
+#if defined(FBT_FUZZ_COUNTS_MEMORY) && __has_include(<sanitizer/allocator_interface.h>)
+#include <sanitizer/allocator_interface.h>
+#else  // that of g++ may come without
+#undef FBT_FUZZ_COUNTS_MEMORY
 #endif
 
 /// Reads one input. libFuzzer calls it, and so does replay.cpp. Whatever is wrong ends the program.
@@ -43,7 +49,7 @@ bool accepted(F&& f) {
   return false;
 }
 
-/// As long as one lives, the memory in use may grow by no more than a small multiple of the input. Told by clang's address
+/// As long as one lives, the memory in use may grow by no more than a small multiple of the input. Told by the address
 /// sanitizer; without it nothing is checked.
 class MemoryLimit {
  public:

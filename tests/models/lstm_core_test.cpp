@@ -129,7 +129,7 @@ TEST_CASE("LstmModel: gradients") {
   compare_parameters(report, loss, model, grad);
   INFO(report.where << ", attention " << config.attention << ", carried " << carried_steps);
   CHECK(report.compared == count_parameters(model));
-  CHECK(report.worst < 1e-7);
+  CHECK(report.worst < 1e-8);
 }
 
 TEST_CASE("LstmModel: lanes do not see each other") {

@@ -10,7 +10,7 @@ file(MAKE_DIRECTORY ${BUILD})
 execute_process(COMMAND ${CXX} -std=c++20 ${flags} -Wfatal-errors -pthread -DFMT_HEADER_ONLY ${INCLUDES}
   ${CMAKE_CURRENT_LIST_DIR}/arithmetic.cpp -o ${BUILD}/arithmetic RESULT_VARIABLE failed ERROR_VARIABLE messages)
 if(failed)
-  if(NOT messages MATCHES "error[^\n]*fbt[^\n]*${NAMED}")
+  if(NOT messages MATCHES "((#error|static assertion|static_assert)[^\n]*fbt|error: fbt: )[^\n]*${NAMED}")
     message(FATAL_ERROR "${UNDER}: expected the program, or an error that names ${NAMED}, found\n${messages}")
   endif()
   message("${UNDER}: refused by name")
