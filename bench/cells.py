@@ -1,6 +1,7 @@
 """What tasks.py and paper.py share: cells that are run once and kept in a file of JSON lines, tables and pictures."""
 import argparse
 import concurrent.futures
+import datetime
 import json
 import os
 import pathlib
@@ -149,3 +150,41 @@ class Results:
     def mean(self, key, factor=1.0, **wanted):
         found = self.values(key, **wanted)
         return factor * statistics.mean(found) if found else None
+
+
+class Report:
+    """A page of parts and pictures, with the commands of all rows at its end."""
+
+    def __init__(self):
+        self.parts, self.pictures = [], {}
+
+    def picture(self, name, svg):
+        if svg is None:
+            return ""
+        self.pictures[name] = svg
+        return f"\n![{name}]({name}.svg)\n"
+
+    def write(self, name, title, introduction, rows):
+        commands = "\n".join(f"- `{row['id']}`: `{row['command']}`" + (f", {row['updates']} updates" if "updates" in row else "")
+                             + (f", fbt {row['fbt']}" if "fbt" in row else "") for row in sorted(rows, key=lambda row: row["id"]))
+        text = f"""# {title}
+
+Written by `bash bench/{name}.sh` on {datetime.date.today().isoformat()} from [{name}.jsonl]({name}.jsonl){introduction}
+
+{chr(10).join(self.parts)}
+## Commands
+
+{commands}
+"""
+        (HERE / f"{name}.md").write_text(text)
+        for picture, svg in self.pictures.items():
+            (HERE / f"{picture}.svg").write_text(svg)
+
+
+def main(description, groups, name, measure_all, report):
+    """Runs the cells of a page, unless only its report is wanted, and writes the page."""
+    args = read_arguments(description, groups, 240)
+    path = HERE / f"{name}.jsonl"
+    if not args.report:
+        measure_all(args, path)
+    report(load(path))

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import time
 
-from cells import HERE, PROGRAMS, ROOT, Results, cell, chart, load, measure, read_arguments, spread, table
+from cells import PROGRAMS, ROOT, Report, Results, cell, chart, main, measure, spread, table
 
 RUNS = "runs/paper"
 CORPORA = "build/paper"
@@ -137,13 +137,8 @@ def curves(rows, key, title):
 
 def report(known):
     results = Results(known)
-    pictures, parts = {}, []
-
-    def picture(name, svg):
-        if svg is None:
-            return ""
-        pictures[name] = svg
-        return f"\n![{name}]({name}.svg)\n"
+    page = Report()
+    parts, picture = page.parts, page.picture
 
     def value(key, form=".1f", factor=1, **wanted):
         return spread([factor * one for one in results.values(key, **wanted)], form)
@@ -214,21 +209,8 @@ is the embedding, layer {SUMMARY_LAYERS} the top; the Transformer's layers remem
 {table(["remembered", "ROUGE-1", "ROUGE-2", "ROUGE-L", "nats per token"], rows)}
 {picture("summaries", chart("ROUGE-L by what is remembered", [NAMES.get(rule, rule) for rule in REMEMBERED], bars, "ROUGE-L", True, 0, ".1f"))}""")
 
-    commands = "\n".join(f"- `{row['id']}`: `{row['command']}`" + (f", {row['updates']} updates" if "updates" in row else "") + (f", fbt {row['fbt']}" if "fbt" in row else "")
-                         for row in sorted(results.rows, key=lambda row: row["id"]) if "command" in row)
-    text = f"""# Agents, translation, summaries
-
-Written by `bash bench/paper.sh` on {datetime.date.today().isoformat()} from [paper.jsonl](paper.jsonl). Every number comes from a run whose command and seed stand at the end;
-an empty cell has not been run. With more than one seed: the mean, and the range.
-
-{chr(10).join(parts)}
-## Commands
-
-{commands}
-"""
-    (HERE / "paper.md").write_text(text)
-    for name, svg in pictures.items():
-        (HERE / f"{name}.svg").write_text(svg)
+    page.write("paper", "Agents, translation, summaries", """. Every number comes from a run whose command and seed stand at the end;
+an empty cell has not been run. With more than one seed: the mean, and the range.""", [row for row in results.rows if "command" in row])
 
 
 def measure_all(args, path):
@@ -241,13 +223,5 @@ def measure_all(args, path):
                 print(row["id"], flush=True)
 
 
-def main():
-    args = read_arguments(__doc__, GROUPS, 240)
-    path = HERE / "paper.jsonl"
-    if not args.report:
-        measure_all(args, path)
-    report(load(path))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, GROUPS, "paper", measure_all, report)

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import time
 
-from cells import HERE, PROGRAMS, ROOT, Results, cell, chart, load, measure, read_arguments, spread, table
+from cells import PROGRAMS, ROOT, Report, Results, cell, chart, main, measure, spread, table
 
 TEXT = "build/bible.txt"
 RUNS = "runs/tasks"
@@ -118,13 +118,8 @@ def summary(row):
 
 def report(known):
     results = Results(known)
-    pictures, parts = {}, []
-
-    def picture(name, svg):
-        if svg is None:
-            return ""
-        pictures[name] = svg
-        return f"\n![{name}]({name}.svg)\n"
+    page = Report()
+    parts, picture = page.parts, page.picture
 
     def percent(key, **wanted):
         return spread([100 * value for value in results.values(key, **wanted)], ".1f")
@@ -218,20 +213,8 @@ The same text and updates by the number of layers.{" Speeds are of one thread, o
         parts.append("## What the memory holds\n\nThe layer weights that the feedback models have learned.\n"
                      + picture("layer_weights", chart("Learned layer weights", places, weights, "share", True, 0, ".2f")))
 
-    commands = "\n".join(f"- `{row['id']}`: `{row['command']}`" + (f", {row['updates']} updates" if "updates" in row else "") + (f", fbt {row['fbt']}" if "fbt" in row else "") for row in sorted(results.rows, key=lambda row: row["id"]))
-    text = f"""# The family, side by side
-
-Written by `bash bench/tasks.sh` on {datetime.date.today().isoformat()} from [tasks.jsonl](tasks.jsonl); models and tasks are those of `tasks --help` and
-`language_model train --help`. Every number comes from a run whose command and seed stand at the end.
-
-{chr(10).join(parts)}
-## Commands
-
-{commands}
-"""
-    (HERE / "tasks.md").write_text(text)
-    for name, svg in pictures.items():
-        (HERE / f"{name}.svg").write_text(svg)
+    page.write("tasks", "The family, side by side", """; models and tasks are those of `tasks --help` and
+`language_model train --help`. Every number comes from a run whose command and seed stand at the end.""", results.rows)
 
 
 def measure_all(args, path):
@@ -242,13 +225,5 @@ def measure_all(args, path):
             keep(row)
 
 
-def main():
-    args = read_arguments(__doc__, GROUPS, 240)
-    path = HERE / "tasks.jsonl"
-    if not args.report:
-        measure_all(args, path)
-    report(load(path))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, GROUPS, "tasks", measure_all, report)
