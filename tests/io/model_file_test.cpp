@@ -1,10 +1,12 @@
 #include "fbt/io/model_file.hpp"
 
+#include "fbt/models/encoder_decoder.hpp"
 #include "fbt/models/sequence_model.hpp"
 #include "support/catch.hpp"
 #include "support/changed_file.hpp"
 #include "support/expect.hpp"
 #include "support/scratch.hpp"
+#include "support/small_models.hpp"
 #include "support/tiny_model.hpp"
 #include "support/version_0_1.hpp"
 
@@ -295,6 +297,34 @@ TEST_CASE("model file: a probe tests the model when it is loaded") {
   CHECK(TensorFile::read(folder / "a").find("fbt.probe.tokens") == nullptr);
 }
 
+namespace {
+
+/// Saves a model with a probe, and damages each of its parameters in turn.
+template <class AnyModel>
+void check_that_a_probe_notices_damage(const AnyModel& model) {
+  const ScratchFolder folder;
+  save_model(folder / "a", model, {}, Probe::store);
+  std::vector<std::string> names;
+  visit([&](std::string_view name, const auto&) { names.emplace_back(name); }, model);
+  for (const std::string& name : names) {
+    INFO(name);
+    std::string bytes;
+    const auto damage = [&](Metadata&, Views& t) {
+      TensorView& tensor = t.at(name);
+      bytes = tensor.bytes;
+      const std::size_t last = bytes.size() - sizeof(float);  // of the positions: the newest slot
+      const float damaged = -2 - 2 * tensor.at<float>(tensor.size() - 1);
+      std::memcpy(bytes.data() + last, &damaged, sizeof(float));
+      tensor.bytes = bytes;
+    };
+    CHECK_THAT(
+        message_of<std::runtime_error>([&] { load_model<AnyModel>(changed_file(folder, folder / "a", damage)); }),
+        ContainsSubstring("changed: the model does not give the logits that were stored with it: expected them to 0.001"));
+  }
+}
+
+}  // namespace
+
 TEST_CASE("model file: a probe notices damaged weights, and is checked itself") {
   const ScratchFolder folder;
   Config config = tiny_config();
@@ -304,22 +334,7 @@ TEST_CASE("model file: a probe notices damaged weights, and is checked itself") 
   const auto message = [&](auto&& change) {
     return message_of<std::runtime_error>([&] { load_model<Model>(changed_file(folder, folder / "a", change)); });
   };
-  std::vector<std::string> names;
-  visit([&](std::string_view name, const auto&) { names.emplace_back(name); }, model);
-  for (const std::string& name : names) {
-    INFO(name);
-    std::string bytes;
-    CHECK_THAT(
-        message([&](Metadata&, Views& t) {
-          TensorView& tensor = t.at(name);
-          bytes = tensor.bytes;
-          const std::size_t last = bytes.size() - sizeof(float);  // of the positions: the newest slot
-          const float damaged = -2 - 2 * tensor.at<float>(tensor.size() - 1);
-          std::memcpy(bytes.data() + last, &damaged, sizeof(float));
-          tensor.bytes = bytes;
-        }),
-        ContainsSubstring("changed: the model does not give the logits that were stored with it: expected them to 0.001"));
-  }
+  check_that_a_probe_notices_damage(model);
   const std::string shape = "changed: the probe: expected up to 8 tokens of dtype I32 and their logits, found shapes ";
   CHECK_THAT(message([](Metadata&, Views& t) {
                t.at("fbt.probe.logits").shape = {5, 8};
@@ -436,4 +451,63 @@ TEST_CASE("model file: files of version 0.1") {
   CHECK(metadata == before.metadata());
   CHECK(after.tensors().size() + 2 == before.tensors().size());
   for (const TensorView& tensor : after.tensors()) CHECK(tensor.bytes == before.get(tensor.name).bytes);
+}
+
+namespace {
+
+EncoderDecoderConfig small_translator() {
+  EncoderDecoderConfig c;
+  c.decoder = small_config();
+  c.decoder.cross_attention = true;
+  c.source_vocabulary = 7;
+  c.encoder_layers = 3;
+  c.reach = 2;
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("model file: an EncoderDecoder, there and back, is no language model") {
+  Random random(8);
+  EncoderDecoder<double> model(small_translator(), random);
+  scatter(model, random);
+  const ScratchFolder folder;
+  save_model(folder / "model", model, {{"language", "none"}}, Probe::store);
+  const auto [loaded, metadata] = load_model<EncoderDecoder<double>>(folder / "model");
+  CHECK(loaded.config() == model.config());
+  CHECK(same(loaded, model));
+  CHECK(metadata.at("language") == "none");
+  CHECK(message_of<std::runtime_error>([&] {
+          load_model<FeedbackTransformer<double>>(folder / "model");
+        }).find("expected a model written by fbt, found no fbt.config in its __metadata__") != std::string::npos);
+}
+
+TEST_CASE("model file: a probe notices damaged weights of an EncoderDecoder, and a decoder alone has none") {
+  Random random(2);  // with other numbers some weights hardly matter
+  const EncoderDecoder<float> model(small_translator(), random);
+  check_that_a_probe_notices_damage(model);
+  const ScratchFolder folder;
+  save_model(folder / "decoder", model.decoder, {}, Probe::store);
+  CHECK(TensorFile::read(folder / "decoder").find("fbt.probe.tokens") == nullptr);
+  CHECK(same(load_model<FeedbackTransformer<float>>(folder / "decoder").model, model.decoder));
+}
+
+TEST_CASE("model file: an EncoderDecoder that has gone on under another memory rule") {
+  Random random(10);
+  EncoderDecoderConfig c = small_translator();
+  c.decoder.memory_rule = MemoryRule::transformer;
+  c.decoder.share_key_value = false;
+  EncoderDecoder<double> model(c, random);
+  scatter(model, random);
+  model.decoder.core.set_memory_rule(MemoryRule::average);
+  CHECK(model.config().decoder.memory_rule == MemoryRule::average);
+  const ScratchFolder folder;
+  save_model(folder / "model", model);
+  const auto loaded = load_model<EncoderDecoder<double>>(folder / "model").model;
+  const std::vector<std::vector<Token>> sources{{1, 2}};
+  auto a = model.start(sources), b = loaded.start(sources);
+  for (const Token token : {1, 3, 0, 2}) {
+    const std::vector<Token> read{token};
+    CHECK(model.step(read, a) == loaded.step(read, b));
+  }
 }

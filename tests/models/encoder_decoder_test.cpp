@@ -1,16 +1,12 @@
 #include "fbt/models/encoder_decoder.hpp"
 
-#include "fbt/io/model_file.hpp"
 #include "fbt/testing/gradient_check.hpp"
 #include "fbt/training/losses.hpp"
 #include "support/catch.hpp"
 #include "support/changed_file.hpp"
 #include "support/expect.hpp"
 #include "support/helpers.hpp"
-#include "support/scratch.hpp"
 #include "support/small_models.hpp"
-
-#include <bit>
 
 using namespace fbt;
 
@@ -193,50 +189,6 @@ TEST_CASE("EncoderDecoder: the number of parameters is known without building it
   c.decoder.activation = GENERATE(Activation::relu, Activation::geglu);
   c.source_vocabulary = GENERATE(0, 7);
   CHECK(static_cast<double>(count_parameters(Model(c, random))) == c.parameters());
-}
-
-TEST_CASE("EncoderDecoder: a model file gives the same model back, and is no language model") {
-  if (std::endian::native != std::endian::little) return;  // files are refused there
-  Random random(8);
-  EncoderDecoderConfig c = tiny_config();
-  c.encoder_layers = 3;
-  Model model(c, random);
-  scatter(model, random);
-  const ScratchFolder folder;
-  save_model(folder / "model", model, {{"language", "none"}}, Probe::store);
-  const auto [loaded, metadata] = load_model<Model>(folder / "model");
-  CHECK(loaded.config() == c);
-  CHECK(metadata.at("language") == "none");
-  const auto values = [](const Model& m) {
-    std::vector<double> all;
-    visit([&](std::string_view, const auto& t) { all.insert(all.end(), t.data(), t.data() + t.size()); }, m);
-    return all;
-  };
-  CHECK(values(loaded) == values(model));
-  CHECK(message_of<std::runtime_error>([&] {
-          load_model<FeedbackTransformer<double>>(folder / "model");
-        }).find("expected a model written by fbt, found no fbt.config in its __metadata__") != std::string::npos);
-}
-
-TEST_CASE("EncoderDecoder: goes on under another memory rule, which its file has") {
-  if (std::endian::native != std::endian::little) return;
-  Random random(10);
-  EncoderDecoderConfig c = tiny_config();
-  c.decoder.memory_rule = MemoryRule::transformer;
-  c.decoder.share_key_value = false;
-  Model model(c, random);
-  scatter(model, random);
-  model.decoder.core.set_memory_rule(MemoryRule::average);
-  CHECK(model.config().decoder.memory_rule == MemoryRule::average);
-  const ScratchFolder folder;
-  save_model(folder / "model", model);
-  const Model loaded = load_model<Model>(folder / "model").model;
-  const std::vector<std::vector<Token>> sources{{1, 2}};
-  auto a = model.start(sources), b = loaded.start(sources);
-  for (const Token token : {1, 3, 0, 2}) {
-    const std::vector<Token> read{token};
-    CHECK(model.step(read, a) == loaded.step(read, b));
-  }
 }
 
 TEST_CASE("EncoderDecoder: what the decoder looked at of the sources") {
