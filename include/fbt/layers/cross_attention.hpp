@@ -25,7 +25,6 @@ struct CrossAttention {
     typename Dropout<Scalar>::Trace dropout;
     Segment segment;
     Matrix<Scalar> branch, dnormed;  // (d, B)
-    Index longest = 0;               // positions of the longest source
   };
 
   CrossAttention() = default;
@@ -39,18 +38,16 @@ struct CrossAttention {
   void prepare(Trace& trace, const Segment& segment) const {
     trace.segment = segment;
     norm.prepare(trace.norm, segment);
-    trace.longest = std::max<Index>(trace.longest, 1);  // as before, until prepare_source() tells
-    attention.prepare(position, trace.longest, trace.attention, segment.child(0));
+    // as many rows as before, until prepare_source() tells
+    attention.prepare(position, std::max<Index>(trace.attention.position.rows, 1), trace.attention, segment.child(0));
     dropout.prepare(trace.dropout, segment.child(1));
     trace.branch.resize(dropout.rows, segment.lanes);
     trace.dnormed.resize(dropout.rows, segment.lanes);
   }
   /// Before step 0: room for the weights of sources of up to so many positions.
   void prepare_source(Index longest, Trace& trace) const {
-    if (const Index rows = std::max<Index>(longest, 1); rows != trace.longest) {
-      trace.longest = rows;
+    if (const Index rows = std::max<Index>(longest, 1); rows != trace.attention.position.rows)
       attention.prepare_rows(position, rows, trace.attention, trace.segment.child(0));
-    }
   }
 
   /// x, y (d, B).

@@ -184,8 +184,7 @@ class EncoderDecoder {
     check(block >= 0 && block < layers, "source_attention: expected a block below {}, found {}", layers, block);
     check(stepper.trace.config == decoder.config() && stepper.memory.end > 0,
           "source_attention: expected a stepper of this model that has read a token");
-    const auto& cross = blocks[static_cast<std::size_t>(block)].cross;
-    return cross.attention.position.dy.bottomRows(cross.longest);
+    return blocks[static_cast<std::size_t>(block)].cross.attention.position.dy;
   }
 
   /// Reads sources, and T steps of targets from their beginning. Returns the logits (V, T*B), which the trace keeps; with

@@ -310,7 +310,7 @@ class FeedbackCore {
     // sees is dropped.
     if (trace.segment.steps > 1 || trace.segment.train || memory.window != trace.reach) memory.set_window(trace.reach);
     aggregator.begin(trace.aggregator, memory);
-    trace.source_windows = memory.source.windows;
+    if (trace.segment.train) trace.source_windows = memory.source.windows;
     if constexpr (has_cross)
       for (std::size_t l = 0; l < blocks.size() && config_.cross_attention; ++l)
         blocks[l].cross->prepare_source(memory.source.longest(), trace.blocks[l].cross);
