@@ -122,9 +122,8 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
               flags);
   command.footer(
       "When the loss stands still, alone or together: --mimetic 3, so that attention begins with earlier tokens like the\n"
-      "present one; --first-segment 8 --fresh 1, short sequences first; or --memory-rule transformer first, and then "
-      "another\n"
-      "training with --start-from its model and --memory-rule feedback.");
+      "present one; --first-segment 8 --fresh 1, short sequences first; or --memory-rule transformer first, and then\n"
+      "another training with --start-from its model and --memory-rule feedback.");
 }
 
 /// Sets what the model's layout fixes. Throws std::invalid_argument when a flag that was given contradicts it.

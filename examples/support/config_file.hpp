@@ -2,6 +2,7 @@
 // is, or a list of them in brackets; what follows a # is a comment.
 #pragma once
 
+#include "support/path_flag.hpp"
 #include "support/text_file.hpp"
 
 #include "fbt/core/check.hpp"
@@ -117,7 +118,6 @@ inline std::vector<ConfigLine> read_config_lines(const std::string& text, std::s
 /// Adds the flag --config to a command: a file with flags of the command, of which those on the command line count more.
 inline void add_config_flag(CLI::App& command) {
   const auto read = [&command](const std::string& path) {
-    fbt::check(!path.empty(), "--config: expected a path, found an empty one");
     for (const ConfigLine& line : read_config_lines(read_text_file(path), path)) {
       CLI::Option* const option = command.get_option_no_throw("--" + line.name);
       fbt::check(option && option->get_configurable(), "{}: expected a flag of {} that a file may set, found {}", line.place,
@@ -136,6 +136,7 @@ inline void add_config_flag(CLI::App& command) {
   command
       .add_option_function<std::string>("--config", read,
                                         "file with flags, each in a line name = value; those on the command line count more")
+      ->check(refuse_empty_path, "")
       ->configurable(false);
 }
 

@@ -9,14 +9,16 @@
 
 namespace example {
 
+/// Of CLI11: what is wrong with a path.
+inline std::string refuse_empty_path(const std::string& text) {
+  return text.empty() ? "expected a path, found an empty one" : "";
+}
+
 /// Adds the flag "--name" for a path, or for several. An empty one is refused, which a file or folder cannot have: a variable
 /// of a script that was not set, say.
 template <class Path>
 CLI::Option* add_path_flag(CLI::App& command, const std::string& name, Path& path, const std::string& help) {
-  const auto refuse_empty = [](const std::string& text) -> std::string {
-    return text.empty() ? "expected a path, found an empty one" : "";
-  };
-  return add_flag(command, name, path, help)->check(refuse_empty, "");
+  return add_flag(command, name, path, help)->check(refuse_empty_path, "");
 }
 
 }  // namespace example

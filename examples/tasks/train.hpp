@@ -246,7 +246,7 @@ class TaskTraining {
 
   /// After an error: saves what was reached in this run, unless it is harmed. Returns what to say of it.
   std::string rescue() const {
-    if (flags_.out.empty() || resuming_ || adam_.updates == first_update_) return "";
+    if (flags_.out.empty() || adam_.updates == first_update_) return "";
     try {
       save();
       return fmt::format("; the model of update {} is in {}", adam_.updates, flags_.out);
@@ -270,13 +270,13 @@ class TaskTraining {
   /// Goes on from the files in the folder. Throws when they do not fit, or the limit is reached already.
   void load_training(fbt::Trainer<Model>& trainer) {
     fbt::load_training(path("training.safetensors"), trainer);
+    first_update_ = adam_.updates;
     const std::int64_t limit = standing_.limits.updates;
     fbt::check(limit == 0 || adam_.updates < limit || standing_.test_missing,
                "--updates: expected more than the {} that the training in {} has, found {}", adam_.updates, flags_.out,
                limit);
     standing_.progress = budget_.progress(adam_.updates);
     resuming_ = false;
-    first_update_ = adam_.updates;
     if (!std::filesystem::exists(path("metrics.jsonl"))) return;
     std::istringstream lines(read_text_file(path("metrics.jsonl")));
     for (std::string line; std::getline(lines, line);) {  // the reports up to now, without results
@@ -393,7 +393,7 @@ class TaskTraining {
   Unreported unreported_;
   fbt::Index length_ = 0;  // of the examples that are trained on
   double reported_at_ = 0, saved_at_ = 0;
-  std::int64_t first_update_ = 0;  // of this run
+  std::int64_t first_update_ = 0;  // that this run goes on from
 };
 
 namespace detail {

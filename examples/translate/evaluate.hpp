@@ -38,7 +38,6 @@ struct WritingFlags {
     };
     within("beam", search.beams, search.most_beams);
     within("length", search.length, search.most_tokens);
-    within("threads", threads, 1024);
     search.begin = search.end = translator.boundary();
     if (source_limit.tokens == 0) source_limit.tokens = translator.source_limit;
   }
