@@ -125,7 +125,7 @@ test_errors() {
   error "run: the folder already holds model.safetensors" train --task maze --out run
   error "--delay has no effect with --plain" show --model run/model.safetensors --plain --delay 1
   error "--task: expected one of t_maze, maze, water_maze, cart_pole, found \"\"" show --model run/model.safetensors --task ""
-  error "best" evaluate --model run/model.safetensors --best=3
+  error "best was given a disallowed flag override" evaluate --model run/model.safetensors --best=3
   error "--count must be from 1 to 1000, found 0" show --model run/model.safetensors --count 0
   error "--length must be from 1 to 100000, found 0" evaluate --model run/model.safetensors --length 0
   error "run/model.safetensors: expected a model of the task t_maze, found one of maze" show --model run/model.safetensors --task t_maze

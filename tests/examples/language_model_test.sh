@@ -268,7 +268,9 @@ test_interactive() {
   exec 3>&-
   wait $pid
   printf 'in\nthe Ω\n' >turns
-  error "line 2: expected only characters of the model's vocabulary of" "${write[@]}" <turns
+  error "line 2: expected only characters of the model's vocabulary of" "${write[@]}" --save-state kept <turns
+  succeed generate --model run/model.safetensors --length 5 --load-state kept  # up to that line
+  error "the standard input: cannot be read: " "${write[@]}" </
   succeed "${write[@]}" </dev/null; [ -z "$output" ] || fail "$output"
   printf 'in\n' >turns
   succeed "${write[@]}" --json <turns
@@ -524,7 +526,7 @@ test_config() {
   contains "$(cat own/config.toml)" 'activation = "gelu"'
   local bad
   for bad in 'widht = 8|expected a flag of train that a file may set, found widht' 'resume = true|expected a flag of train that a file may set, found resume' \
-    'width 8|expected a flag as in: name = 12' 'width = many|width' 'activation = "tanh"|--activation: expected one of relu, gelu, geglu, found "tanh"'; do
+    'width 8|expected a flag as in: name = 12' 'width = many|width' 'width = [8, 16]|expected one value of width, found a list of 2' 'activation = "tanh"|--activation: expected one of relu, gelu, geglu, found "tanh"'; do
     printf 'layers = 1\n%s\n' "${bad%%|*}" >bad
     error "bad:2: " train --config bad --data text --out no
     contains "$(cat stderr)" "${bad#*|}"
@@ -532,6 +534,8 @@ test_config() {
   printf 'width = 8\nwidth = 9\n' >bad
   error "bad:2: expected every flag once, found width again" train --config bad --data text --out no
   error "missing: cannot open" train --config missing --data text --out no
+  error "--config: expected a path, found an empty one" train --config "" --data text --out no
+  error "--width must be at least 1, found 0" train --data text --out no --width 0
   error "--data is required" train --config <(echo 'width = 8') --out no
   [ ! -e no ] || fail "left a folder"
 }
@@ -671,7 +675,7 @@ test_vain_flags() {
   done
   error "--count 2 has no effect at --temperature 0" "${write[@]}" --temperature 0 --count 2
   error "--count 2 has no effect with --top-k 1" "${write[@]}" --top-k 1 --count 2
-  error "quiet" "${write[@]}" --quiet=3
+  error "quiet was given a disallowed flag override" "${write[@]}" --quiet=3
   for flag in "--temperature 2" "--top-p 0.5" "--min-p 0.1" "--seed 2"; do
     error "${flag% *} has no effect with --top-k 1" "${write[@]}" --top-k 1 $flag
   done

@@ -222,13 +222,13 @@ test_resume() {
   error "copy.whole/training.safetensors: expected a training of this program" train --resume --out copy.whole
   succeed train --resume --out lstm --seconds 1
   # what cannot go on leaves the folder as it was
-  rm -rf lstm/stdout; cp -r lstm before
+  cp -r lstm before
   error "threads must be between 1 and 1024, found 0" train --resume --out lstm --updates 1000000 --threads 0
   error "clip must be at least 0" train --resume --out lstm --updates 1000000 --clip -1
-  sed 's/\\"tests\\":[0-9]*/\\"tests\\":0/' before/training.safetensors >lstm/training.safetensors
+  sed 's/\\"tests\\":[0-9][0-9],/\\"tests\\": 0,/' before/training.safetensors >lstm/training.safetensors
   ! cmp -s before/training.safetensors lstm/training.safetensors || fail "the file was not changed"
   cp lstm/training.safetensors damaged
-  error "lstm" train --resume --out lstm --updates 1000000
+  error "--tests must be from 1 to 1000000, found 0" train --resume --out lstm --updates 1000000
   same damaged lstm/training.safetensors
   for file in model.safetensors metrics.jsonl; do same before/$file lstm/$file; done
 }

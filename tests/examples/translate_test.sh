@@ -209,6 +209,8 @@ test_vocabularies_that_do_not_fit() {
   error "text 1: expected only characters of the model's vocabulary of" write --model run --text "Ω"
   succeed prepare --from lists --out other --vocabulary byte
   error "belongs to another vocabulary than that of other" train --data other --out run --resume --updates 2
+  cp -r data renamed; sed -i 's/en_de/synopsis/' renamed/corpus.json
+  error "the training is one of the task en_de, found synopsis in renamed" train --data renamed --out run --resume --updates 2
   succeed prepare --task synopsis --from lists --out synopses --vocabulary byte
   error "synopses: expected pairs of the model's task en_de, found synopsis" evaluate --model run --data synopses
   printf 'a\tx\nΩ\tx\n' >data/test.tsv
@@ -284,7 +286,7 @@ test_show() {
   succeed show --model run --text "a red game" --length 6 --out picture.svg
   error "--text: expected a source, found no words" show --model run --text " "
   error "--beam has no effect with --target" show --model run --text a --target b --beam 2
-  error "--threads must be from 1 to 1024, found 0" show --model run --text a --threads 0
+  error "threads must be between 1 and 1024, found 0" show --model run --text a --threads 0
 }
 
 run_case

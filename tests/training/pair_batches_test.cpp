@@ -148,4 +148,9 @@ TEST_CASE("PairBatches: what does not fit is refused") {
   Random random(1);
   const EncoderDecoder<float> model(c, random);
   CHECK(message([&] { batches.check_model(model); }) == "the source of pair 1 has token 12: expected 0 to 9");
+  pairs[1].source[0] = 2;
+  EncoderDecoder<float> learner = model;
+  Adam adam(learner);
+  CHECK(message([&] { Trainer(learner, adam, batches, {.shards = 1, .span_penalty = 0.1}); }) ==
+        "span_penalty: expected 0 for a model without learned spans, found 0.1");
 }
