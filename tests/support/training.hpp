@@ -12,8 +12,10 @@ struct Training {
   Adam<Model> adam;
   Trainer<Model, Loss, Adam<Model>, Data> trainer;
 
-  Training(Model& model, Data batches, const AdamOptions& adam_options, const TrainerOptions& options, Loss loss = {})
-      : adam(model, adam_options), trainer(model, adam, std::move(batches), options, std::move(loss)) {}
+  Training(Model& model, Data batches, const AdamOptions& adam_options, const TrainerOptions& options, Loss loss = {},
+           Reduction<Model> reduction = {})
+      : adam(model, adam_options),
+        trainer(model, adam, std::move(batches), options, std::move(loss), std::move(reduction)) {}
   Training(const Training&) = delete;  // the trainer refers to adam
 
   auto update(double learning_rate, double progress = 1) { return trainer.update(learning_rate, progress); }

@@ -13,6 +13,8 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
+#include <string>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -49,8 +51,8 @@ struct Options {
 
 /// Of the tokens that follow, or of labels.
 struct TinyTraining : Training<Model> {
-  TinyTraining(Model& model, const std::vector<Token>& text, const Options& o = {})
-      : Training(model, {text, o.batches}, o.adam, o.trainer) {}
+  TinyTraining(Model& model, const std::vector<Token>& text, const Options& o = {}, Reduction<Model> reduction = {})
+      : Training(model, {text, o.batches}, o.adam, o.trainer, {}, std::move(reduction)) {}
   TinyTraining(Model& model, const std::vector<Token>& text, const std::vector<Token>& labels, const Options& o = {})
       : Training(model, {text, labels, o.batches}, o.adam, o.trainer) {}
 };
@@ -268,7 +270,11 @@ namespace {
 /// Keeps the gradient that an update was made with, as it was before clipping.
 template <class AnyModel>
 Reduction<AnyModel> keep_gradient(AnyModel& kept) {
-  return {{}, [&kept](AnyModel& gradient, LossSum&) { kept = gradient; }};
+  return {.sum = [&kept](std::span<AnyModel* const> gradients, std::span<const LossSum> losses) {
+    const LossSum loss = sum_shards(gradients, losses);
+    kept = *gradients[0];
+    return loss;
+  }};
 }
 
 template <class AnyModel>
@@ -313,15 +319,13 @@ TEST_CASE("Trainer: a stream with starts trains as its sequences alone") {
   const Index shards = GENERATE(1, 2);
   TrainerOptions options{.shards = shards, .fresh = 0};
   Exact model = before, gradient = before;
-  Training training(model, batches, {}, options);
-  training.trainer.set_reduction(keep_gradient(gradient));
+  Training training(model, batches, {}, options, {}, keep_gradient(gradient));
   CHECK(training.update(0).loss == Approx(loss / 36).epsilon(1e-13));
   CHECK(largest_difference(gradient, expected) < 1e-13);
   CHECK(squared_norm(expected) > 1e-3);
 
   // without the starts it is another training
-  Training other(model, Batches(text, labels, BatchOptions{lanes, length}), {}, options);
-  other.trainer.set_reduction(keep_gradient(gradient));
+  Training other(model, Batches(text, labels, BatchOptions{lanes, length}), {}, options, {}, keep_gradient(gradient));
   CHECK(other.update(0).loss != Approx(loss / 36).epsilon(1e-6));
   CHECK(largest_difference(gradient, expected) > 1e-4);
 
@@ -411,8 +415,8 @@ TEST_CASE("Trainer: targets that are not numbers are not scored, and the others 
   using Data = Batches<Vectors<double>, Vectors<double>>;
   const Data batches(columns(values, 0, 23), columns(targets, 0, 23), {.lanes = 1, .segment = 6});
   VectorModel<double> model = before, gradient = before, expected = zeros_like(before);
-  Training<VectorModel<double>, Data, SquaredError<double>> training(model, batches, {}, {.shards = 1, .fresh = 0});
-  training.trainer.set_reduction(keep_gradient(gradient));
+  Training<VectorModel<double>, Data, SquaredError<double>> training(model, batches, {}, {.shards = 1, .fresh = 0}, {},
+                                                                     keep_gradient(gradient));
   const auto report = training.update(0);
 
   auto memory = before.make_memory(1);
@@ -430,82 +434,79 @@ TEST_CASE("Trainer: targets that are not numbers are not scored, and the others 
   CHECK(largest_difference(gradient, expected) < 1e-13);
 }
 
-TEST_CASE("Trainer: two trainers that together see all lanes, joined by hooks, are one trainer of all lanes") {
-  using Exact = FeedbackTransformer<double>;
-  const Index lanes = 4, length = 12;
-  const auto text = tiny_text(lanes * length);
-  auto labels = tiny_text(lanes * length, 5, 6);
-  for (std::size_t i = 0; i < 20; ++i) labels[i] = -1;  // one of the two scores far less than the other
+TEST_CASE("Trainer: trainers that read a part of the shards each are one trainer of all, to the last bit") {
+  const Index lanes = 5, shards = 3;
+  const auto text = tiny_text(lanes * 12);
+  auto labels = tiny_text(lanes * 12, 5, 6);
+  for (std::size_t i = 0; i < 20; ++i) labels[i] = -1;  // the first shard scores far less than the others
+  Config config = tiny_config();
+  config.dropout = 0.2;  // shards draw masks of their own
+  const Model before = tiny_model(config);
+  const Batches batches(text, labels, BatchOptions{lanes, 4});
   const AdamOptions adam{.weight_decay = 0.1};
-  Random random(1);
-  const Exact before(tiny_config(), random);
+  const TrainerOptions options{.shards = shards, .fresh = 0, .clip = 0.05};
   constexpr int updates = 5;
 
-  Exact all = before;
-  std::vector<Exact> gradients;
-  std::vector<double> losses, norms;
-  Training one(all, Batches(text, labels, BatchOptions{lanes, 4}), adam, {.shards = 2, .fresh = 0, .clip = 0.05});
-  one.trainer.set_reduction({{}, [&](Exact& gradient, LossSum&) { gradients.push_back(gradient); }});
-  for (int n = 0; n < updates; ++n) {
-    const auto report = one.update(rate);
-    losses.push_back(report.loss);
-    norms.push_back(report.gradient_norm);
+  struct Seen {
+    Model model;
+    std::vector<double> numbers = {};
+
+    void update(Training<Model>& training) {
+      for (int n = 0; n < updates; ++n) {
+        const auto report = training.update(rate);
+        for (const double number : {report.loss, report.gradient_norm, static_cast<double>(report.tokens)})
+          numbers.push_back(number);
+      }
+    }
+  };
+  Seen all{before};
+  Training one(all.model, batches, adam, options);
+  all.update(one);
+  CHECK(distance(all.model, before) > 0.01);
+  CHECK(all.numbers[1] > 0.05);  // it is clipped
+
+  // two processes: one with the first shard, one with the others
+  std::vector<Seen> processes(2, Seen{before});
+  std::vector<Model> gradients(static_cast<std::size_t>(shards), before);
+  std::vector<LossSum> losses(static_cast<std::size_t>(shards));
+  std::atomic<int> arrived = 0;
+  parallel_for(2, 2, [&](Index p) {
+    int wanted = 0;
+    const auto meet = [&] {
+      wanted += 2;
+      ++arrived;
+      while (arrived < wanted) std::this_thread::yield();
+    };
+    const Index first = p, count = p == 0 ? 1 : shards - 1;
+    Reduction<Model> reduction{.first_shard = first, .shards = count};
+    reduction.sum = [&, first](std::span<Model* const> own, std::span<const LossSum> own_losses) {
+      for (std::size_t i = 0; i < own.size(); ++i) {
+        gradients[static_cast<std::size_t>(first) + i] = *own[i];
+        losses[static_cast<std::size_t>(first) + i] = own_losses[i];
+      }
+      meet();
+      std::vector<Model> copies = gradients;
+      std::vector<Model*> pointers;
+      for (Model& copy : copies) pointers.push_back(&copy);
+      const LossSum loss = sum_shards<Model>(pointers, losses);
+      *own[0] = copies[0];
+      meet();
+      return loss;
+    };
+    Seen& own = processes[static_cast<std::size_t>(p)];
+    Training part(own.model, batches, adam, options, {}, reduction);
+    own.update(part);
+  });
+  for (const Seen& process : processes) {
+    CHECK(same(process.model, all.model));
+    CHECK(process.numbers == all.numbers);
   }
 
-  struct Process {
-    Exact model;
-    Exact gradient;
-    LossSum loss;
-    Index scored = 0;
-    std::vector<Exact> gradients;
-    std::vector<double> losses, norms;
-  };
-  std::vector<Process> processes(2, {before, before, {}, 0, {}, {}, {}});
-  std::atomic<int> arrived = 0;
-  auto meet = [&, round = std::array<int, 2>{}](std::size_t p) mutable {
-    ++arrived;
-    const int wanted = 2 * ++round[p];
-    while (arrived < wanted) std::this_thread::yield();
-  };
-  parallel_for(2, 2, [&](Index number) {
-    const auto p = static_cast<std::size_t>(number), half = text.size() / 2;
-    Process& own = processes[p];
-    Training part(
-        own.model,
-        Batches(Tokens(text).subspan(p * half, half), Tokens(labels).subspan(p * half, half), BatchOptions{lanes / 2, 4}),
-        adam, {.shards = 1, .fresh = 0, .clip = 0.05});
-    part.trainer.set_reduction({[&](Index& scored) {
-                                  own.scored = scored;
-                                  meet(p);
-                                  scored = processes[0].scored + processes[1].scored;
-                                  meet(p);
-                                },
-                                [&](Exact& gradient, LossSum& loss) {
-                                  own.gradient = gradient;
-                                  own.loss = loss;
-                                  meet(p);
-                                  gradient = processes[0].gradient;
-                                  add(gradient, processes[1].gradient);
-                                  loss = processes[0].loss;
-                                  loss += processes[1].loss;
-                                  own.gradients.push_back(gradient);
-                                  meet(p);
-                                }});
-    for (int n = 0; n < updates; ++n) {
-      const auto report = part.update(rate);
-      own.losses.push_back(report.loss);
-      own.norms.push_back(report.gradient_norm);
-    }
-  });
-  CHECK(largest_difference(all, before) > 0.01);
-  for (const Process& process : processes) {
-    CHECK(largest_difference(process.model, all) < 1e-12);
-    for (std::size_t n = 0; n < updates; ++n) {
-      CHECK(largest_difference(process.gradients[n], gradients[n]) < 1e-12);
-      CHECK(process.losses[n] == Approx(losses[n]).epsilon(1e-12));
-      CHECK(process.norms[n] == Approx(norms[n]).epsilon(1e-12));
-    }
-  }
+  Model model = before;
+  for (const auto& [first, count] : std::vector<std::pair<Index, Index>>{{-1, 1}, {2, 2}, {3, 1}, {0, 4}, {0, -1}})
+    CHECK_THROWS_WITH(Training(model, batches, adam, options, {}, Reduction<Model>{.first_shard = first, .shards = count}),
+                      "reduction: expected some of the 3 shards, found " + std::to_string(count) + " from number " +
+                          std::to_string(first) + " on");
 }
 
 TEST_CASE("Trainer: frozen parameters stay as they are and have no part in the norm that is clipped") {
@@ -515,8 +516,7 @@ TEST_CASE("Trainer: frozen parameters stay as they are and have no part in the n
   options.adam.groups = {{.pattern = "blocks.*", .frozen = true}};
   options.adam.weight_decay = 0.5;
   Model model = before, gradient = before;
-  TinyTraining training(model, text, options);
-  training.trainer.set_reduction(keep_gradient(gradient));
+  TinyTraining training(model, text, options, keep_gradient(gradient));
   double expected = 0;
   const auto report = training.update(rate);
   visit(
@@ -569,8 +569,8 @@ TEST_CASE("Trainer: an optimiser and a loss of one's own") {
   const Model before = tiny_model();
   Model model = before, other = before, gradient = before;
   Descent descent;
-  Trainer trainer(model, descent, Batches(text, BatchOptions{3, 4}), {.fresh = 0, .clip = 0}, Doubled{});
-  trainer.set_reduction(keep_gradient(gradient));
+  Trainer trainer(model, descent, Batches(text, BatchOptions{3, 4}), {.fresh = 0, .clip = 0}, Doubled{},
+                  keep_gradient(gradient));
   const double loss = trainer.update(0.125).loss;
   CHECK(descent.updates == 1);
   CHECK(trainer.optimizer().updates == 1);
@@ -578,9 +578,8 @@ TEST_CASE("Trainer: an optimiser and a loss of one's own") {
   CHECK(same(model, other));
 
   model = before;
-  TinyTraining plain(model, text);
   Model plain_gradient = before;
-  plain.trainer.set_reduction(keep_gradient(plain_gradient));
+  TinyTraining plain(model, text, {}, keep_gradient(plain_gradient));
   CHECK(loss == Approx(2 * plain.update(0).loss));
   visit([](std::string_view, auto& g, const auto& half) { g -= 2 * half; }, gradient, plain_gradient);
   CHECK(std::sqrt(squared_norm(gradient)) < 1e-6);

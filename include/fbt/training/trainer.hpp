@@ -25,6 +25,7 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -72,14 +73,27 @@ struct TrainerOptions {
   }
 };
 
-/// What processes that train together do once per update, each in the same order. Empty functions: there is one process.
+/// Adds the gradients of shards to the first of them, in their order, and returns the sum of their losses.
+template <class Model>
+LossSum sum_shards(std::span<Model* const> gradients, std::span<const LossSum> losses) {
+  LossSum loss;
+  for (std::size_t s = 0; s < gradients.size(); ++s) {
+    loss += losses[s];
+    if (s > 0) add(*gradients[0], *gradients[s]);
+  }
+  return loss;
+}
+
+/// How processes train together, each with a Trainer of the same batches and options that reads a part of the shards. What is
+/// left out is as with one process.
 template <class Model>
 struct Reduction {
-  /// Sums how much is scored, before the way back: the gradient is that of the mean over all processes.
-  std::function<void(Index& scored)> count = {};
-  /// Sums gradient and loss, before they are looked at.
-  std::function<void(Model& gradient, LossSum& loss)> sum = {};
-  Index first_shard = 0;  ///< the number of this process's first shard over all processes: dropout masks are drawn by it
+  Index first_shard = 0, shards = 0;  ///< which of TrainerOptions::shards this process reads; 0: all
+  /// Called once per update: as sum_shards(), over the shards of all processes. The sum may be left out of the parameters
+  /// that the optimiser of this process does not update.
+  std::function<LossSum(std::span<Model* const> gradients, std::span<const LossSum> losses)> sum = sum_shards<Model>;
+  /// Of such a sum, over all parameters.
+  std::function<double(const Model& gradient)> squared_norm = fbt::squared_norm<Model>;
 };
 
 template <class Model, class Loss = CrossEntropy, class Optimizer = Adam<Model>, class Data = Batches<>>
@@ -97,16 +111,14 @@ class Trainer {
 
   /// Model, optimiser and the data of the batches are the caller's and must outlive the trainer. Throws
   /// std::invalid_argument when an option is out of range, or a token is outside the model's vocabulary.
-  Trainer(Model& model, Optimizer& optimizer, Data batches, const TrainerOptions& options, Loss loss = {});
+  Trainer(Model& model, Optimizer& optimizer, Data batches, const TrainerOptions& options, Loss loss = {},
+          Reduction<Model> reduction = {});
 
   /// Reads one segment and updates the model with the learning rate. progress in [0, 1] is the share of the whole training
   /// that is done: it decides on fresh memories and the curriculum. Throws std::runtime_error when loss or gradient is not
   /// finite; the model is then as it was before, the segment is passed over, and nothing is remembered of it. Throws
   /// std::invalid_argument for any other progress.
   Report update(double learning_rate, double progress = 1);
-
-  /// For several processes.
-  void set_reduction(Reduction<Model> reduction) { reduction_ = std::move(reduction); }
 
   const TrainerOptions& options() const { return options_; }
   Model& model() { return model_; }
@@ -116,8 +128,10 @@ class Trainer {
   const Optimizer& optimizer() const { return optimizer_; }
   Data& batches() { return batches_; }
   const Data& batches() const { return batches_; }
-  auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard)].memory; }
-  const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard)].memory; }
+  auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard - reduction_.first_shard)].memory; }
+  const auto& memory(Index shard) const {
+    return shards_[static_cast<std::size_t>(shard - reduction_.first_shard)].memory;
+  }
 
  private:
   struct Shard {
@@ -128,7 +142,6 @@ class Trainer {
     typename Data::Part part;
     std::unique_ptr<Team> team;
     Matrix<Scalar> doutputs = {};
-    LossSum loss = {};
   };
 
   Report read_and_update(double learning_rate, double progress);
@@ -144,8 +157,13 @@ class Trainer {
 
 template <class Model, class Loss, class Optimizer, class Data>
 Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimizer, Data batches,
-                                               const TrainerOptions& options, Loss loss)
-    : model_(model), optimizer_(optimizer), options_(options), batches_(std::move(batches)), loss_(std::move(loss)) {
+                                               const TrainerOptions& options, Loss loss, Reduction<Model> reduction)
+    : model_(model),
+      optimizer_(optimizer),
+      options_(options),
+      batches_(std::move(batches)),
+      loss_(std::move(loss)),
+      reduction_(std::move(reduction)) {
   const Index lanes = batches_.lanes();
   options.validate(lanes, batches_.segment());
   options_.threads = useful_threads(options.threads);
@@ -154,9 +172,13 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
     check(options.span_penalty == 0, "span_penalty: expected 0 for a model without learned spans, found {}",
           options.span_penalty);
   const Model zeros = zeros_like(model);
-  for (Index s = 0; s < options.shards; ++s) {
+  if (reduction_.shards == 0) reduction_.shards = options.shards;
+  check(reduction_.first_shard >= 0 && reduction_.shards >= 1 && reduction_.shards <= options.shards - reduction_.first_shard,
+        "reduction: expected some of the {} shards, found {} from number {} on", options.shards, reduction_.shards,
+        reduction_.first_shard);
+  for (Index s = reduction_.first_shard; s < reduction_.first_shard + reduction_.shards; ++s) {
     const Index first = lanes * s / options.shards, end = lanes * (s + 1) / options.shards;
-    const Index threads = options_.threads / options.shards;
+    const Index threads = options_.threads / reduction_.shards;
     auto team = threads > 1 ? std::make_unique<Team>(threads) : nullptr;
     shards_.push_back(
         {first, end - first, model.make_memory(end - first), {}, zeros, batches_.part(end - first), std::move(team)});
@@ -181,11 +203,11 @@ auto Trainer<Model, Loss, Optimizer, Data>::read_and_update(double learning_rate
   const Index wanted = options_.segment_at(progress, batches_.segment());
   const bool fresh = batches_.starts_afresh(wanted) || progress < options_.fresh;
   const Index steps = batches_.next(wanted);
-  Index scored = Loss::count(batches_.targets());
-  if (reduction_.count) reduction_.count(scored);
+  const Index scored = Loss::count(batches_.targets());
   const auto scale = static_cast<Scalar>(1 / static_cast<double>(std::max<Index>(scored, 1)));
   const auto number = static_cast<std::uint64_t>(optimizer_.updates);
-  parallel_for(options_.shards, options_.threads, [&](Index s) {
+  std::vector<LossSum> losses(shards_.size());
+  parallel_for(reduction_.shards, options_.threads, [&](Index s) {
     Shard& shard = shards_[static_cast<std::size_t>(s)];
     if (fresh) shard.memory.clear();
     batches_.copy(shard.first_lane, shard.lanes, shard.part);
@@ -198,22 +220,20 @@ auto Trainer<Model, Loss, Optimizer, Data>::read_and_update(double learning_rate
         .starts = shard.part.starts()};
     const Matrix<Scalar>& outputs = model_.forward(shard.part.values(), segment, shard.memory, shard.trace);
     shard.doutputs.resize(outputs.rows(), outputs.cols());
-    shard.loss = loss_(outputs, shard.part.targets(), scale, shard.doutputs);
+    losses[static_cast<std::size_t>(s)] = loss_(outputs, shard.part.targets(), scale, shard.doutputs);
     set_zero(shard.grad);
     model_.backward(shard.doutputs, shard.memory, shard.trace, shard.grad);
   });
 
-  LossSum loss;
-  Model& grad = shards_[0].grad;
-  for (std::size_t s = 0; s < shards_.size(); ++s) {
-    loss += shards_[s].loss;
-    if (s > 0) add(grad, shards_[s].grad);
-  }
-  if (reduction_.sum) reduction_.sum(grad, loss);
+  std::vector<Model*> gradients;
+  for (Shard& shard : shards_) gradients.push_back(&shard.grad);
+  const LossSum loss = reduction_.sum(gradients, losses);
+  Model& grad = *gradients.front();
   if constexpr (requires { model_.core.add_span_penalty(0.0, model_.core); })
     model_.core.add_span_penalty(options_.span_penalty, grad.core);
   optimizer_.drop_frozen(grad);
-  Report report{loss.count > 0 ? loss.mean() : 0, steps * batches_.lanes(), std::sqrt(squared_norm(grad)), learning_rate};
+  Report report{loss.count > 0 ? loss.mean() : 0, steps * batches_.lanes(), std::sqrt(reduction_.squared_norm(grad)),
+                learning_rate};
   constexpr std::string_view advice =
       "the model was left as it was before this update; try a smaller learning rate, a longer warm-up or a smaller clip";
   ensure(is_finite(report.loss), "update {}: expected a finite loss, found {} (learning rate {:.3g}); {}", number + 1,
