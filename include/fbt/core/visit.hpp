@@ -14,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -71,12 +72,28 @@ Index count_parameters(const Layer& layer) {
   return count;
 }
 
-/// The sum of the squares of all parameters, squared and added up in double: that of large floats is finite, too. Not finite
-/// when any parameter is not finite.
+/// Calls f(piece) for one piece of a vector after the other. A sum over the pieces of all parameters is the same whoever
+/// has summed which of them.
+template <class AnyVector, class F>
+void for_each_piece(AnyVector&& vector, F&& f) {
+  constexpr Index size = 4096;
+  for (Index first = 0; first < vector.size(); first += size)
+    f(vector.segment(first, std::min(size, vector.size() - first)));
+}
+
+/// The sum of the squares, squared and added up in double: that of large floats is finite, too.
+template <class AnyVector>
+double sum_of_squares(const AnyVector& vector) {
+  return vector.template cast<double>().squaredNorm();
+}
+
+/// The sum of the squares of all parameters. Not finite when any of them is not.
 template <class Layer>
 double squared_norm(const Layer& layer) {
   double sum = 0;
-  visit([&](std::string_view, const auto& tensor) { sum += tensor.template cast<double>().squaredNorm(); }, layer);
+  visit([&](std::string_view,
+            const auto& tensor) { for_each_piece(flat(tensor), [&](const auto& piece) { sum += sum_of_squares(piece); }); },
+        layer);
   return sum;
 }
 

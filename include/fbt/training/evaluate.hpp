@@ -9,10 +9,21 @@
 #include "fbt/training/series.hpp"
 
 #include <algorithm>
+#include <functional>
+#include <span>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace fbt {
+
+struct Evaluation {
+  LossSum loss;
+  Index right = 0;  ///< scored labels that were the most likely class
+
+  double mean() const { return loss.mean(); }
+  double accuracy() const { return static_cast<double>(right) / static_cast<double>(loss.count); }
+};
 
 struct EvaluationOptions {
   /// Parts of the data that are read side by side: 1 is the definition. A memory reaches beyond its window, slot by slot, so
@@ -21,14 +32,10 @@ struct EvaluationOptions {
   Index context = 0;  ///< values that every lane but the first reads before its part, unscored
   Index threads = 1;  ///< the result does not depend on it
   Index warm_up = 0;  ///< values at the beginning of the data that are read unscored
-};
-
-struct Evaluation {
-  LossSum loss;
-  Index right = 0;  ///< scored labels that were the most likely class
-
-  double mean() const { return loss.mean(); }
-  double accuracy() const { return static_cast<double>(right) / static_cast<double>(loss.count); }
+  /// For processes that evaluate together: which part of `groups` groups of lanes this one reads (first, end), and what fills
+  /// in, after that, what the others have found in theirs.
+  std::function<std::pair<Index, Index>(Index groups)> own_part = {};
+  std::function<void(std::span<Evaluation> groups)> share = {};
 };
 
 /// The loss of the outputs after every value of the data, given its target. Targets that are negative (labels) or NaN
@@ -54,7 +61,9 @@ Evaluation evaluate(const Model& model, const Values& data, const typename Loss:
   std::vector<Evaluation> parts(static_cast<std::size_t>(shards));
   // where there is one shard, the threads share its steps
   const auto first_stepper = model.start((lanes + shards - 1) / shards, shards == 1 ? options.threads : 1);
-  parallel_for(shards, useful_threads(options.threads), [&](Index s) {
+  const auto [own, end] = options.own_part ? options.own_part(shards) : std::pair<Index, Index>(0, shards);
+  parallel_for(end - own, useful_threads(options.threads), [&, own = own](Index i) {
+    const Index s = own + i;
     const Index first = lanes * s / shards, size = lanes * (s + 1) / shards - first;
     auto stepper = shards == 1 ? first_stepper : model.start(size, first_stepper);
     auto values = DataSeries::room(data, size);
@@ -86,6 +95,7 @@ Evaluation evaluate(const Model& model, const Values& data, const typename Loss:
       }
     }
   });
+  if (options.share) options.share(parts);
   Evaluation total;
   for (const Evaluation& part : parts) {
     total.loss += part.loss;

@@ -64,6 +64,9 @@ struct TrainerOptions {
     check(clip >= 0, "clip must be at least 0, found {}", clip);
   }
 
+  /// The first lane of a shard, of so many lanes; they end where the next shard's begin.
+  Index first_lane(Index shard, Index lanes) const { return lanes * shard / shards; }
+
   /// Steps of a segment, T at the end, when the given share of the training is done.
   Index segment_at(double progress, Index segment) const {
     if (first_segment == 0 || progress >= growing) return segment;
@@ -129,9 +132,7 @@ class Trainer {
   Data& batches() { return batches_; }
   const Data& batches() const { return batches_; }
   auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard - reduction_.first_shard)].memory; }
-  const auto& memory(Index shard) const {
-    return shards_[static_cast<std::size_t>(shard - reduction_.first_shard)].memory;
-  }
+  const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard - reduction_.first_shard)].memory; }
 
  private:
   struct Shard {
@@ -173,11 +174,12 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
           options.span_penalty);
   const Model zeros = zeros_like(model);
   if (reduction_.shards == 0) reduction_.shards = options.shards;
-  check(reduction_.first_shard >= 0 && reduction_.shards >= 1 && reduction_.shards <= options.shards - reduction_.first_shard,
-        "reduction: expected some of the {} shards, found {} from number {} on", options.shards, reduction_.shards,
-        reduction_.first_shard);
+  check(
+      reduction_.first_shard >= 0 && reduction_.shards >= 1 && reduction_.shards <= options.shards - reduction_.first_shard,
+      "reduction: expected some of the {} shards, found {} from number {} on", options.shards, reduction_.shards,
+      reduction_.first_shard);
   for (Index s = reduction_.first_shard; s < reduction_.first_shard + reduction_.shards; ++s) {
-    const Index first = lanes * s / options.shards, end = lanes * (s + 1) / options.shards;
+    const Index first = options.first_lane(s, lanes), end = options.first_lane(s + 1, lanes);
     const Index threads = options_.threads / reduction_.shards;
     auto team = threads > 1 ? std::make_unique<Team>(threads) : nullptr;
     shards_.push_back(
