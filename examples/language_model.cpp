@@ -4,11 +4,13 @@
 #include "language_model/show.hpp"
 #include "language_model/train.hpp"
 #include "support/completion.hpp"
+#include "support/processes.hpp"
 #include "support/program.hpp"
 
 #include <CLI/CLI.hpp>
 
 int main(int argc, char** argv) {
+  example::Processes processes(argc, argv);
   CLI::App app{"A Feedback Transformer that learns, predicts and writes text, and shows what it looks at."};
   example::prepare(app);
   app.require_subcommand(1);
@@ -17,7 +19,7 @@ int main(int argc, char** argv) {
   example::TrainFlags train;
   auto* const train_command = app.add_subcommand("train", "learn a text");
   add_train_flags(*train_command, train);
-  train_command->callback([&] { code = example::train(train, *train_command); });
+  train_command->callback([&] { code = example::train(train, *train_command, processes); });
 
   example::EvaluateFlags evaluate;
   auto* const evaluate_command = app.add_subcommand("evaluate", "measure how well a model predicts a text");
@@ -36,5 +38,6 @@ int main(int argc, char** argv) {
 
   example::add_completion(app, "language_model");
 
-  return example::run(app, argc, argv, [&] { return code; });
+  return example::run(
+      app, argc, argv, [&] { return code; }, [&](auto&& all) { return processes.run(all); });
 }

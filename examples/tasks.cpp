@@ -1,5 +1,6 @@
 // The tasks of the paper: learn one of them, and look at its examples.
 #include "support/completion.hpp"
+#include "support/processes.hpp"
 #include "support/program.hpp"
 #include "support/stopwatch.hpp"
 #include "tasks/show.hpp"
@@ -8,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 int main(int argc, char** argv) {
+  example::Processes processes(argc, argv);
   const example::Stopwatch clock;
   CLI::App app{"The tasks of the paper, for the Feedback Transformer and for what came before."};
   example::prepare(app);
@@ -17,7 +19,7 @@ int main(int argc, char** argv) {
   example::TaskTrainFlags train;
   auto* const train_command = app.add_subcommand("train", "learn a task");
   add_task_train_flags(*train_command, train);
-  train_command->callback([&] { code = example::train(train, *train_command, clock); });
+  train_command->callback([&] { code = example::train(train, *train_command, clock, processes); });
 
   example::TaskShowFlags show;
   auto* const show_command = app.add_subcommand("show", "look at examples of a task");
@@ -26,5 +28,6 @@ int main(int argc, char** argv) {
 
   example::add_completion(app, "tasks");
 
-  return example::run(app, argc, argv, [&] { return code; });
+  return example::run(
+      app, argc, argv, [&] { return code; }, [&](auto&& all) { return processes.run(all); });
 }

@@ -1,5 +1,6 @@
 // From one text to another: translations, or summaries. prepare, train, evaluate, write, show.
 #include "support/completion.hpp"
+#include "support/processes.hpp"
 #include "support/program.hpp"
 #include "translate/evaluate.hpp"
 #include "translate/prepare.hpp"
@@ -10,6 +11,7 @@
 #include <CLI/CLI.hpp>
 
 int main(int argc, char** argv) {
+  example::Processes processes(argc, argv);
   CLI::App app{"An encoder and a feedback decoder that learn to translate, or to sum up."};
   example::prepare(app);
   app.require_subcommand(1);
@@ -23,7 +25,7 @@ int main(int argc, char** argv) {
   example::PairTrainFlags train;
   auto* const train_command = app.add_subcommand("train", "learn a corpus");
   add_pair_train_flags(*train_command, train);
-  train_command->callback([&] { code = example::train(train, *train_command); });
+  train_command->callback([&] { code = example::train(train, *train_command, processes); });
 
   example::PairEvaluateFlags evaluate;
   auto* const evaluate_command = app.add_subcommand("evaluate", "write the targets of a corpus, and measure them");
@@ -42,5 +44,6 @@ int main(int argc, char** argv) {
 
   example::add_completion(app, "translate");
 
-  return example::run(app, argc, argv, [&] { return code; });
+  return example::run(
+      app, argc, argv, [&] { return code; }, [&](auto&& all) { return processes.run(all); });
 }

@@ -11,6 +11,7 @@
 #include "language_model/text_task.hpp"
 #include "language_model/train_flags.hpp"
 #include "support/physical_memory.hpp"
+#include "support/processes.hpp"
 #include "support/run.hpp"
 #include "support/stored_training.hpp"
 #include "support/text_file.hpp"
@@ -92,8 +93,9 @@ inline std::vector<NamedText> read_data(const std::vector<std::string>& paths) {
 }  // namespace detail
 
 /// command: which flags were given. Returns the exit code of the program.
-inline int train(TrainFlags flags, const CLI::App& command) {
-  const fbt::FolderLock lock(flags.out);
+inline int train(TrainFlags flags, const CLI::App& command, Processes& processes) {
+  std::optional<fbt::FolderLock> lock;
+  if (processes.is_first()) lock.emplace(flags.out);
   std::optional<fbt::Vocabulary> stored_vocabulary;
   const auto stored = open_training(flags, command, [&](const fbt::Metadata& metadata, const std::string& file) {
     stored_vocabulary = fbt::Vocabulary::read(metadata, file);
@@ -134,7 +136,8 @@ inline int train(TrainFlags flags, const CLI::App& command) {
   Model model = start ? with_vocabulary(*start, flags.config, vocabulary, random) : Model(flags.config, random);
   if (flags.mimetic > 0) fbt::initialize_mimetic(model, flags.mimetic);
   const TextTask task(flags, vocabulary, tokens, held_out);
-  Training training(task, flags, std::move(model), standing);
+  processes.meet(fbt::fingerprint(tokens));
+  Training training(task, flags, std::move(model), standing, processes);
   if (stored) training.load();
   return training.run();
 }

@@ -4,6 +4,7 @@
 
 #include "language_model/model_file.hpp"
 #include "support/interrupt.hpp"
+#include "support/processes.hpp"
 
 #include "fbt/io/training_file.hpp"
 #include "fbt/training/evaluate.hpp"
@@ -59,11 +60,17 @@ class Validation {
   std::string identity() const { return fmt::format("{}, {}", fbt::fingerprint(text_), how()); }
 
   /// In nats per token. Throws Interrupted when the user wants to stop.
-  double loss(const Model& model, fbt::Index threads, const Interrupt& interrupt) const {
-    return fbt::evaluate(model, text_.first(text_.size() - 1), text_.subspan(1),
-                         {.lanes = parts(), .context = context_, .threads = threads},
-                         detail::InterruptibleLoss{{}, interrupt})
-        .mean();
+  double loss(const Model& model, fbt::Index threads, const Interrupt& interrupt, const Processes& processes) const {
+    return processes.evaluate<fbt::Evaluation>([&](const auto& share) {
+      return fbt::evaluate(model, text_.first(text_.size() - 1), text_.subspan(1),
+                           {.lanes = parts(),
+                            .context = context_,
+                            .threads = threads,
+                            .own_part = [&](fbt::Index groups) { return processes.own_part(groups); },
+                            .share = share},
+                           detail::InterruptibleLoss{{}, interrupt})
+          .mean();
+    });
   }
 
  private:

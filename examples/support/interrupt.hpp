@@ -23,7 +23,8 @@ struct Interrupted : std::exception {
 
 class Interrupt {
  public:
-  /// notice: what the first signal writes to the standard error stream at once; it has to live as long as the program.
+  /// notice: what the first signal writes to the standard error stream at once; it has to live as long as the program. Null:
+  /// nothing is ever written, since another process does.
   explicit Interrupt(const char* notice) {
     notice_ = notice;
     for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, handle);
@@ -53,6 +54,7 @@ class Interrupt {
     errno = before;
   }
   static void write(const char* text) {
+    if (!notice_) return;
 #if defined(_WIN32)
     ::_write(2, text, static_cast<unsigned>(std::strlen(text)));
 #else

@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include <stdexcept>
+#include <utility>
 
 namespace example {
 
@@ -20,9 +21,10 @@ inline void prepare(CLI::App& app) {
 }
 
 /// Reads the flags, calls f, and returns the exit code: f's, 0 after --help, or 1 after an error, which is printed.
-template <class F>
-int run(CLI::App& app, int argc, char** argv, F&& f) {
-  return run([&] {
+/// run_all(g): calls g so, in the place of run().
+template <class F, class Run>
+int run(CLI::App& app, int argc, char** argv, F&& f, Run&& run_all) {
+  return run_all([&] {
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& help) {
@@ -34,6 +36,10 @@ int run(CLI::App& app, int argc, char** argv, F&& f) {
     }
     return f();
   });
+}
+template <class F>
+int run(CLI::App& app, int argc, char** argv, F&& f) {
+  return run(app, argc, argv, std::forward<F>(f), [](auto&& all) { return run(all); });
 }
 
 }  // namespace example

@@ -59,16 +59,16 @@ inline void prepare_standard_streams() {
 
 }  // namespace detail
 
-/// Calls f and returns the exit code: f's, or 1 after an error, which is printed.
+/// Calls f and returns the exit code: f's, or 1 after an error, which is printed, unless another process does that.
 template <class F>
-int run(F&& f) {
+int run(F&& f, bool prints = true) {
   detail::prepare_standard_streams();
   try {
     const int code = f();
     flush_output();
     return code;
   } catch (const std::exception& error) {
-    std::fputs(fmt::format("error: {}\n", text_of(error)).c_str(), stderr);
+    if (prints) std::fputs(fmt::format("error: {}\n", text_of(error)).c_str(), stderr);
     return 1;
   }
 }

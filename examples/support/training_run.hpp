@@ -12,11 +12,14 @@
 //   is_sound(model)                          whether it may be saved in the place of another
 //   config(limits)                           the flags of the whole training, as a file
 //   conclude(model)                          prints what else is to be told at the end
+// Several processes may run it together (support/processes.hpp): then all of them run every line, what depends on the clock or
+// on the user is decided by the first, and only that one writes.
 #pragma once
 
 #include "support/budget.hpp"
 #include "support/interrupt.hpp"
 #include "support/metrics.hpp"
+#include "support/processes.hpp"
 #include "support/run.hpp"
 #include "support/stopwatch.hpp"
 #include "support/stored_flags.hpp"
@@ -30,11 +33,13 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -77,23 +82,24 @@ class Training {
   using Model = typename Task::Model;
   using Flags = typename Task::Flags;
 
-  /// The task must outlive this.
-  Training(const Task& task, const Flags& flags, Model model, const Standing& standing)
-      : task_(task),
+  /// Task and processes must outlive this.
+  Training(const Task& task, const Flags& flags, Model model, const Standing& standing, Processes& processes)
+      : processes_(processes),
+        task_(task),
         flags_(flags),
         standing_(standing),
         validation_(task.validation()),
         budget_(standing.limits, standing.elapsed, clock_, flags.evaluate_every),
         model_(std::move(model)),
-        adam_(model_, flags.adam),
-        trainer_(model_, adam_, task.batches(), flags.trainer, task.loss()) {
+        optimizer_(processes.optimizer(model_, flags.trainer.shards, flags.adam)),
+        trainer_(model_, optimizer_, task.batches(), flags.trainer, task.loss(), processes.reduction(optimizer_)) {
     if (standing.validation_tokens > 0) validation_.shorten(standing.validation_tokens);
     budget_.expect_evaluation(validation_.work(), task.tokens_per_update());
   }
 
   /// Goes on from the files in the folder. Throws when they do not fit, or the limit is reached already.
   void load() {
-    fbt::load_training(path("training.safetensors"), trainer_);
+    processes_.load_training(path("training.safetensors"), trainer_);
     const std::int64_t limit = standing_.limits.updates;
     fbt::check(limit == 0 || updates() < limit || standing_.evaluation_missing,
                "--updates: expected more than the {} that the training in {} has, found {}", updates(), flags_.out, limit);
@@ -109,7 +115,7 @@ class Training {
     print_now("{} parameters, {}\n", fbt::count_parameters(model_), task_.summary());
     standing_.progress = budget_.progress(updates());
     save_training();  // an unwritable folder or a full disk shows now rather than at the end
-    fbt::write_atomically(path("config.toml"), {task_.config(standing_.limits)});
+    write("config.toml", task_.config(standing_.limits));
     reported_at_ = budget_.elapsed();
     try {
       if (std::isfinite(standing_.best_loss) && standing_.validation != validation_.identity()) measure_best_again();
@@ -126,13 +132,15 @@ class Training {
       task_.conclude(model_);
       print_now("all files are in {}\n", flags_.out);
     } catch (const std::exception& error) {
+      if (!processes_.all_are_here()) throw;
       throw std::runtime_error(fmt::format("{}; {}", text_of(error), rescue()));
     }
     return standing_.ended() ? 0 : interrupt_.exit_code();
   }
 
  private:
-  using Trainer = fbt::Trainer<Model, fbt::CrossEntropy, fbt::Adam<Model>, typename Task::Batches>;
+  using Optimizer = Processes::Optimizer<Model>;
+  using Trainer = fbt::Trainer<Model, fbt::CrossEntropy, Optimizer, typename Task::Batches>;
 
   /// What has been trained since the last report.
   struct Unreported {
@@ -142,31 +150,51 @@ class Training {
   };
 
   std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
-  std::int64_t updates() const { return adam_.updates; }
+  std::int64_t updates() const { return optimizer_.updates; }
 
   /// Up to a limit, or until the user wants to stop.
   void learn() {
-    double& progress = standing_.progress;
-    while (progress < 1 && !interrupt_.requested()) {
-      update(progress);
-      progress = std::max(progress, budget_.progress(updates()));
-      const double now = budget_.elapsed();
-      if (!validation_.empty() && budget_.evaluation_due(updates(), progress)) {
-        add_report(evaluate());
+    bool stopped = stop_requested();
+    while (standing_.progress < 1 && !stopped) {
+      update(standing_.progress);
+      const Next next = decide();
+      standing_.progress = next.progress;
+      stopped = next.stop;
+      if (next.evaluate || next.report) {
+        add_report(next.evaluate ? evaluate() : Report::none);
         print_report();
-        save();
-      } else if (now >= reported_at_ + std::clamp(now / 50, 1.5, 30.0)) {
-        add_report();
-        print_report();
-        // an error costs a tenth of the training at most, and saving a twentieth
-        if (now >= saved_at_ + std::min(30.0, std::max(now / 10, 20 * save_seconds_))) save();
       }
+      if (next.save) save();
     }
     if (unreported_.updates > 0) {
       add_report();
       print_report();
     }
     if (saved_update_ < updates()) save();
+  }
+
+  /// What follows an update.
+  struct Next {
+    double progress = 0;
+    bool stop = false, evaluate = false, report = false, save = false;
+  };
+  Next decide() const {
+    Next next{std::max(standing_.progress, budget_.progress(updates())), interrupt_.requested()};
+    const double now = budget_.elapsed();
+    next.evaluate = !validation_.empty() && budget_.evaluation_due(updates(), next.progress);
+    next.report = now >= reported_at_ + std::clamp(now / 50, 1.5, 30.0);
+    // an error costs a tenth of the training at most, and saving a twentieth
+    next.save = next.evaluate || (next.report && now >= saved_at_ + std::min(30.0, std::max(now / 10, 20 * save_seconds_)));
+    std::array<double, 5> all{0, next.stop ? 1.0 : 0, 0, 0, 0};  // who does not decide may still want to stop
+    if (processes_.is_first())
+      all = {next.progress, all[1], next.evaluate ? 1.0 : 0, next.report ? 1.0 : 0, next.save ? 1.0 : 0};
+    processes_.largest(all);
+    return {all[0], all[1] > 0, all[2] > 0, all[3] > 0, all[4] > 0};
+  }
+  bool stop_requested() const {
+    double stop = interrupt_.requested();
+    processes_.largest({&stop, 1});
+    return stop > 0;
   }
 
   void update(double progress) {
@@ -183,8 +211,10 @@ class Training {
   double evaluate() {
     if (standing_.validation_tokens == 0) {
       const fbt::Index all = validation_.size();
-      if (const double share = budget_.longest_evaluation() / budget_.evaluation_seconds(); share < 1)
-        validation_.shorten(std::max<fbt::Index>(2, static_cast<fbt::Index>(share * static_cast<double>(all))));
+      const double share = budget_.longest_evaluation() / budget_.evaluation_seconds();
+      double some = processes_.is_first() && share < 1 ? std::max(2.0, share * static_cast<double>(all)) : 0;
+      processes_.largest({&some, 1});
+      if (some > 0) validation_.shorten(static_cast<fbt::Index>(some));
       standing_.validation_tokens = validation_.size();
       print_now("validation: {} of the {} {} held out, {}\n", validation_.size(), all, validation_.unit, validation_.how());
     }
@@ -192,7 +222,7 @@ class Training {
     const Stopwatch watch;
     double loss = Report::none;
     try {
-      loss = validation_.loss(model_, flags_.trainer.threads, interrupt_);
+      loss = validation_.loss(model_, flags_.trainer.threads, interrupt_, processes_);
     } catch (const Interrupted&) {
       return loss;
     }
@@ -225,7 +255,9 @@ class Training {
       return;
     }
     try {
-      const double loss = validation_.loss(task_.load(path("model.safetensors")), flags_.trainer.threads, interrupt_);
+      std::optional<Model> best;
+      processes_.together([&] { best = task_.load(path("model.safetensors")); });
+      const double loss = validation_.loss(*best, flags_.trainer.threads, interrupt_, processes_);
       print_now("{}: the best model so far, of update {}, has a validation loss of {:.4f} now\n", why, standing_.best_update,
                 loss);
       standing_.best_loss = loss;
@@ -262,10 +294,11 @@ class Training {
                 "longer warm-up or a smaller clip",
                 updates());
     if (!std::isfinite(standing_.best_loss) || standing_.best_update == updates())
-      fbt::save_model(path("model.safetensors"), model_, task_.metadata(), fbt::Probe::store);
-    fbt::write_atomically(path("metrics.jsonl"), {write_metrics(reports_)});
-    fbt::write_atomically(path("loss.svg"), {loss_plot(reports_).svg()});
-    fbt::write_atomically(path("layer_weights.svg"), {layer_weights_plot(reports_).svg()});
+      processes_.first_does(
+          [&] { fbt::save_model(path("model.safetensors"), model_, task_.metadata(), fbt::Probe::store); });
+    write("metrics.jsonl", write_metrics(reports_));
+    write("loss.svg", loss_plot(reports_).svg());
+    write("layer_weights.svg", layer_weights_plot(reports_).svg());
     save_training();
     save_seconds_ = watch.seconds();
     budget_.spent_on_save(save_seconds_);
@@ -278,15 +311,21 @@ class Training {
     fbt::Metadata metadata = task_.metadata();
     metadata["flags"] = write_flags(training_flags(flags_)).dump();
     metadata["standing"] = standing.dump();
-    fbt::save_training(path("training.safetensors"), trainer_, metadata);
+    processes_.save_training(path("training.safetensors"), trainer_, metadata);
     saved_update_ = updates();
   }
 
   /// Whether a training can go on from here.
   bool can_go_on() const {
     double sum = 0;
-    adam_.visit_moments([&](std::string_view, const auto& moment) { sum += fbt::squared_norm(moment); });
-    return std::isfinite(sum) && task_.is_sound(model_);
+    optimizer_.visit_moments([&](std::string_view, const auto& moment) { sum += fbt::squared_norm(moment); });
+    double harmed = !std::isfinite(sum) || !task_.is_sound(model_);
+    processes_.largest({&harmed, 1});
+    return harmed == 0;
+  }
+
+  void write(const char* name, const std::string& text) const {
+    processes_.first_does([&] { fbt::write_atomically(path(name), {text}); });
   }
 
   /// After an error: saves what was reached, unless that would replace something better. Returns what the folder holds.
@@ -308,15 +347,16 @@ class Training {
     return fmt::format("{} holds update {}{}; go on with --resume", flags_.out, saved_update_, more);
   }
 
+  Processes& processes_;
   const Task& task_;
   Flags flags_;
   Standing standing_;
   typename Task::Validation validation_;
   Stopwatch clock_;  // of this run
   Budget budget_;
-  Interrupt interrupt_{"stopping after this update; what is learned is saved\n"};
+  Interrupt interrupt_{processes_.is_first() ? "stopping after this update; what is learned is saved\n" : nullptr};
   Model model_;
-  fbt::Adam<Model> adam_;
+  Optimizer optimizer_;
   Trainer trainer_;
   std::vector<Report> reports_;
   Unreported unreported_;

@@ -48,6 +48,14 @@ struct Accuracy {
   fbt::Index labels = 0, right = 0;
   fbt::Index examples = 0, all_right = 0;  ///< examples of which every label is right
 
+  Accuracy& operator+=(const Accuracy& other) {
+    labels += other.labels;
+    right += other.right;
+    examples += other.examples;
+    all_right += other.all_right;
+    return *this;
+  }
+
   /// Shares; an answer that is read on is right when all before it are, so that of_examples() is what a model reaches alone,
   /// too.
   double of_labels() const { return static_cast<double>(right) / static_cast<double>(labels); }

@@ -7,6 +7,7 @@
 #include "support/budget.hpp"
 #include "support/interrupt.hpp"
 #include "support/path_flag.hpp"
+#include "support/processes.hpp"
 #include "support/run.hpp"
 #include "support/sound.hpp"
 #include "support/stopwatch.hpp"
@@ -29,10 +30,12 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <exception>
 #include <filesystem>
 #include <iterator>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -145,9 +148,18 @@ struct Tests {
 /// What a model gets right, with the names it has in files.
 template <class Model>
 nlohmann::ordered_json test(Task task, const Model& model, const Tests& tests, fbt::Index threads,
-                            const Interrupt& interrupt) {
+                            const Interrupt& interrupt, const Processes& processes) {
   const auto accuracy = [&](const std::vector<Example>& examples) {
-    return measure(examples, predict(model, examples, threads, &interrupt));
+    return processes.evaluate<Accuracy>([&](const auto& share) {
+      const auto [first, end] = processes.own_part(static_cast<fbt::Index>(examples.size()));
+      const std::vector<Example> own(examples.begin() + first, examples.begin() + end);
+      std::vector<Accuracy> found(static_cast<std::size_t>(processes.count()));
+      found[static_cast<std::size_t>(processes.rank())] = measure(own, predict(model, own, threads, &interrupt));
+      share(std::span(found));
+      Accuracy sum;
+      for (const Accuracy& one : found) sum += one;
+      return sum;
+    });
   };
   const Accuracy result = accuracy(tests.examples);
   if (!is_string(task)) return {{"accuracy", result.of_labels()}};
@@ -175,15 +187,16 @@ class TaskTraining {
  public:
   /// clock: since the program began.
   TaskTraining(const TaskTrainFlags& flags, const Recipe& recipe, const TaskStanding& standing, Model& model,
-               const Stopwatch& clock)
-      : flags_(flags),
+               const Stopwatch& clock, Processes& processes)
+      : processes_(processes),
+        flags_(flags),
         recipe_(recipe),
         model_(model),
         tests_(flags.task, recipe, flags.seed),
         standing_(standing),
         resuming_(flags.resume),
         budget_(standing.limits, standing.elapsed, clock, 0),
-        adam_(model),
+        optimizer_(processes.optimizer(model, flags.shards)),
         schedule_{.peak = recipe.learning_rate, .warmup = recipe.warmup} {
     schedule_.validate();
   }
@@ -207,18 +220,21 @@ class TaskTraining {
       finish(interrupted);
       return interrupted ? interrupt_.exit_code() : 0;
     } catch (const std::exception& error) {
+      if (!processes_.all_are_here()) throw;
       throw std::runtime_error(text_of(error) + rescue());
     }
   }
 
  private:
+  using Trainer = fbt::Trainer<Model, fbt::CrossEntropy, Processes::Optimizer<Model>>;
+
   std::filesystem::path path(const char* name) const { return std::filesystem::path(flags_.out) / name; }
 
   /// Writes what was learned: by all updates, or until the user wanted to stop.
   void finish(bool interrupted) {
     nlohmann::ordered_json last{
         {"task", fbt::name_of(flags_.task)},           {"rule", fbt::name_of(flags_.rule)}, {"seed", flags_.seed},
-        {"parameters", fbt::count_parameters(model_)}, {"updates", adam_.updates},          {"seconds", budget_.elapsed()}};
+        {"parameters", fbt::count_parameters(model_)}, {"updates", optimizer_.updates},     {"seconds", budget_.elapsed()}};
     if (!results_.is_null()) last.update(results_);
     if constexpr (requires { model_.core.aggregator.mix.mix_weights(); }) {
       if (flags_.rule == Rule::feedback) {
@@ -230,7 +246,7 @@ class TaskTraining {
     write(last);
     save();
     if (interrupted)
-      fmt::print("interrupted at update {}{}\n", adam_.updates, flags_.out.empty() ? "" : "; go on with --resume");
+      fmt::print("interrupted at update {}{}\n", optimizer_.updates, flags_.out.empty() ? "" : "; go on with --resume");
     print_now("{} by {}: {}\n", fbt::name_of(flags_.task), fbt::name_of(flags_.rule),
               results_.is_null() ? "not tested" : percentages(results_));
   }
@@ -239,50 +255,52 @@ class TaskTraining {
     if (flags_.out.empty()) return;
     fbt::ensure(is_sound(model_, tests_.examples.front().tokens),
                 "update {}: expected a model of finite numbers, found others; try a smaller --learning-rate or --clip",
-                adam_.updates);
-    fbt::save_model(path("model.safetensors"), model_, {{"task", std::string(fbt::name_of(flags_.task))}},
-                    fbt::Probe::store);
+                optimizer_.updates);
+    processes_.first_does([&] {
+      fbt::save_model(path("model.safetensors"), model_, {{"task", std::string(fbt::name_of(flags_.task))}},
+                      fbt::Probe::store);
+    });
   }
 
   /// After an error: saves what was reached in this run, unless it is harmed. Returns what to say of it.
   std::string rescue() const {
-    if (flags_.out.empty() || adam_.updates == first_update_) return "";
+    if (flags_.out.empty() || optimizer_.updates == first_update_) return "";
     try {
       save();
-      return fmt::format("; the model of update {} is in {}", adam_.updates, flags_.out);
+      return fmt::format("; the model of update {} is in {}", optimizer_.updates, flags_.out);
     } catch (const std::exception&) {
       return "";
     }
   }
 
   /// Writes what --resume needs.
-  void save_training(const fbt::Trainer<Model>& trainer) {
+  void save_training(Trainer& trainer) {
     saved_at_ = standing_.elapsed = budget_.elapsed();
     if (flags_.out.empty()) return;
     nlohmann::ordered_json standing;
     visit_task_standing([&](const char* name, const auto& value) { standing[name] = value; }, standing_);
     TaskTrainFlags flags = flags_;
     flags.recipe = recipe_;
-    fbt::save_training(path("training.safetensors"), trainer,
-                       {{"flags", write_flags(task_flags(flags)).dump()}, {"standing", standing.dump()}});
+    processes_.save_training(path("training.safetensors"), trainer,
+                             {{"flags", write_flags(task_flags(flags)).dump()}, {"standing", standing.dump()}});
   }
 
   /// Goes on from the files in the folder. Throws when they do not fit, or the limit is reached already.
-  void load_training(fbt::Trainer<Model>& trainer) {
-    fbt::load_training(path("training.safetensors"), trainer);
-    first_update_ = adam_.updates;
+  void load_training(Trainer& trainer) {
+    processes_.load_training(path("training.safetensors"), trainer);
+    first_update_ = optimizer_.updates;
     const std::int64_t limit = standing_.limits.updates;
-    fbt::check(limit == 0 || adam_.updates < limit || standing_.test_missing,
-               "--updates: expected more than the {} that the training in {} has, found {}", adam_.updates, flags_.out,
+    fbt::check(limit == 0 || optimizer_.updates < limit || standing_.test_missing,
+               "--updates: expected more than the {} that the training in {} has, found {}", optimizer_.updates, flags_.out,
                limit);
-    standing_.progress = budget_.progress(adam_.updates);
+    standing_.progress = budget_.progress(optimizer_.updates);
     resuming_ = false;
     if (!std::filesystem::exists(path("metrics.jsonl"))) return;
     std::istringstream lines(read_text_file(path("metrics.jsonl")));
     for (std::string line; std::getline(lines, line);) {  // the reports up to now, without results
       const auto report = nlohmann::json::parse(line, nullptr, false);
       if (report.is_object() && report.contains("update") && report["update"].is_number() &&
-          report["update"].get<double>() <= static_cast<double>(adam_.updates))
+          report["update"].get<double>() <= static_cast<double>(optimizer_.updates))
         metrics_ += line + '\n';
     }
   }
@@ -291,7 +309,7 @@ class TaskTraining {
   /// is.
   void train(const std::vector<Lesson>& all, std::size_t place) {
     const Lesson& lesson = all[place];
-    if (!resuming_ && (standing_.progress >= lesson.until || interrupt_.requested())) return;
+    if (!resuming_ && (standing_.progress >= lesson.until || stops_)) return;
     const double small_loss = place + 1 < all.size() ? recipe_.advance : -1;
     length_ = lesson.length;
     const fbt::Index count = recipe_.examples * recipe_.length / lesson.length;  // of shorter ones as many more
@@ -305,8 +323,9 @@ class TaskTraining {
                                     .segment = segment,
                                     .segments = stream ? fbt::Segments::carried : fbt::Segments::independent,
                                     .seed = flags_.seed};
-    fbt::Trainer trainer(model_, adam_, fbt::Batches(data.tokens, data.labels, batches),
-                         {.shards = flags_.shards, .threads = flags_.threads, .fresh = recipe_.fresh, .clip = recipe_.clip});
+    Trainer trainer(model_, optimizer_, fbt::Batches(data.tokens, data.labels, batches),
+                    {.shards = flags_.shards, .threads = flags_.threads, .fresh = recipe_.fresh, .clip = recipe_.clip}, {},
+                    processes_.reduction(optimizer_));
     const auto tokens_per_update = static_cast<double>(recipe_.lanes * segment);
     budget_.expect_evaluation(tests_.tokens(), tokens_per_update);
     if (resuming_) {
@@ -319,40 +338,56 @@ class TaskTraining {
     double& recent = standing_.recent_loss;
     std::int64_t& n = standing_.lesson_updates;
     try {
-      while (standing_.progress < lesson.until && (n < 100 || recent > small_loss) && !interrupt_.requested()) {
+      while (standing_.progress < lesson.until && (n < 100 || recent > small_loss) && !stops_) {
         const Stopwatch watch;
-        const auto report = trainer.update(schedule_.rate(adam_.updates, standing_.progress), standing_.progress);
+        const auto report = trainer.update(schedule_.rate(optimizer_.updates, standing_.progress), standing_.progress);
         budget_.spent_on_update(watch.seconds());
         recent += (report.loss - recent) / static_cast<double>(std::min<std::int64_t>(++n, 50));
         ++unreported_.updates;
         unreported_.loss += report.loss;
         unreported_.tokens += tokens_per_update;
         unreported_.seconds += watch.seconds();
-        standing_.progress = std::max(standing_.progress, budget_.progress(adam_.updates));
-        const bool test = budget_.evaluation_due(adam_.updates, standing_.progress);
-        const double now = budget_.elapsed();
-        if (test || now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0)) this->report(report, test);
-        if (test || now >= saved_at_ + 30) save_training(trainer);
+        const auto [progress, stops, tests, reports, saves] = decide();
+        standing_.progress = progress;
+        stops_ = stops;
+        if (tests || reports) this->report(report, tests);
+        if (tests || saves) save_training(trainer);
       }
       if (standing_.progress >= 1 && standing_.test_missing) test_now();
-      if (interrupt_.requested() || standing_.progress >= 1) save_training(trainer);
+      if (stops_ || standing_.progress >= 1) save_training(trainer);
     } catch (const std::exception&) {  // or the user did not want to wait for a test
-      if (is_sound(model_, tests_.examples.front().tokens)) save_training(trainer);
+      if (processes_.all_are_here() && is_sound(model_, tests_.examples.front().tokens)) save_training(trainer);
       throw;
     }
   }
 
+  /// What follows an update, as the first process wants it; any may want to stop.
+  struct Next {
+    double progress = 0;
+    bool stops = false, tests = false, reports = false, saves = false;
+  };
+  Next decide() const {
+    const double now = budget_.elapsed(), progress = std::max(standing_.progress, budget_.progress(optimizer_.updates));
+    const bool tests = budget_.evaluation_due(optimizer_.updates, progress);
+    std::array<double, 5> all{progress, tests ? 1.0 : 0, now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0) ? 1.0 : 0,
+                              now >= saved_at_ + 30 ? 1.0 : 0, 0};
+    if (!processes_.is_first()) all = {};
+    all[4] = interrupt_.requested();
+    processes_.largest(all);
+    return {all[0], all[4] > 0, all[1] > 0, all[2] > 0, all[3] > 0};
+  }
+
   void test_now() {
     standing_.test_missing = true;
-    results_ = test(flags_.task, model_, tests_, flags_.threads, interrupt_);
+    results_ = test(flags_.task, model_, tests_, flags_.threads, interrupt_, processes_);
     standing_.test_missing = false;
   }
 
-  void report(const typename fbt::Trainer<Model>::Report& last, bool with_test) {
+  void report(const typename Trainer::Report& last, bool with_test) {
     const double loss = unreported_.loss / unreported_.updates, speed = unreported_.tokens / unreported_.seconds;
     nlohmann::ordered_json line{
-        {"update", adam_.updates},    {"seconds", budget_.elapsed()},        {"loss", loss},
-        {"tokens_per_second", speed}, {"learning_rate", last.learning_rate}, {"gradient_norm", last.gradient_norm}};
+        {"update", optimizer_.updates}, {"seconds", budget_.elapsed()},        {"loss", loss},
+        {"tokens_per_second", speed},   {"learning_rate", last.learning_rate}, {"gradient_norm", last.gradient_norm}};
     if (with_test) {
       const Stopwatch watch;
       test_now();
@@ -364,13 +399,13 @@ class TaskTraining {
     unreported_ = {};
     reported_at_ = budget_.elapsed();
     print_now("update {:6}  length {:3}  loss {:.4f}  norm {:5.2f}  rate {:.2e}  {:6.0f} tokens/s  {:4.0f} s  {}\n",
-              adam_.updates, length_, loss, last.gradient_norm, last.learning_rate, speed, budget_.elapsed(),
+              optimizer_.updates, length_, loss, last.gradient_norm, last.learning_rate, speed, budget_.elapsed(),
               with_test ? percentages(results_) : "");
   }
 
   void write(const nlohmann::ordered_json& line) {
     metrics_ += line.dump() + '\n';
-    if (!flags_.out.empty()) fbt::write_atomically(path("metrics.jsonl"), {metrics_});
+    if (!flags_.out.empty()) processes_.first_does([&] { fbt::write_atomically(path("metrics.jsonl"), {metrics_}); });
   }
 
   /// Sums since the last report.
@@ -378,6 +413,7 @@ class TaskTraining {
     double updates = 0, loss = 0, tokens = 0, seconds = 0;
   };
 
+  Processes& processes_;
   const TaskTrainFlags& flags_;
   const Recipe& recipe_;
   Model& model_;
@@ -385,12 +421,14 @@ class TaskTraining {
   TaskStanding standing_;
   bool resuming_;  // until the files are read
   Budget budget_;
-  fbt::Adam<Model> adam_;  // over all lessons
+  Processes::Optimizer<Model> optimizer_;  // over all lessons
   fbt::Schedule schedule_;
-  Interrupt interrupt_{"stopping after this update; what is learned is saved, if there is an --out\n"};
+  Interrupt interrupt_{processes_.is_first() ? "stopping after this update; what is learned is saved, if there is an --out\n"
+                                             : nullptr};
   nlohmann::ordered_json results_;
   std::string metrics_;
   Unreported unreported_;
+  bool stops_ = false;     // the user wants it
   fbt::Index length_ = 0;  // of the examples that are trained on
   double reported_at_ = 0, saved_at_ = 0;
   std::int64_t first_update_ = 0;  // that this run goes on from
@@ -421,11 +459,11 @@ inline TaskStanding read_standing(TaskTrainFlags& flags, const CLI::App& command
 }  // namespace detail
 
 /// command: which flags were given. clock: since the program began. Returns the exit code of the program.
-inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch& clock) {
+inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch& clock, Processes& processes) {
   fbt::check(flags.resume || command.count("--task") > 0, "--task is required");
   fbt::check(!flags.resume || !flags.out.empty(), "--resume: expected the folder of a training, too; give --out");
   std::optional<fbt::FolderLock> lock;
-  if (!flags.out.empty()) lock.emplace(flags.out);
+  if (!flags.out.empty() && processes.is_first()) lock.emplace(flags.out);
   TaskStanding standing;
   Recipe r;
   if (flags.resume) {
@@ -445,9 +483,10 @@ inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch&
                  name);
   }
   refuse_vain_flags(flags, r, command);
+  processes.meet("");  // the examples are drawn
   int code = 0;
   with_new_model(flags.rule, r, static_cast<fbt::Index>(words(flags.task).size()), fbt::mix_seed(flags.seed, 0),
-                 [&](auto& model) { code = TaskTraining(flags, r, standing, model, clock).run(); });
+                 [&](auto& model) { code = TaskTraining(flags, r, standing, model, clock, processes).run(); });
   return code;
 }
 

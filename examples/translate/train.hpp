@@ -7,6 +7,7 @@
 #pragma once
 
 #include "support/config_file.hpp"
+#include "support/processes.hpp"
 #include "support/stored_training.hpp"
 #include "support/training_run.hpp"
 #include "translate/corpus.hpp"
@@ -75,6 +76,8 @@ class PairsTask {
     return "# the same training again: translate train --config THIS_FILE --out FOLDER\n" + write_config_lines(flags);
   }
   void conclude(const Model&) const {}
+  /// Of the pairs, those held out included.
+  std::string identity() const { return fbt::fingerprint(pairs_) + ", " + fbt::fingerprint(held_out_); }
 
  private:
   const PairTrainFlags& flags_;
@@ -83,8 +86,9 @@ class PairsTask {
 };
 
 /// command: which flags were given. Returns the exit code of the program.
-inline int train(PairTrainFlags flags, const CLI::App& command) {
-  const fbt::FolderLock lock(flags.out);
+inline int train(PairTrainFlags flags, const CLI::App& command, Processes& processes) {
+  std::optional<fbt::FolderLock> lock;
+  if (processes.is_first()) lock.emplace(flags.out);
   const CorpusInfo info = read_corpus_info(flags.data);
   const auto stored = open_training(flags, command, [&](const fbt::Metadata& metadata, const std::string& file) {
     fbt::ensure(metadata.contains("translate.task"), "{}: expected a training of translate, found one of another program",
@@ -116,7 +120,8 @@ inline int train(PairTrainFlags flags, const CLI::App& command) {
 
   const PairsTask task(flags, info);
   fbt::Random random(flags.seed);
-  Training training(task, flags, PairModel(flags.config, random), standing);
+  processes.meet(task.identity());
+  Training training(task, flags, PairModel(flags.config, random), standing, processes);
   if (stored) training.load();
   return training.run();
 }

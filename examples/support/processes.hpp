@@ -1,0 +1,217 @@
+// Processes: those that a training runs in: this one alone, or where FBT_MPI is defined all that mpirun has started. The first
+// of them prints, saves and decides; the others only compute.
+#pragma once
+
+#include "support/interrupt.hpp"
+#include "support/run.hpp"
+
+#include "fbt/io/training_file.hpp"
+#include "fbt/training/adam.hpp"
+#include "fbt/training/trainer.hpp"
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <utility>
+
+#if defined(FBT_MPI)
+#include "support/stopwatch.hpp"
+
+#include "fbt/training/data_parallel.hpp"
+
+#include <fmt/ranges.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+#endif
+
+namespace example {
+
+#if defined(FBT_MPI)
+
+class Processes {
+ public:
+  template <class Model>
+  using Optimizer = fbt::DataParallel<Model>;
+
+  Processes(int& argc, char**& argv) : session_(argc, argv), flags_(argv + 1, argv + argc) {}
+
+  fbt::Index rank() const { return processes_.rank(); }
+  fbt::Index count() const { return processes_.count(); }
+  bool is_first() const { return processes_.is_first(); }
+  /// The part of 0 .. total - 1 that is this process's.
+  std::pair<fbt::Index, fbt::Index> own_part(fbt::Index total) const {
+    return {processes_.first(total, rank()), processes_.first(total, rank() + 1)};
+  }
+
+  /// All processes, before a training begins: throws in all of them what one has thrown so far, and when one was given other
+  /// flags or other data.
+  void meet(const std::string& data) {
+    have_met_ = true;
+    processes_.together([] {});
+    processes_.expect_same("flags", fmt::format("{}", fmt::join(flags_, " ")));
+    processes_.expect_same("data", data);
+  }
+  /// Whether all processes come here. Where they do not, an error has ended what they do together.
+  bool all_are_here() {
+    MPI_Request request;
+    int all = 0;
+    MPI_Ibarrier(processes_.communicator(), &request);
+    constexpr double patience = 10;  // seconds
+    for (const Stopwatch waited; !lost_ && !all;) {
+      MPI_Test(&request, &all, MPI_STATUS_IGNORE);
+      lost_ = !all && waited.seconds() > patience;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return !lost_;
+  }
+
+  /// All call f; throws in all when f throws in one.
+  template <class F>
+  void together(F&& f) const {
+    processes_.together(std::forward<F>(f));
+  }
+  /// Only the first calls f; throws in all when that throws.
+  template <class F>
+  void first_does(F&& f) const {
+    processes_.together([&] {
+      if (is_first()) f();
+    });
+  }
+  /// The largest values of all processes.
+  void largest(std::span<double> values) const { processes_.largest(values); }
+  /// f(share) finds the parts that are this process's, and calls share(parts), which fills in the others'. Where f throws
+  /// Interrupted in one process it does so in all.
+  template <class Part, class F>
+  auto evaluate(F&& f) const {
+    bool shared = false;
+    const auto agree = [&](bool interrupted) {
+      shared = true;
+      double any = interrupted;
+      largest({&any, 1});
+      if (any > 0) throw Interrupted();
+    };
+    try {
+      return f([&](std::span<Part> parts) {
+        agree(false);
+        processes_.share(parts);
+      });
+    } catch (const Interrupted&) {
+      if (!shared) agree(true);
+      throw;
+    }
+  }
+
+  template <class Model>
+  Optimizer<Model> optimizer(const Model& model, fbt::Index shards, const fbt::AdamOptions& options = {}) const {
+    return Optimizer<Model>(processes_, model, shards, options);
+  }
+  template <class Model>
+  static fbt::Reduction<Model> reduction(Optimizer<Model>& optimizer) {
+    return optimizer.reduction();
+  }
+  template <class Trainer>
+  void save_training(const std::filesystem::path& path, Trainer& trainer, const fbt::Metadata& metadata) const {
+    fbt::save_together(trainer, [&](const auto& whole) { fbt::save_training(path, whole, metadata); });
+  }
+  template <class Trainer>
+  void load_training(const std::filesystem::path& path, Trainer& trainer) const {
+    fbt::load_together(trainer, [&](auto& whole) { fbt::load_training(path, whole); });
+  }
+
+  /// Calls f and returns the exit code, as run(). An error in any process ends all of them, and one tells it.
+  template <class F>
+  int run(F&& f) {
+    if (!is_first() && !std::freopen("/dev/null", "w", stdout)) return 1;
+    return example::run(
+        [&] {
+          try {
+            fbt::check(processes_.count() == 1 || (!flags_.empty() && flags_[0] == "train"),
+                       "expected 1 process, found {}: only train is done by several", processes_.count());
+            const int code = f();
+            if (!have_met_) processes_.together([] {});
+            return code;
+          } catch (const std::exception& error) {
+            end(text_of(error));
+            throw;
+          }
+        },
+        is_first());
+  }
+
+ private:
+  /// Returns when all processes have failed: the first tells what it has found. Otherwise the others wait for what will not
+  /// come, and are ended.
+  void end(const std::string& failure) {
+    try {
+      if (!std::exchange(have_met_, true)) processes_.together([&] { throw std::runtime_error(failure); });
+    } catch (const std::exception&) {
+    }
+    if (all_are_here()) return;
+    std::fputs(fmt::format("error: process {}: {}\n", rank(), failure).c_str(), stderr);
+    MPI_Abort(processes_.communicator(), 1);
+  }
+
+  fbt::MpiSession session_;
+  fbt::Processes processes_;
+  std::vector<std::string> flags_;
+  bool have_met_ = false, lost_ = false;
+};
+
+#else
+
+class Processes {
+ public:
+  template <class Model>
+  using Optimizer = fbt::Adam<Model>;
+
+  Processes(int&, char**&) {}
+
+  static constexpr fbt::Index rank() { return 0; }
+  static constexpr fbt::Index count() { return 1; }
+  static constexpr bool is_first() { return true; }
+  static std::pair<fbt::Index, fbt::Index> own_part(fbt::Index total) { return {0, total}; }
+  static void meet(const std::string&) {}
+  static constexpr bool all_are_here() { return true; }
+  template <class F>
+  static void together(F&& f) {
+    f();
+  }
+  template <class F>
+  static void first_does(F&& f) {
+    f();
+  }
+  static void largest(std::span<double>) {}
+  template <class Part, class F>
+  static auto evaluate(F&& f) {
+    return f([](std::span<Part>) {});
+  }
+  template <class Model>
+  static Optimizer<Model> optimizer(const Model& model, fbt::Index, const fbt::AdamOptions& options = {}) {
+    return Optimizer<Model>(model, options);
+  }
+  template <class Model>
+  static fbt::Reduction<Model> reduction(Optimizer<Model>&) {
+    return {};
+  }
+  template <class Trainer>
+  static void save_training(const std::filesystem::path& path, const Trainer& trainer, const fbt::Metadata& metadata) {
+    fbt::save_training(path, trainer, metadata);
+  }
+  template <class Trainer>
+  static void load_training(const std::filesystem::path& path, Trainer& trainer) {
+    fbt::load_training(path, trainer);
+  }
+  template <class F>
+  static int run(F&& f) {
+    return example::run(std::forward<F>(f));
+  }
+};
+
+#endif
+
+}  // namespace example

@@ -1,0 +1,434 @@
+// DataParallel: one training by several processes over MPI, with the same bytes as by one.
+//
+// The shards of a Trainer are numbered over all processes. Each process has the whole model and the same batches, and reads
+// the shards that are its own. Then every process gets, for its part of the parameters, the gradient of every shard
+// (MPI_Alltoallv), adds them in shard order, and updates its part with its part of the optimiser's moments, which are not
+// replicated (ZeRO, stage 1; Rajbhandari et al., 2020); the parts are gathered (MPI_Allgatherv). So parameters are the same to
+// the last bit at any number of processes, as long as the number of shards is.
+//
+//   MpiSession session(argc, argv);
+//   Processes processes;
+//   DataParallel<Model> optimizer(processes, model, options.shards, adam_options);
+//   Trainer trainer(model, optimizer, batches, options, CrossEntropy{}, optimizer.reduction());
+//
+// Part of fbt::mpi, which needs an MPI library; no other header includes this one.
+#pragma once
+
+#include "fbt/core/check.hpp"
+#include "fbt/core/portability.hpp"
+#include "fbt/core/types.hpp"
+#include "fbt/core/visit.hpp"
+#include "fbt/training/adam.hpp"
+#include "fbt/training/processes.hpp"
+#include "fbt/training/trainer.hpp"
+#include "fbt/version.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace fbt {
+
+/// Cuts the parameters of a model, in the order of visit() and of storage, into parts of about the same size, one for each
+/// process. It cuts between pieces (for_each_piece), so that sums over pieces do not depend on the number of parts.
+class Partition {
+ public:
+  /// Coefficients of a tensor.
+  struct Run {
+    Index first = 0, count = 0;
+  };
+
+  template <class Model>
+  Partition(const Model& model, Index parts) : bounds_{0}, pieces_(static_cast<std::size_t>(parts), 0) {
+    const Index total = count_parameters(model);
+    Index place = 0;  // of a piece, in all parameters
+    visit(
+        [&](std::string_view, const auto& tensor) {
+          firsts_.push_back(place);
+          for_each_piece(flat(tensor), [&](const auto& piece) {
+            while (place * parts >= total * static_cast<Index>(bounds_.size())) bounds_.push_back(place);
+            ++pieces_[bounds_.size() - 1];
+            place += piece.size();
+          });
+        },
+        model);
+    bounds_.resize(static_cast<std::size_t>(parts) + 1, total);
+    firsts_.push_back(total);
+  }
+
+  Index total() const { return bounds_.back(); }
+  Index first(Index part) const { return bounds_[static_cast<std::size_t>(part)]; }  ///< in all parameters
+  Index size(Index part) const { return first(part + 1) - first(part); }
+  std::vector<std::size_t> sizes() const {
+    std::vector<std::size_t> sizes;
+    for (std::size_t p = 0; p + 1 < bounds_.size(); ++p)
+      sizes.push_back(static_cast<std::size_t>(bounds_[p + 1] - bounds_[p]));
+    return sizes;
+  }
+  const std::vector<std::size_t>& pieces() const { return pieces_; }  ///< of every part
+  /// Which coefficients of a tensor are in a part.
+  Run run(Index part, std::size_t tensor) const {
+    const Index begin = std::clamp(first(part), firsts_[tensor], firsts_[tensor + 1]);
+    return {begin - firsts_[tensor], std::clamp(first(part + 1), begin, firsts_[tensor + 1]) - begin};
+  }
+
+ private:
+  std::vector<Index> bounds_;  // of the parts
+  std::vector<std::size_t> pieces_;
+  std::vector<Index> firsts_;  // of every tensor, in all parameters
+};
+
+/// In the place of the optimiser that it is made of, which updates a coefficient by what it knows of that coefficient alone.
+template <class Model, class Optimizer = Adam<Model>>
+class DataParallel {
+ public:
+  using Scalar = typename Model::Scalar;
+
+  std::int64_t updates = 0;  ///< as that of the optimiser
+
+  /// Collective. shards: those of the Trainer, at least one for every process; options: the optimiser's. The processes must
+  /// outlive this. Throws std::runtime_error in all processes when one of them has another model or another build of fbt, and
+  /// when there are fewer shards than processes.
+  template <class... Options>
+  DataParallel(const Processes& processes, const Model& model, Index shards, const Options&... options)
+      : processes_(processes),
+        shards_(shards),
+        partition_(model, processes.count()),
+        part_(part_of(model)),
+        part_grad_(part_),
+        optimizer_(part_, options...) {
+    ensure(shards >= processes.count(), "expected at least as many shards as processes, found {} shards for {} processes",
+           shards, processes.count());
+    processes.expect_same("build of fbt, model and shards",
+                          fmt::format("fbt {}.{}.{} with vectors of {} bytes, {} parameters of norm {:a}, {} shards",
+                                      FBT_VERSION_MAJOR, FBT_VERSION_MINOR, FBT_VERSION_PATCH, FBT_VECTOR_BYTES,
+                                      partition_.total(), squared_norm(model), shards));
+  }
+  DataParallel(const DataParallel&) = delete;  // its reduction() refers to it
+  DataParallel& operator=(const DataParallel&) = delete;
+
+  const Processes& processes() const { return processes_; }
+  Index first_shard() const { return processes_.first(shards_, processes_.rank()); }
+
+  /// For the Trainer. This must outlive it.
+  Reduction<Model> reduction() {
+    Reduction<Model> reduction;
+    reduction.first_shard = first_shard();
+    reduction.shards = processes_.first(shards_, processes_.rank() + 1) - first_shard();
+    reduction.sum = [this](std::span<Model* const> gradients, std::span<const LossSum> losses) {
+      return sum(gradients, losses);
+    };
+    reduction.squared_norm = [this](const Model& gradient) { return squared_norm_of_parts(gradient); };
+    return reduction;
+  }
+
+  /// Collective: an update of the model, of which the gradient is the reduction's sum.
+  void update(Model& model, const Model& grad, double rate, double gradient_scale = 1) {
+    copy_part(model, part_);
+    copy_part(grad, part_grad_);
+    optimizer_.updates = updates;
+    optimizer_.update(part_, part_grad_, rate, gradient_scale);
+    updates = optimizer_.updates;
+    gather(part_);
+    unflatten(model);
+  }
+  void drop_frozen(Model& grad) const { optimizer_.drop_frozen(grad); }
+
+  /// Collective: the optimiser of the whole model; only in process 0, whose it is to give one made anew.
+  void gather_moments(Optimizer* whole) {
+    std::vector<Model*> moments;
+    if (whole) {
+      whole->updates = updates;
+      whole->visit_moments([&](std::string_view, Model& moment) { moments.push_back(&moment); });
+    }
+    optimizer_.visit_moments([&, i = std::size_t{0}](std::string_view, const Model& moment) mutable {
+      gather(moment);
+      if (whole) unflatten(*moments[i++]);
+    });
+  }
+  /// Takes the part of this process from the optimiser of the whole model.
+  void set_moments(const Optimizer& whole) {
+    updates = whole.updates;
+    std::vector<const Model*> moments;
+    whole.visit_moments([&](std::string_view, const Model& moment) { moments.push_back(&moment); });
+    optimizer_.visit_moments(
+        [&, i = std::size_t{0}](std::string_view, Model& moment) mutable { copy_part(*moments[i++], moment); });
+  }
+  /// Calls f(name, moment) for the moments of this process's part: of the class Model, each tensor a column of what is its own.
+  template <class F>
+  void visit_moments(F&& f) const {
+    optimizer_.visit_moments(std::forward<F>(f));
+  }
+  const auto& options() const { return optimizer_.options(); }
+
+ private:
+  /// The part of this process, as an object of the same class: of every tensor its run, as a column. Where nothing of a tensor
+  /// is in the part there is one zero instead, since layers leave out tensors without coefficients.
+  Model part_of(const Model& model) const {
+    Model part = model;
+    visit(
+        [&, i = std::size_t{0}]<class Tensor>(std::string_view, Tensor& tensor) mutable {
+          tensor = Tensor(Tensor::Zero(std::max<Index>(1, partition_.run(processes_.rank(), i++).count), 1));
+        },
+        part);
+    return part;
+  }
+  /// Of every tensor the run that is in the part of this process.
+  void copy_part(const Model& whole, Model& part) const {
+    visit(
+        [&, i = std::size_t{0}](std::string_view, const auto& from, auto& to) mutable {
+          const auto [first, count] = partition_.run(processes_.rank(), i++);
+          flat(to).head(count) = flat(from).segment(first, count);
+        },
+        whole, part);
+  }
+  /// The parts of all processes, into flat_.
+  void gather(const Model& part) {
+    flat_.resize(static_cast<std::size_t>(partition_.total()));
+    Scalar* to = flat_.data() + partition_.first(processes_.rank());
+    visit(
+        [&, i = std::size_t{0}](std::string_view, const auto& tensor) mutable {
+          to = std::copy_n(tensor.data(), partition_.run(processes_.rank(), i++).count, to);
+        },
+        part);
+    processes_.share(std::span(flat_), std::span<const std::size_t>(sizes_));
+  }
+  void unflatten(Model& model) const {
+    const Scalar* from = flat_.data();
+    visit(
+        [&](std::string_view, auto& tensor) {
+          std::copy_n(from, tensor.size(), tensor.data());
+          from += tensor.size();
+        },
+        model);
+  }
+
+  LossSum sum(std::span<Model* const> gradients, std::span<const LossSum> losses) {
+    if (processes_.count() == 1) return sum_shards(gradients, losses);
+    exchange(gradients);
+    // the run of every tensor, shard by shard
+    const Index rank = processes_.rank(), own = partition_.size(rank);
+    Index place = 0;  // in the own part
+    visit(
+        [&, i = std::size_t{0}](std::string_view, auto& tensor) mutable {
+          const auto [first, count] = partition_.run(rank, i++);
+          auto total = flat(tensor).segment(first, count);
+          for (Index s = 0; s < shards_; ++s) {
+            const Eigen::Map<const Vector<Scalar>> one(received_.data() + s * own + place, count);
+            if (s == 0) total = one;
+            if (s > 0) total += one;
+          }
+          place += count;
+        },
+        *gradients[0]);
+    std::vector<LossSum> all(static_cast<std::size_t>(shards_));
+    std::copy(losses.begin(), losses.end(), all.begin() + first_shard());
+    processes_.share(std::span(all));
+    LossSum loss;
+    for (const LossSum& one : all) loss += one;
+    return loss;
+  }
+
+  /// Fills received_ with the own part of the gradients of all shards. In every round each process sends one of its shards.
+  void exchange(std::span<Model* const> gradients) {
+    const Index count = processes_.count(), own = partition_.size(processes_.rank());
+    received_.resize(static_cast<std::size_t>(shards_ * own));
+    flat_.resize(static_cast<std::size_t>(partition_.total()));
+    std::vector<int> sent(static_cast<std::size_t>(count)), from(sent), got(sent), to(sent);
+    const Index rounds = (shards_ + count - 1) / count;
+    for (Index round = 0; round < rounds; ++round) {
+      const bool sends = round < static_cast<Index>(gradients.size());
+      if (sends) {
+        Scalar* place = flat_.data();
+        visit([&](std::string_view, const auto& tensor) { place = std::copy_n(tensor.data(), tensor.size(), place); },
+              *gradients[static_cast<std::size_t>(round)]);
+      }
+      for (Index p = 0; p < count; ++p) {
+        const auto i = static_cast<std::size_t>(p);
+        const Index shard = processes_.first(shards_, p) + round;
+        const bool receives = shard < processes_.first(shards_, p + 1);
+        sent[i] = sends ? detail::mpi_count(sizes_[i]) : 0;
+        from[i] = detail::mpi_count(static_cast<std::size_t>(partition_.first(p)));
+        got[i] = receives ? detail::mpi_count(static_cast<std::size_t>(own)) : 0;
+        to[i] = receives ? detail::mpi_count(static_cast<std::size_t>(shard * own)) : 0;
+      }
+      const MPI_Datatype type = sizeof(Scalar) == sizeof(float) ? MPI_FLOAT : MPI_DOUBLE;
+      detail::check_mpi(MPI_Alltoallv(flat_.data(), sent.data(), from.data(), type, received_.data(), got.data(), to.data(),
+                                      type, processes_.communicator()),
+                        "MPI_Alltoallv");
+    }
+  }
+
+  double squared_norm_of_parts(const Model& gradient) const {
+    if (processes_.count() == 1) return squared_norm(gradient);
+    const auto& pieces = partition_.pieces();
+    const auto before = std::accumulate(pieces.begin(), pieces.begin() + processes_.rank(), std::size_t{0});
+    std::vector<double> norms(std::accumulate(pieces.begin(), pieces.end(), std::size_t{0}));
+    double* place = norms.data() + before;
+    visit(
+        [&, i = std::size_t{0}](std::string_view, const auto& tensor) mutable {
+          const auto [first, count] = partition_.run(processes_.rank(), i++);
+          for_each_piece(flat(tensor).segment(first, count), [&](const auto& piece) { *place++ = sum_of_squares(piece); });
+        },
+        gradient);
+    processes_.share(std::span(norms), std::span<const std::size_t>(pieces));
+    return std::accumulate(norms.begin(), norms.end(), 0.0);
+  }
+
+  const Processes& processes_;
+  Index shards_;
+  Partition partition_;
+  std::vector<std::size_t> sizes_ = partition_.sizes();
+  Model part_, part_grad_;
+  Optimizer optimizer_;  // of the part
+  std::vector<Scalar> flat_, received_;
+};
+
+namespace detail {
+
+/// The matrices of a memory (Memory::save), to be sent from process to process.
+template <class Scalar>
+class SentMatrices {
+ public:
+  void add(std::string_view name, const Matrix<Scalar>& matrix) {
+    append(static_cast<Index>(name.size()));
+    append_bytes(name.data(), name.size());
+    append(matrix.rows());
+    append(matrix.cols());
+    append_bytes(matrix.data(), static_cast<std::size_t>(matrix.size()) * sizeof(Scalar));
+  }
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+  /// Of what another process has added.
+  explicit SentMatrices(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {
+    const std::byte* from = bytes_.data();
+    const auto take = [&](void* to, std::size_t size) {
+      if (size > 0) std::memcpy(to, from, size);
+      from += size;
+    };
+    while (from != bytes_.data() + bytes_.size()) {
+      Index length = 0, rows = 0, columns = 0;
+      take(&length, sizeof length);
+      std::string name(static_cast<std::size_t>(length), ' ');
+      take(name.data(), name.size());
+      take(&rows, sizeof rows);
+      take(&columns, sizeof columns);
+      Matrix<Scalar> matrix(rows, columns);
+      take(matrix.data(), static_cast<std::size_t>(matrix.size()) * sizeof(Scalar));
+      matrices_.emplace(std::move(name), std::move(matrix));
+    }
+  }
+  SentMatrices() = default;
+
+  // for Memory::load()
+  bool has(const std::string& name) const { return matrices_.contains(name); }
+  Index slots(const std::string& name, Index) const { return matrices_.at(name).rows(); }
+  const Matrix<Scalar>& matrix(const std::string& name, Index, Index) const { return matrices_.at(name); }
+
+ private:
+  void append(Index number) { append_bytes(&number, sizeof number); }
+  void append_bytes(const void* data, std::size_t size) {
+    const auto* from = static_cast<const std::byte*>(data);
+    bytes_.insert(bytes_.end(), from, from + size);
+  }
+
+  std::vector<std::byte> bytes_;
+  std::map<std::string, Matrix<Scalar>> matrices_;
+};
+
+/// What save_training() and load_training() read and write of a Trainer: here that of all processes in one.
+template <class AnyTrainer, class Optimizer>
+class WholeTraining {
+ public:
+  using Scalar = typename AnyTrainer::Scalar;
+  using Place = typename AnyTrainer::Place;
+
+  WholeTraining(AnyTrainer& trainer, const Optimizer& optimizer) : trainer_(trainer), optimizer_(optimizer) {
+    const Index shards = options().shards;
+    for (Index s = 0; s < shards; ++s)
+      memories_.push_back(
+          model().make_memory(options().first_lane(s + 1, batches().lanes()) - options().first_lane(s, batches().lanes())));
+  }
+
+  const auto& options() const { return trainer_.options(); }
+  auto& model() { return trainer_.model(); }
+  const auto& model() const { return std::as_const(trainer_).model(); }
+  auto& batches() { return trainer_.batches(); }
+  const auto& batches() const { return std::as_const(trainer_).batches(); }
+  Optimizer& optimizer() { return optimizer_; }
+  const Optimizer& optimizer() const { return optimizer_; }
+  auto& memory(Index shard) { return memories_[static_cast<std::size_t>(shard)]; }
+  const auto& memory(Index shard) const { return memories_[static_cast<std::size_t>(shard)]; }
+
+ private:
+  AnyTrainer& trainer_;
+  Optimizer optimizer_;
+  std::vector<std::remove_cvref_t<decltype(std::declval<AnyTrainer&>().memory(0))>> memories_;
+};
+
+}  // namespace detail
+
+/// Collective. Process 0 calls save(whole), where whole is for save_training(): the training as one process would have it.
+template <class Model, class Loss, class Optimizer, class Data, class Save>
+void save_together(Trainer<Model, Loss, DataParallel<Model, Optimizer>, Data>& trainer, Save&& save) {
+  using Scalar = typename Model::Scalar;
+  DataParallel<Model, Optimizer>& parallel = trainer.optimizer();
+  const Processes& processes = parallel.processes();
+  using Whole = detail::WholeTraining<std::remove_reference_t<decltype(trainer)>, Optimizer>;
+  std::optional<Whole> whole;
+  if (processes.is_first()) whole.emplace(trainer, Optimizer(trainer.model(), parallel.options()));
+  parallel.gather_moments(whole ? &whole->optimizer() : nullptr);
+  const Index shards = trainer.options().shards;
+  for (Index p = 0; p < processes.count(); ++p) {
+    for (Index s = processes.first(shards, p); s < processes.first(shards, p + 1); ++s) {
+      if (p == processes.rank() && whole) {
+        whole->memory(s) = trainer.memory(s);
+      } else if (p == processes.rank()) {
+        detail::SentMatrices<Scalar> sent;
+        trainer.memory(s).save([&](std::string_view name, const auto& matrix) { sent.add(name, matrix); });
+        processes.send(sent.bytes(), 0);
+      } else if (whole) {
+        whole->memory(s).load(detail::SentMatrices<Scalar>(processes.receive(p)));
+      }
+    }
+  }
+  processes.together([&] {
+    if (whole) save(std::as_const(*whole));
+  });
+}
+
+/// Collective. Every process calls load(whole), where whole is for load_training(), and takes its part: a training goes on
+/// at any number of processes. Throws std::runtime_error in all processes when load throws in one; trainer and model are then
+/// untouched.
+template <class Model, class Loss, class Optimizer, class Data, class Load>
+void load_together(Trainer<Model, Loss, DataParallel<Model, Optimizer>, Data>& trainer, Load&& load) {
+  DataParallel<Model, Optimizer>& parallel = trainer.optimizer();
+  const Processes& processes = parallel.processes();
+  detail::WholeTraining<std::remove_reference_t<decltype(trainer)>, Optimizer> whole(
+      trainer, Optimizer(trainer.model(), parallel.options()));
+  const Model before = trainer.model();
+  const auto place = trainer.batches().place();
+  try {
+    processes.together([&] { load(whole); });
+  } catch (...) {
+    trainer.model() = before;
+    trainer.batches().set_place(place);
+    throw;
+  }
+  parallel.set_moments(whole.optimizer());
+  const Index shards = trainer.options().shards, rank = processes.rank();
+  for (Index s = processes.first(shards, rank); s < processes.first(shards, rank + 1); ++s)
+    trainer.memory(s) = std::move(whole.memory(s));
+}
+
+}  // namespace fbt

@@ -1,0 +1,272 @@
+// Run by one process or by several, as tests/CMakeLists.txt has it: what is expected is what one process does.
+#include "fbt/training/data_parallel.hpp"
+
+#include "fbt/io/training_file.hpp"
+#include "fbt/models/encoder_decoder.hpp"
+#include "fbt/models/sequence_model.hpp"
+#include "fbt/training/pair_batches.hpp"
+#include "support/catch.hpp"
+#include "support/helpers.hpp"
+#include "support/scratch.hpp"
+#include "support/training.hpp"
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+using namespace fbt;
+
+namespace {
+
+constexpr double rate = 0.01;
+constexpr Index shards = 5;
+
+/// Large enough for some ten pieces, and for several in one tensor.
+template <class AnyConfig>
+AnyConfig small_config() {
+  AnyConfig config;
+  config.vocabulary = 30;
+  config.width = 48;
+  config.layers = 2;
+  config.heads = 2;
+  config.window = 5;
+  config.dropout = 0.2;
+  return config;
+}
+template <class Model>
+Model small_model(std::uint64_t seed = 1) {
+  Random random(seed);
+  return Model(small_config<std::remove_cvref_t<decltype(std::declval<const Model&>().config())>>(), random);
+}
+std::vector<Token> small_text() {
+  Random random(3);
+  return random_tokens(400, 30, random);
+}
+
+template <class Model>
+bool same(const Model& a, const Model& b) {
+  bool equal = true;
+  visit([&](std::string_view, const auto& x, const auto& y) { equal = equal && x == y; }, a, b);
+  return equal;
+}
+
+AdamOptions adam_options() {
+  return {.weight_decay = 0.1, .groups = {{.pattern = "*.bias", .frozen = true}, {.pattern = "head.*", .rate = 0.5}}};
+}
+TrainerOptions trainer_options() { return {.shards = shards, .threads = 2, .fresh = 0, .clip = 0.05}; }
+const BatchOptions batch_options{.lanes = 7, .segment = 6};
+
+/// The training of all processes.
+template <class Model, class Data = Batches<>>
+struct Together {
+  DataParallel<Model> optimizer;
+  Trainer<Model, CrossEntropy, DataParallel<Model>, Data> trainer;
+
+  Together(const Processes& processes, Model& model, const Data& batches)
+      : optimizer(processes, model, shards, adam_options()),
+        trainer(model, optimizer, batches, trainer_options(), {}, optimizer.reduction()) {}
+};
+
+template <class AnyTrainer>
+std::vector<double> update(AnyTrainer& training, int updates) {
+  std::vector<double> numbers;
+  for (int n = 0; n < updates; ++n) {
+    const auto report = training.update(rate);
+    for (const double number : {report.loss, report.gradient_norm, static_cast<double>(report.tokens)})
+      numbers.push_back(number);
+  }
+  return numbers;
+}
+
+/// A folder that all processes see.
+class SharedFolder {
+ public:
+  explicit SharedFolder(const Processes& processes) : processes_(processes) {
+    std::string name(64, ' ');
+    if (processes.is_first()) {
+      name = (std::filesystem::temp_directory_path() / "fbt-mpi-XXXXXX").string();
+      REQUIRE(::mkdtemp(name.data()));
+    }
+    path_ = processes.gather(name)[0];
+  }
+  ~SharedFolder() {
+    processes_.gather("");  // all are done with it
+    std::error_code none;
+    if (processes_.is_first()) std::filesystem::remove_all(path_, none);
+  }
+  std::filesystem::path operator/(const char* name) const { return path_ / name; }
+
+ private:
+  const Processes& processes_;
+  std::filesystem::path path_;
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("DataParallel: to the last bit the training of one process", "", FeedbackTransformer<float>,
+                   LstmModel<double>) {
+  const Processes processes;
+  const auto text = small_text();
+  const TestType before = small_model<TestType>();
+  TestType one = before, model = before;
+  Training alone(one, Batches(text, batch_options), adam_options(), trainer_options());
+  Together together(processes, model, Batches(text, batch_options));
+  const auto expected = update(alone, 5);
+  CHECK(expected[1] > 0.05);  // it is clipped
+  CHECK(update(together.trainer, 5) == expected);
+  CHECK(same(model, one));
+  CHECK_FALSE(same(model, before));
+  CHECK(together.optimizer.updates == 5);
+}
+
+TEST_CASE("DataParallel: translators, too") {
+  EncoderDecoderConfig config;
+  config.decoder = small_config<Config>();
+  config.decoder.cross_attention = true;
+  config.encoder_layers = 1;
+  Random random(2);
+  const EncoderDecoder<float> before(config, random);
+  std::vector<TokenPair> pairs;
+  for (Index i = 0; i < 40; ++i)
+    pairs.push_back({random_tokens(1 + random.below(9), 30, random), random_tokens(random.below(9), 30, random)});
+  const PairBatches batches(pairs, {.lanes = 7});
+  EncoderDecoder<float> one = before, model = before;
+  Training<EncoderDecoder<float>, PairBatches> alone(one, batches, {}, trainer_options());
+  const Processes processes;
+  DataParallel<EncoderDecoder<float>> optimizer(processes, model, shards);
+  Trainer trainer(model, optimizer, batches, trainer_options(), CrossEntropy{}, optimizer.reduction());
+  CHECK(update(trainer, 8) == update(alone, 8));
+  CHECK(same(model, one));
+}
+
+TEST_CASE("DataParallel: a training is saved as that of one process is, and goes on at any number") {
+  using Model = FeedbackTransformer<float>;
+  const Processes processes;
+  const SharedFolder folder(processes);
+  const auto text = small_text();
+  Model one = small_model<Model>(), model = one;
+  Training alone(one, Batches(text, batch_options), adam_options(), trainer_options());
+  Together together(processes, model, Batches(text, batch_options));
+  update(alone, 3);
+  update(together.trainer, 3);
+  const auto path = folder / "together.safetensors";
+  save_together(together.trainer, [&](const auto& whole) {
+    save_training(path, whole, {{"of", "a test"}});
+    save_training(folder / "alone.safetensors", alone.trainer, {{"of", "a test"}});
+  });
+  CHECK(read_all(path) == read_all(folder / "alone.safetensors"));
+
+  // other parameters, moments and memories before
+  Model other = small_model<Model>(7);
+  Together resumed(processes, other, Batches(text, batch_options));
+  update(resumed.trainer, 1);
+  load_together(resumed.trainer, [&](auto& whole) { CHECK(load_training(path, whole).at("of") == "a test"); });
+  CHECK(resumed.optimizer.updates == 3);
+  const auto expected = update(alone, 4);
+  CHECK(update(resumed.trainer, 4) == expected);
+  CHECK(same(other, one));
+
+  // one process cannot read it: nothing has changed, anywhere
+  const Index last = processes.count() - 1;
+  const auto missing = processes.rank() == last ? folder / "nowhere" : path;
+  CHECK_THROWS_WITH(load_together(resumed.trainer, [&](auto& whole) { load_training(missing, whole); }),
+                    ContainsSubstring("process " + std::to_string(last) + ": ") && ContainsSubstring("nowhere"));
+  CHECK(same(other, one));
+  CHECK(update(resumed.trainer, 2) == update(alone, 2));
+}
+
+TEST_CASE("DataParallel: an update that fails does so in all processes, and changes nothing") {
+  using Model = FeedbackTransformer<float>;
+  const Processes processes;
+  const auto text = small_text();
+  Model one = small_model<Model>(), model = one;
+  Training alone(one, Batches(text, batch_options), adam_options(), trainer_options());
+  Together together(processes, model, Batches(text, batch_options));
+  // only the last shard sees the token whose embedding is not a number
+  const auto spoil = [](Model& m) { m.input.embedding.weight(0, 29) = std::numeric_limits<float>::quiet_NaN(); };
+  spoil(one);
+  spoil(model);
+  std::string message;
+  try {
+    update(alone, 1);
+  } catch (const std::runtime_error& error) {
+    message = error.what();
+  }
+  CHECK(message.find("expected a finite") != std::string::npos);
+  const Model before = model;
+  CHECK_THROWS_WITH(update(together.trainer, 1), message);
+  CHECK(together.optimizer.updates == 0);
+  bool kept = true;
+  visit([&](std::string_view, const auto& x,
+            const auto& y) { kept = kept && (x.array() == y.array() || x.array().isNaN()).all(); },
+        model, before);
+  CHECK(kept);
+}
+
+TEST_CASE("DataParallel: what does not fit together is refused by all processes") {
+  using Model = FeedbackTransformer<float>;
+  const Processes processes;
+  const Index last = processes.count() - 1;
+  const Model model = small_model<Model>();
+  CHECK_THROWS_WITH(
+      DataParallel(processes, model, last),
+      fmt::format("expected at least as many shards as processes, found {} shards for {} processes", last, last + 1));
+  if (last == 0) return;
+  const Model other = small_model<Model>(processes.rank() == last ? 2 : 1);
+  const auto named = ContainsSubstring(fmt::format("process {}: expected the same build of fbt, model and shards", last));
+  CHECK_THROWS_WITH(DataParallel(processes, other, shards), named);
+  CHECK_THROWS_WITH(DataParallel(processes, model, processes.rank() == last ? shards + 1 : shards), named);
+}
+
+TEST_CASE("Processes: errors, texts and numbers are shared") {
+  const Processes processes;
+  const Index count = processes.count(), rank = processes.rank();
+  CHECK_NOTHROW(processes.together([] {}));
+  CHECK_THROWS_WITH(processes.together([&] {
+    if (rank >= count / 2) throw std::runtime_error(fmt::format("out of cheese {}", rank));
+  }),
+                    fmt::format("process {0}: out of cheese {0}", count / 2));
+  const auto texts = processes.gather(std::string(static_cast<std::size_t>(rank), 'x') + std::to_string(rank));
+  REQUIRE(static_cast<Index>(texts.size()) == count);
+  for (Index p = 0; p < count; ++p)
+    CHECK(texts[static_cast<std::size_t>(p)] == std::string(static_cast<std::size_t>(p), 'x') + std::to_string(p));
+  std::vector<double> numbers{static_cast<double>(rank), -1.0, rank == 0 ? 3.0 : 0.0};
+  processes.largest(numbers);
+  CHECK(numbers == std::vector<double>{static_cast<double>(count - 1), -1, 3});
+  std::vector<LossSum> sums(11);
+  for (Index i = processes.first(11, rank); i < processes.first(11, rank + 1); ++i)
+    sums[static_cast<std::size_t>(i)] = {0.5 * static_cast<double>(i), i};
+  processes.share(std::span(sums));
+  for (Index i = 0; i < 11; ++i) CHECK(sums[static_cast<std::size_t>(i)].sum == 0.5 * static_cast<double>(i));
+}
+
+TEST_CASE("Partition: parts are about equal, and cut between pieces") {
+  const auto model = small_model<FeedbackTransformer<float>>();
+  const Index parts = GENERATE(1, 2, 3, 8, 500);
+  const Partition partition(model, parts);
+  CHECK(partition.total() == count_parameters(model));
+  CHECK(partition.first(0) == 0);
+  std::vector<Index> firsts{0};
+  visit([&](std::string_view, const auto& tensor) { firsts.push_back(firsts.back() + tensor.size()); }, model);
+  std::vector<Index> covered(firsts.size() - 1, 0);
+  for (Index p = 0; p < parts; ++p) {
+    CHECK(partition.size(p) >= 0);
+    CHECK(partition.size(p) <= partition.total() / parts + 4096);
+    Index size = 0;
+    for (std::size_t i = 0; i < covered.size(); ++i) {
+      const auto [first, count] = partition.run(p, i);
+      size += count;
+      if (count == 0) continue;
+      CHECK(first == covered[i]);
+      CHECK(first % 4096 == 0);
+      covered[i] += count;
+    }
+    CHECK(size == partition.size(p));
+  }
+  for (std::size_t i = 0; i < covered.size(); ++i) CHECK(covered[i] == firsts[i + 1] - firsts[i]);
+}
