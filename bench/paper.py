@@ -21,7 +21,11 @@ MEASURE = {"t_maze": "success", "maze": "places", "water_maze": "places"}
 WINDOWS = [1, 2, 4, 8, 16, 32]
 CORRIDORS = [10, 30, 60, 125, 250, 500, 1000]
 DEPTHS = [1, 2, 4]
-TRANSLATION_SECONDS, SUMMARY_SECONDS = 1200, 900
+# so that all take the same time, TRANSLATION_MINUTES, on one quiet core (measured on one with AVX2); anyone gets the same translators
+TRANSLATION_UPDATES = {("feedback", 1): 6200, ("transformer", 1): 5600, ("feedback", 2): 4600, ("transformer", 2): 5000,
+                       ("feedback", 4): 3600, ("transformer", 4): 3100}
+TRANSLATION_MINUTES = 40
+SUMMARY_UPDATES, SUMMARY_MINUTES = 1500, 16
 SUMMARY_LAYERS = 3
 REMEMBERED = [*[f"layer {layer}" for layer in range(SUMMARY_LAYERS + 1)], "average", "feedback", "transformer"]
 
@@ -33,11 +37,11 @@ def agent_cell(group, name, task, rule, seed, updates, *flags, **more):
     return {**cell(group, name, command, AGENT_SECONDS), "task": task, "rule": rule, "seed": seed, **more}
 
 
-def pair_cell(group, name, task, rule, seed, seconds, layers, **more):
+def pair_cell(group, name, task, rule, seed, updates, minutes, layers, **more):
     which = ["--rule", "layer", "--memory-layer", rule.split()[1]] if rule.startswith("layer ") else ["--rule", rule]
     command = [f"{PROGRAMS}/translate", "train", "--data", f"{CORPORA}/{task}", *which, "--decoder-layers", layers, "--seed", seed,
-               "--seconds", round(seconds), "--threads", 1]
-    return {**cell(group, name, command, 1.2 * seconds), "task": task, "rule": rule, "layers": layers, "seed": seed, **more}
+               "--updates", round(updates), "--threads", 1]
+    return {**cell(group, name, command, 72 * minutes), "task": task, "rule": rule, "layers": layers, "seed": seed, **more}
 
 
 def cells(seeds, scale):
@@ -46,9 +50,11 @@ def cells(seeds, scale):
     for seed in range(1, seeds + 1):
         result += [agent_cell("agents", f"{task}/{rule}/{seed}", task, rule, seed, scale * updates)
                    for task, updates in AGENT_UPDATES.items() for rule in RULES]
-        result += [pair_cell("translation", f"{rule}/{layers}/{seed}", "en_de", rule, seed, scale * TRANSLATION_SECONDS, layers)
+        result += [pair_cell("translation", f"{rule}/{layers}/{seed}", "en_de", rule, seed, scale * TRANSLATION_UPDATES[rule, layers],
+                             scale * TRANSLATION_MINUTES, layers)
                    for layers in DEPTHS for rule in ("feedback", "transformer")]
-        result += [pair_cell("summaries", f"{rule.replace(' ', '_')}/{seed}", "synopsis", rule, seed, scale * SUMMARY_SECONDS, SUMMARY_LAYERS)
+        result += [pair_cell("summaries", f"{rule.replace(' ', '_')}/{seed}", "synopsis", rule, seed, scale * SUMMARY_UPDATES,
+                             scale * SUMMARY_MINUTES, SUMMARY_LAYERS)
                    for rule in REMEMBERED]
         if seed == 1:
             result += [agent_cell("window", f"{rule}/{window}", "t_maze", rule, 1, scale * AGENT_UPDATES["t_maze"], "--window", window, window=window)
@@ -183,14 +189,15 @@ Success in percent in 1,000 corridors of one length. Trained on lengths to 60 un
         baseline = results.values("baseline", group="translation")[0]["bleu"]
         rows = [[f"{NAMES[rule]}, {name}", *[value(key, form, group=group, rule=rule, layers=layers) for layers in DEPTHS]]
                 for key, name, form, group in (("bleu", "BLEU", ".2f", "translation"), ("chrf", "chrF", ".2f", "translation"),
-                                               ("validation_loss", "nats per token", ".3f", "translation"),
+                                               ("validation_loss", "nats per token", ".3f", "translation"), ("updates", "updates", ".0f", "translation"),
                                                ("tokens_per_second", "tokens/s, 64 side by side", ".0f", "speed"),
                                                ("tokens_per_second_one", "tokens/s, one by one", ".0f", "speed"))
                 for rule in ("feedback", "transformer")]
         lines = [(NAMES[rule], [results.mean("bleu", group="translation", rule=rule, layers=layers) for layers in DEPTHS]) for rule in ("feedback", "transformer")]
         parts.append(f"""## Translation by depth of the decoder
 
-English to German, descriptions of Debian's packages, test split, beam 4; {TRANSLATION_SECONDS / 60:.0f} minutes of training on one thread each. To give the English text as
+English to German, descriptions of Debian's packages, test split, beam 4. Each was trained for as many updates as take about {TRANSLATION_MINUTES} minutes on one
+quiet core, on one thread. To give the English text as
 the German one has a BLEU of {baseline:.2f}. Speeds are of greedy writing on one thread, one program at a time.
 
 {table(["blocks of the decoder", *[str(layers) for layers in DEPTHS]], [row for row in rows if any(row[1:])])}
@@ -203,7 +210,7 @@ the German one has a BLEU of {baseline:.2f}. Speeds are of greedy writing on one
         bars = [("ROUGE-L", [results.mean("rouge_l", group="summaries", rule=rule) for rule in REMEMBERED])]
         parts.append(f"""## Which layer is remembered
 
-One-line synopses of the descriptions of Debian's packages, test split, beam 4: {SUMMARY_LAYERS} blocks in the decoder, {SUMMARY_SECONDS / 60:.0f} minutes of training on one thread each. Layer 0
+One-line synopses of the descriptions of Debian's packages, test split, beam 4: {SUMMARY_LAYERS} blocks in the decoder, {SUMMARY_UPDATES:,} updates each. Layer 0
 is the embedding, layer {SUMMARY_LAYERS} the top; the Transformer's layers remember each its own input.
 
 {table(["remembered", "ROUGE-1", "ROUGE-2", "ROUGE-L", "nats per token"], rows)}
