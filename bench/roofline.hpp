@@ -4,10 +4,12 @@
 
 #include "support/stopwatch.hpp"
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/parallel.hpp"
 #include "fbt/kernels/simd.hpp"
 
 #include <algorithm>
+#include <array>
 #include <barrier>
 #include <cstddef>
 #include <vector>
@@ -54,25 +56,50 @@ double best_seconds(fbt::Index threads, F&& f) {
 
 }  // namespace detail
 
+namespace detail {
+
+inline constexpr int chains = 12;  // more than latency times units of any processor so far, and few enough for 16 registers
+
+/// So many steps of x = x * factor + term of every chain, chain i from the vector of i on. What the compiler knew of factor and
+/// term it could leave out: they come at run time.
+inline std::array<Vector, chains> run_chains(fbt::Index steps, float factor, float term) {
+  const Vector factors = Vector{} + factor, terms = Vector{} + term;
+  Vector x[chains];
+  fbt::detail::unroll<chains>([&](auto i) { x[i] = Vector{} + static_cast<float>(i); });
+  for (fbt::Index step = 0; step < steps; ++step)
+    fbt::detail::unroll<chains>([&](auto i) { x[i] = x[i] * factors + terms; });
+  std::array<Vector, chains> result;
+  fbt::detail::unroll<chains>([&](auto i) { result[static_cast<std::size_t>(i)] = x[i]; });
+  return result;
+}
+
+/// Throws unless every chain has taken every step: factor 1 and term 1 count them.
+inline void check_chains() {
+  volatile float one = 1;
+  const fbt::Index steps = 1000;
+  const auto found = run_chains(steps, one, one);
+  for (std::size_t i = 0; i < chains; ++i)
+    for (fbt::Index k = 0; k < vector_floats; ++k)
+      fbt::ensure(found[i][k] == static_cast<float>(i) + static_cast<float>(steps),
+                  "chain {} of multiply-adds has taken {} steps, expected {}", i, found[i][k] - static_cast<float>(i), steps);
+}
+
+}  // namespace detail
+
 /// FLOP/s of float multiply-adds (2 FLOP each) on the given number of threads together.
 inline double multiply_add_peak(fbt::Index threads) {
-  using detail::Vector;
-  constexpr int chains = 12;  // more than latency times units of any processor so far, and few enough for 16 registers
+  detail::check_chains();
   constexpr fbt::Index steps = 1'000'000;
   const auto make = [](fbt::Index) {
     return [] {
-      const Vector factor = Vector{} + 0.999f, term = Vector{} + 0.001f;
-      Vector x[chains];
-      fbt::detail::unroll<chains>([&](auto i) { x[i] = Vector{} + static_cast<float>(i); });  // equal chains would be merged
-      for (fbt::Index step = 0; step < steps; ++step)
-        fbt::detail::unroll<chains>([&](auto i) { x[i] = x[i] * factor + term; });
-      Vector sum{};
-      fbt::detail::unroll<chains>([&](auto i) { sum += x[i]; });
+      volatile float factor = 0.999f, term = 0.001f;
+      detail::Vector sum{};
+      for (const detail::Vector& x : detail::run_chains(steps, factor, term)) sum += x;
       return fbt::detail::sum<float>(sum);
     };
   };
   const double seconds = detail::best_seconds(threads, make);
-  return 2.0 * chains * steps * static_cast<double>(detail::vector_floats * threads) / seconds;
+  return 2.0 * detail::chains * steps * static_cast<double>(detail::vector_floats * threads) / seconds;
 }
 
 namespace detail {

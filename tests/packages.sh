@@ -16,6 +16,14 @@ can_install() {
 # Learns subwords; what is built without it says so.
 need_sentencepiece() { need libsentencepiece libsentencepiece-dev test -e /usr/include/sentencepiece_trainer.h; }
 
+# For trainings by several processes, with two kinds of MPI.
+need_mpi() {
+  need "Open MPI" libopenmpi-dev command -v mpicxx.openmpi
+  need "Open MPI's mpirun" openmpi-bin command -v mpirun.openmpi
+  need MPICH libmpich-dev command -v mpicxx.mpich
+  need "MPICH's mpirun" mpich command -v mpirun.mpich
+}
+
 # Installs what need has noted. LINE... is what else to say where that is not possible.
 install_needed() {
   [ ${#missing[@]} -gt 0 ] || return 0

@@ -10,6 +10,7 @@ if can_install; then  # a test each
   need Doxygen doxygen command -v doxygen
   need pkg-config pkg-config command -v pkg-config
   need_sentencepiece
+  need_mpi
 fi
 configure "build/$preset" --preset "$preset"
 cmake --build --preset "$preset"

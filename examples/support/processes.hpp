@@ -23,7 +23,8 @@
 
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
+#include <exception>
+#include <new>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -132,11 +133,12 @@ class Processes {
           try {
             fbt::check(processes_.count() == 1 || (!flags_.empty() && flags_[0] == "train"),
                        "expected 1 process, found {}: only train is done by several", processes_.count());
-            const int code = f();
+            double code = f();
             if (!have_met_) processes_.together([] {});
-            return code;
+            largest({&code, 1});  // a signal may have come to one of them
+            return static_cast<int>(code);
           } catch (const std::exception& error) {
-            end(text_of(error));
+            end(error);
             throw;
           }
         },
@@ -145,14 +147,20 @@ class Processes {
 
  private:
   /// Returns when all processes have failed: the first tells what it has found. Otherwise the others wait for what will not
-  /// come, and are ended.
-  void end(const std::string& failure) {
+  /// come, and are ended. There may be no memory left.
+  void end(const std::exception& error) noexcept {
     try {
-      if (!std::exchange(have_met_, true)) processes_.together([&] { throw std::runtime_error(failure); });
-    } catch (const std::exception&) {
+      if (!std::exchange(have_met_, true)) {
+        try {
+          processes_.together([&] { throw std::runtime_error(text_of(error)); });
+        } catch (const std::runtime_error&) {
+        }
+      }
+      if (all_are_here()) return;
+    } catch (...) {
     }
-    if (all_are_here()) return;
-    std::fputs(fmt::format("error: process {}: {}\n", rank(), failure).c_str(), stderr);
+    const bool memory = dynamic_cast<const std::bad_alloc*>(&error);
+    std::fprintf(stderr, "error: process %d: %s\n", static_cast<int>(rank()), memory ? "not enough memory" : error.what());
     MPI_Abort(processes_.communicator(), 1);
   }
 

@@ -2,15 +2,10 @@
 #include "fbt/training/data_parallel.hpp"
 
 #include "fbt/io/training_file.hpp"
-#include "fbt/models/encoder_decoder.hpp"
 #include "fbt/models/sequence_model.hpp"
-#include "fbt/training/pair_batches.hpp"
-#include "support/catch.hpp"
-#include "support/helpers.hpp"
+#include "mpi/together.hpp"
 #include "support/scratch.hpp"
-#include "support/training.hpp"
 
-#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
@@ -22,66 +17,6 @@
 using namespace fbt;
 
 namespace {
-
-constexpr double rate = 0.01;
-constexpr Index shards = 5;
-
-/// Large enough for some ten pieces, and for several in one tensor.
-template <class AnyConfig>
-AnyConfig small_config() {
-  AnyConfig config;
-  config.vocabulary = 30;
-  config.width = 48;
-  config.layers = 2;
-  config.heads = 2;
-  config.window = 5;
-  config.dropout = 0.2;
-  return config;
-}
-template <class Model>
-Model small_model(std::uint64_t seed = 1) {
-  Random random(seed);
-  return Model(small_config<std::remove_cvref_t<decltype(std::declval<const Model&>().config())>>(), random);
-}
-std::vector<Token> small_text() {
-  Random random(3);
-  return random_tokens(400, 30, random);
-}
-
-template <class Model>
-bool same(const Model& a, const Model& b) {
-  bool equal = true;
-  visit([&](std::string_view, const auto& x, const auto& y) { equal = equal && x == y; }, a, b);
-  return equal;
-}
-
-AdamOptions adam_options() {
-  return {.weight_decay = 0.1, .groups = {{.pattern = "*.bias", .frozen = true}, {.pattern = "head.*", .rate = 0.5}}};
-}
-TrainerOptions trainer_options() { return {.shards = shards, .threads = 2, .fresh = 0, .clip = 0.05}; }
-const BatchOptions batch_options{.lanes = 7, .segment = 6};
-
-/// The training of all processes.
-template <class Model, class Data = Batches<>>
-struct Together {
-  DataParallel<Model> optimizer;
-  Trainer<Model, CrossEntropy, DataParallel<Model>, Data> trainer;
-
-  Together(const Processes& processes, Model& model, const Data& batches)
-      : optimizer(processes, model, shards, adam_options()),
-        trainer(model, optimizer, batches, trainer_options(), {}, optimizer.reduction()) {}
-};
-
-template <class AnyTrainer>
-std::vector<double> update(AnyTrainer& training, int updates) {
-  std::vector<double> numbers;
-  for (int n = 0; n < updates; ++n) {
-    const auto report = training.update(rate);
-    for (const double number : {report.loss, report.gradient_norm, static_cast<double>(report.tokens)})
-      numbers.push_back(number);
-  }
-  return numbers;
-}
 
 /// A folder that all processes see.
 class SharedFolder {
@@ -108,41 +43,7 @@ class SharedFolder {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("DataParallel: to the last bit the training of one process", "", FeedbackTransformer<float>,
-                   LstmModel<double>) {
-  const Processes processes;
-  const auto text = small_text();
-  const TestType before = small_model<TestType>();
-  TestType one = before, model = before;
-  Training alone(one, Batches(text, batch_options), adam_options(), trainer_options());
-  Together together(processes, model, Batches(text, batch_options));
-  const auto expected = update(alone, 5);
-  CHECK(expected[1] > 0.05);  // it is clipped
-  CHECK(update(together.trainer, 5) == expected);
-  CHECK(same(model, one));
-  CHECK_FALSE(same(model, before));
-  CHECK(together.optimizer.updates == 5);
-}
-
-TEST_CASE("DataParallel: translators, too") {
-  EncoderDecoderConfig config;
-  config.decoder = small_config<Config>();
-  config.decoder.cross_attention = true;
-  config.encoder_layers = 1;
-  Random random(2);
-  const EncoderDecoder<float> before(config, random);
-  std::vector<TokenPair> pairs;
-  for (Index i = 0; i < 40; ++i)
-    pairs.push_back({random_tokens(1 + random.below(9), 30, random), random_tokens(random.below(9), 30, random)});
-  const PairBatches batches(pairs, {.lanes = 7});
-  EncoderDecoder<float> one = before, model = before;
-  Training<EncoderDecoder<float>, PairBatches> alone(one, batches, {}, trainer_options());
-  const Processes processes;
-  DataParallel<EncoderDecoder<float>> optimizer(processes, model, shards);
-  Trainer trainer(model, optimizer, batches, trainer_options(), CrossEntropy{}, optimizer.reduction());
-  CHECK(update(trainer, 8) == update(alone, 8));
-  CHECK(same(model, one));
-}
+TEST_CASE("DataParallel: to the last bit the training of one process") { check_same_training<FeedbackTransformer<float>>(); }
 
 TEST_CASE("DataParallel: a training is saved as that of one process is, and goes on at any number") {
   using Model = FeedbackTransformer<float>;
