@@ -15,11 +15,14 @@ constexpr Index width = 4, heads = 2, head_size = 3;
 
 }  // namespace
 
-TEST_CASE("CrossAttention: gradients of input, parameters and source; lanes without one pass") {
+TEST_CASE(
+    "CrossAttention: gradients of input, parameters and source, in one group of steps or several; lanes without one pass") {
   Random random(1);
-  CrossAttention<double> layer(width, heads, head_size, true, GENERATE(0.0, 0.3), 0.1, random);
+  const double rate = GENERATE(0.0, 0.3);
+  const Index steps = GENERATE(3, 2 * CrossAttention<double>::group_steps, 2 * CrossAttention<double>::group_steps + 3);
+  CrossAttention<double> layer(width, heads, head_size, true, rate, 0.1, random);
   scatter(layer, random);
-  const Segment segment{3, 3, true, 5};
+  const Segment segment{steps, 3, true, 5};
   KeyValueCache<double> cache = random_cache(head_size, heads, 3, 4, random);
   const std::vector<Window> windows{{0, 4}, {0, 0}, {0, 1}};
   const SourceView<double> source{&cache, windows};
@@ -31,18 +34,18 @@ TEST_CASE("CrossAttention: gradients of input, parameters and source; lanes with
     y.setConstant(std::nan(""));
     layer.prepare(trace, segment);
     layer.prepare_source(4, trace);
-    for (Index t = 0; t < 3; ++t) layer.forward(step_columns(x, t, 3), source, trace, t, step_columns(y, t, 3));
+    for (Index t = 0; t < steps; ++t) layer.forward(step_columns(x, t, 3), source, trace, t, step_columns(y, t, 3));
     return y.cwiseProduct(weights).sum();
   };
   loss();
-  for (Index t = 0; t < 3; ++t) CHECK(y.col(3 * t + 1) == x.col(3 * t + 1));
+  for (Index t = 0; t < steps; ++t) CHECK(y.col(3 * t + 1) == x.col(3 * t + 1));
   dx.setConstant(std::nan(""));
   KeyValueCache<double> dcache;
   dcache.set_zero_like(cache, 4);
-  for (Index t = 2; t >= 0; --t) {
+  for (Index t = steps - 1; t >= 0; --t) {
     layer.backward(step_columns(weights, t, 3), source, trace, t, step_columns(dx, t, 3));
     Attention<double>::add_to_cache(
-        1, [&](Index) -> auto& { return trace.attention; }, windows, t, dcache);
+        1, [&](Index) -> auto& { return trace.attention; }, windows, layer.place(t), dcache);
   }
   CrossAttention<double> grad = layer;
   visit([](std::string_view, auto& tensor) { tensor.setOnes(); }, grad);

@@ -81,6 +81,12 @@ struct Attention {
   /// x, y (d, B); windows (B). A lane whose window is empty gets y = b_o. epilogue: as in Linear.
   void forward(const In<Scalar>& x, const KeyValueCache<Scalar>& cache, Windows windows, const Position<Scalar>& position,
                Trace& trace, Index t, Out<Scalar> y, const Epilogue<Scalar>& epilogue = {}) const {
+    attend(x, cache, windows, position, trace, t);
+    output.forward(trace.output.input(t), trace.output, t, y, epilogue);
+  }
+  /// forward() without its last product: what backward() needs.
+  void attend(const In<Scalar>& x, const KeyValueCache<Scalar>& cache, Windows windows, const Position<Scalar>& position,
+              Trace& trace, Index t) const {
     auto q = trace.position.input(t);
     auto p = trace.position.delta(t);
     auto out = trace.output.input(t);
@@ -103,7 +109,6 @@ struct Attention {
         add_product<Scalar>(cache.value(b, j, seen), keep(trace, t, column, seen, s), o);
       }
     });
-    output.forward(out, trace.output, t, y, epilogue);
   }
 
   /// dy, dx (d, B). Overwrites dx. The gradient of the cache's slots is left for add_to_cache().

@@ -358,7 +358,8 @@ class FeedbackCore {
       const auto trace_of = [&](Index l) -> auto& {
         return trace.blocks[static_cast<std::size_t>(first + l)].cross.attention;
       };
-      Attention<Scalar>::add_to_cache(count, trace_of, memory.source.windows, t, trace.dsource.banks[i]);
+      const Index place = decltype(blocks.front().cross)::value_type::place(t);
+      Attention<Scalar>::add_to_cache(count, trace_of, memory.source.windows, place, trace.dsource.banks[i]);
     }
   }
 
