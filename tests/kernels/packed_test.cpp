@@ -68,6 +68,23 @@ TEMPLATE_TEST_CASE("Packed: products of all small shapes", "", float, double, lo
   CHECK(worst < 1);
 }
 
+TEMPLATE_TEST_CASE("Packed: a column's product is the same to the last bit whatever stands beside it", "", float, double) {
+  Random random(2);
+  for (const Index depth : {3, 40, 300}) {
+    const Matrix<TestType> w = random_matrix<TestType>(70, depth, random), x = random_matrix<TestType>(depth, 9, random);
+    Packed<TestType> packed;
+    packed.pack(w);
+    Matrix<TestType> together(70, 9), moved(70, 8), alone(70, 1);
+    packed.multiply(x, together);
+    packed.multiply(x.rightCols(8), moved);
+    CHECK(moved == together.rightCols(8));
+    for (Index c = 0; c < 9; ++c) {
+      packed.multiply(x.col(c), alone);
+      CHECK(alone == together.col(c));
+    }
+  }
+}
+
 TEST_CASE("Packed: a team packs what one thread packs") {
   Random random(1);
   const Matrix<float> w = random_matrix<float>(300, 301, random), x = random_matrix<float>(301, 3, random);

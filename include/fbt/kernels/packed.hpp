@@ -269,9 +269,10 @@ class Packed {
       const Eigen::Map<const Matrix<Scalar>> w(data_.data(), rows_, depth_);
       for (const Index end = first + count; first < end; first += detail::panel_rows<Scalar>) {
         const Index used = std::min(detail::panel_rows<Scalar>, end - first);
-        const Matrix<Scalar> product = w.middleRows(first, used) * x;
-        for (Index c = 0; c < x.cols(); ++c)
-          for (Index i = 0; i < used; ++i) y(first + i, c) = epilogue.apply(product(i, c), first + i, c);
+        for (Index c = 0; c < x.cols(); ++c) {  // one by one: what stands in other columns is not to matter
+          const Vector<Scalar> product = w.middleRows(first, used) * x.col(c);
+          for (Index i = 0; i < used; ++i) y(first + i, c) = epilogue.apply(product(i), first + i, c);
+        }
       }
     }
   }
