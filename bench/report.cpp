@@ -3,6 +3,7 @@
 #include "in_child.hpp"
 #include "measure.hpp"
 #include "roofline.hpp"
+#include "source_memory.hpp"
 #include "speed.hpp"
 #include "support/path_flag.hpp"
 #include "support/program.hpp"
@@ -51,6 +52,14 @@ std::vector<Column> growth_columns() {
           {"transformer_decode_step_us", "transformer decode step, us", "{:.1f}"}};
 }
 
+std::vector<Column> source_columns() {
+  return {{"layers", "layers", "{}"},
+          {"decoder_mib", "decoder, MiB", "{:.0f}"},
+          {"with_source_mib", "with a source", "{:.0f}"},
+          {"ratio", "ratio", "{:.3f}"},
+          {"encoder_decoder_mib", "and an encoder", "{:.0f}"}};
+}
+
 std::string cell(const Json& value, const char* format) {
   if (value.is_null()) return "-";
   if (value.is_string()) return value.get<std::string>();
@@ -78,7 +87,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> chosen = names;
   std::vector<std::string> threads{"1", "2"};
   std::string json_file, svg_file;
-  bool growth = false;
+  bool growth = false, source = false;
 
   CLI::App app{"Measures training and decoding, and how both grow with the sizes of the model."};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -91,6 +100,11 @@ int main(int argc, char** argv) {
   app.add_flag("--growth", growth, "instead: time of a step against window, width, layers and lanes")
       ->excludes(config)
       ->excludes(counts);
+  app.add_flag("--source", source,
+               "instead: most memory of training a decoder, without and with attention to 100 source tokens")
+      ->excludes(config)
+      ->excludes(counts)
+      ->excludes("--growth");
   example::add_path_flag(app, "svg", svg_file, "with --growth: draw the results to this file")->needs("--growth");
 
   return example::run(app, argc, argv, [&] {
@@ -106,7 +120,7 @@ int main(int argc, char** argv) {
     fmt::print("{}, vectors of {} bytes; the best of {} repetitions of at least {} s; tokens per second\n\n",
                bench::compiler(), fbt::detail::vector_bytes, effort.repetitions, effort.seconds);
     Json rows = Json::array();
-    const auto columns = growth ? growth_columns() : speed_columns();
+    const auto columns = growth ? growth_columns() : source ? source_columns() : speed_columns();
     print_head(columns);
     const auto report = [&](const Json& row) {
       print_row(columns, row);
@@ -115,6 +129,8 @@ int main(int argc, char** argv) {
     if (growth) {
       bench::measure_growth(effort, report);
       if (!svg_file.empty()) fbt::write_atomically(svg_file, {bench::growth_plot(rows).svg()});
+    } else if (source) {
+      bench::measure_source_memory(report);
     } else {
       for (const auto& configuration : bench::configurations) {
         if (std::find(chosen.begin(), chosen.end(), configuration.name) == chosen.end()) continue;

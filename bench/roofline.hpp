@@ -81,7 +81,8 @@ inline void check_chains() {
   for (std::size_t i = 0; i < chains; ++i)
     for (fbt::Index k = 0; k < vector_floats; ++k)
       fbt::ensure(found[i][k] == static_cast<float>(i) + static_cast<float>(steps),
-                  "chain {} of multiply-adds has taken {} steps, expected {}", i, found[i][k] - static_cast<float>(i), steps);
+                  "chain {} of multiply-adds has taken {} steps, expected {}", i, found[i][k] - static_cast<float>(i),
+                  steps);
 }
 
 }  // namespace detail
