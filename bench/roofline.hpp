@@ -60,8 +60,8 @@ namespace detail {
 
 inline constexpr int chains = 12;  // more than latency times units of any processor so far, and few enough for 16 registers
 
-/// So many steps of x = x * factor + term of every chain, chain i from the vector of i on. What the compiler knew of factor and
-/// term it could leave out: they come at run time.
+/// So many steps of x = x * factor + term of every chain, chain i from the vector of i on. What the compiler knew of factor
+/// and term it could leave out: they come at run time.
 inline std::array<Vector, chains> run_chains(fbt::Index steps, float factor, float term) {
   const Vector factors = Vector{} + factor, terms = Vector{} + term;
   Vector x[chains];

@@ -1,5 +1,5 @@
-// Processes: those that a training runs in: this one alone, or where FBT_MPI is defined all that mpirun has started. The first
-// of them prints, saves and decides; the others only compute.
+// Processes: those that a training runs in: this one alone, or where FBT_MPI is defined all that mpirun has started. The
+// first of them prints, saves and decides; the others only compute.
 #pragma once
 
 #include "support/interrupt.hpp"
@@ -18,6 +18,7 @@
 #include "support/stopwatch.hpp"
 
 #include "fbt/training/data_parallel.hpp"
+#include "fbt/training/gathered_training.hpp"
 
 #include <fmt/ranges.h>
 

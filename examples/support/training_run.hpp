@@ -12,8 +12,8 @@
 //   is_sound(model)                          whether it may be saved in the place of another
 //   config(limits)                           the flags of the whole training, as a file
 //   conclude(model)                          prints what else is to be told at the end
-// Several processes may run it together (support/processes.hpp): then all of them run every line, what depends on the clock or
-// on the user is decided by the first, and only that one writes.
+// Several processes may run it together (support/processes.hpp): then all of them run every line, what depends on the clock
+// or on the user is decided by the first, and only that one writes.
 #pragma once
 
 #include "support/budget.hpp"

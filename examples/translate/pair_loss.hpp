@@ -19,8 +19,8 @@
 
 namespace example {
 
-/// The same with any number of threads. With processes each reads some of the pairs. Throws Interrupted when interrupt is not
-/// null and the user wants to stop.
+/// The same with any number of threads. With processes each reads some of the pairs. Throws Interrupted when interrupt is
+/// not null and the user wants to stop.
 inline fbt::LossSum pair_loss(const PairModel& model, std::span<const fbt::TokenPair> pairs, fbt::Token boundary,
                               fbt::Index threads, const Interrupt* interrupt = nullptr,
                               const Processes* processes = nullptr) {

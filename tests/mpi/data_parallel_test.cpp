@@ -1,5 +1,6 @@
 // Run by one process or by several, as tests/CMakeLists.txt has it: what is expected is what one process does.
 #include "fbt/training/data_parallel.hpp"
+#include "fbt/training/gathered_training.hpp"
 
 #include "fbt/io/training_file.hpp"
 #include "fbt/models/sequence_model.hpp"

@@ -3,15 +3,15 @@
 // The shards of a Trainer are numbered over all processes. Each process has the whole model and the same batches, and reads
 // the shards that are its own. Then every process gets, for its part of the parameters, the gradient of every shard
 // (MPI_Alltoallv), adds them in shard order, and updates its part with its part of the optimiser's moments, which are not
-// replicated (ZeRO, stage 1; Rajbhandari et al., 2020); the parts are gathered (MPI_Allgatherv). So parameters are the same to
-// the last bit at any number of processes, as long as the number of shards is.
+// replicated (ZeRO, stage 1; Rajbhandari et al., 2020); the parts are gathered (MPI_Allgatherv). So parameters are the same
+// to the last bit at any number of processes, as long as the number of shards is.
 //
 //   MpiSession session(argc, argv);
 //   Processes processes;
 //   DataParallel<Model> optimizer(processes, model, options.shards, adam_options);
 //   Trainer trainer(model, optimizer, batches, options, CrossEntropy{}, optimizer.reduction());
 //
-// Part of fbt::mpi, which needs an MPI library; no other header includes this one.
+// gathered_training.hpp saves and loads it. Part of fbt::mpi, which needs an MPI library; nothing else includes this.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -26,14 +26,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <map>
 #include <numeric>
-#include <optional>
 #include <span>
-#include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -97,8 +92,8 @@ class DataParallel {
   std::int64_t updates = 0;  ///< as that of the optimiser
 
   /// Collective. shards: those of the Trainer, at least one for every process; options: the optimiser's. The processes must
-  /// outlive this. Throws std::runtime_error in all processes when one of them has another model or another build of fbt, and
-  /// when there are fewer shards than processes.
+  /// outlive this. Throws std::runtime_error in all processes when one of them has another model or another build of fbt,
+  /// and when there are fewer shards than processes.
   template <class... Options>
   DataParallel(const Processes& processes, const Model& model, Index shards, const Options&... options)
       : processes_(processes),
@@ -164,7 +159,7 @@ class DataParallel {
     optimizer_.visit_moments(
         [&, i = std::size_t{0}](std::string_view, Model& moment) mutable { copy_part(*moments[i++], moment); });
   }
-  /// Calls f(name, moment) for the moments of this process's part: of the class Model, each tensor a column of what is its own.
+  /// Calls f(name, moment) for the moments of this process's part: of the class Model, each tensor a column of its own.
   template <class F>
   void visit_moments(F&& f) const {
     optimizer_.visit_moments(std::forward<F>(f));
@@ -172,8 +167,8 @@ class DataParallel {
   const auto& options() const { return optimizer_.options(); }
 
  private:
-  /// The part of this process, as an object of the same class: of every tensor its run, as a column. Where nothing of a tensor
-  /// is in the part there is one zero instead, since layers leave out tensors without coefficients.
+  /// The part of this process, as an object of the same class: of every tensor its run, as a column. Where nothing of a
+  /// tensor is in the part there is one zero instead, since layers leave out tensors without coefficients.
   Model part_of(const Model& model) const {
     Model part = model;
     visit(
@@ -293,142 +288,5 @@ class DataParallel {
   Optimizer optimizer_;  // of the part
   std::vector<Scalar> flat_, received_;
 };
-
-namespace detail {
-
-/// The matrices of a memory (Memory::save), to be sent from process to process.
-template <class Scalar>
-class SentMatrices {
- public:
-  void add(std::string_view name, const Matrix<Scalar>& matrix) {
-    append(static_cast<Index>(name.size()));
-    append_bytes(name.data(), name.size());
-    append(matrix.rows());
-    append(matrix.cols());
-    append_bytes(matrix.data(), static_cast<std::size_t>(matrix.size()) * sizeof(Scalar));
-  }
-  std::span<const std::byte> bytes() const { return bytes_; }
-
-  /// Of what another process has added.
-  explicit SentMatrices(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {
-    const std::byte* from = bytes_.data();
-    const auto take = [&](void* to, std::size_t size) {
-      if (size > 0) std::memcpy(to, from, size);
-      from += size;
-    };
-    while (from != bytes_.data() + bytes_.size()) {
-      Index length = 0, rows = 0, columns = 0;
-      take(&length, sizeof length);
-      std::string name(static_cast<std::size_t>(length), ' ');
-      take(name.data(), name.size());
-      take(&rows, sizeof rows);
-      take(&columns, sizeof columns);
-      Matrix<Scalar> matrix(rows, columns);
-      take(matrix.data(), static_cast<std::size_t>(matrix.size()) * sizeof(Scalar));
-      matrices_.emplace(std::move(name), std::move(matrix));
-    }
-  }
-  SentMatrices() = default;
-
-  // for Memory::load()
-  bool has(const std::string& name) const { return matrices_.contains(name); }
-  Index slots(const std::string& name, Index) const { return matrices_.at(name).rows(); }
-  const Matrix<Scalar>& matrix(const std::string& name, Index, Index) const { return matrices_.at(name); }
-
- private:
-  void append(Index number) { append_bytes(&number, sizeof number); }
-  void append_bytes(const void* data, std::size_t size) {
-    const auto* from = static_cast<const std::byte*>(data);
-    bytes_.insert(bytes_.end(), from, from + size);
-  }
-
-  std::vector<std::byte> bytes_;
-  std::map<std::string, Matrix<Scalar>> matrices_;
-};
-
-/// What save_training() and load_training() read and write of a Trainer: here that of all processes in one.
-template <class AnyTrainer, class Optimizer>
-class WholeTraining {
- public:
-  using Scalar = typename AnyTrainer::Scalar;
-  using Place = typename AnyTrainer::Place;
-
-  WholeTraining(AnyTrainer& trainer, const Optimizer& optimizer) : trainer_(trainer), optimizer_(optimizer) {
-    const Index shards = options().shards;
-    for (Index s = 0; s < shards; ++s)
-      memories_.push_back(
-          model().make_memory(options().first_lane(s + 1, batches().lanes()) - options().first_lane(s, batches().lanes())));
-  }
-
-  const auto& options() const { return trainer_.options(); }
-  auto& model() { return trainer_.model(); }
-  const auto& model() const { return std::as_const(trainer_).model(); }
-  auto& batches() { return trainer_.batches(); }
-  const auto& batches() const { return std::as_const(trainer_).batches(); }
-  Optimizer& optimizer() { return optimizer_; }
-  const Optimizer& optimizer() const { return optimizer_; }
-  auto& memory(Index shard) { return memories_[static_cast<std::size_t>(shard)]; }
-  const auto& memory(Index shard) const { return memories_[static_cast<std::size_t>(shard)]; }
-
- private:
-  AnyTrainer& trainer_;
-  Optimizer optimizer_;
-  std::vector<std::remove_cvref_t<decltype(std::declval<AnyTrainer&>().memory(0))>> memories_;
-};
-
-}  // namespace detail
-
-/// Collective. Process 0 calls save(whole), where whole is for save_training(): the training as one process would have it.
-template <class Model, class Loss, class Optimizer, class Data, class Save>
-void save_together(Trainer<Model, Loss, DataParallel<Model, Optimizer>, Data>& trainer, Save&& save) {
-  using Scalar = typename Model::Scalar;
-  DataParallel<Model, Optimizer>& parallel = trainer.optimizer();
-  const Processes& processes = parallel.processes();
-  using Whole = detail::WholeTraining<std::remove_reference_t<decltype(trainer)>, Optimizer>;
-  std::optional<Whole> whole;
-  if (processes.is_first()) whole.emplace(trainer, Optimizer(trainer.model(), parallel.options()));
-  parallel.gather_moments(whole ? &whole->optimizer() : nullptr);
-  const Index shards = trainer.options().shards;
-  for (Index p = 0; p < processes.count(); ++p) {
-    for (Index s = processes.first(shards, p); s < processes.first(shards, p + 1); ++s) {
-      if (p == processes.rank() && whole) {
-        whole->memory(s) = trainer.memory(s);
-      } else if (p == processes.rank()) {
-        detail::SentMatrices<Scalar> sent;
-        trainer.memory(s).save([&](std::string_view name, const auto& matrix) { sent.add(name, matrix); });
-        processes.send(sent.bytes(), 0);
-      } else if (whole) {
-        whole->memory(s).load(detail::SentMatrices<Scalar>(processes.receive(p)));
-      }
-    }
-  }
-  processes.together([&] {
-    if (whole) save(std::as_const(*whole));
-  });
-}
-
-/// Collective. Every process calls load(whole), where whole is for load_training(), and takes its part: a training goes on
-/// at any number of processes. Throws std::runtime_error in all processes when load throws in one; trainer and model are then
-/// untouched.
-template <class Model, class Loss, class Optimizer, class Data, class Load>
-void load_together(Trainer<Model, Loss, DataParallel<Model, Optimizer>, Data>& trainer, Load&& load) {
-  DataParallel<Model, Optimizer>& parallel = trainer.optimizer();
-  const Processes& processes = parallel.processes();
-  detail::WholeTraining<std::remove_reference_t<decltype(trainer)>, Optimizer> whole(
-      trainer, Optimizer(trainer.model(), parallel.options()));
-  const Model before = trainer.model();
-  const auto place = trainer.batches().place();
-  try {
-    processes.together([&] { load(whole); });
-  } catch (...) {
-    trainer.model() = before;
-    trainer.batches().set_place(place);
-    throw;
-  }
-  parallel.set_moments(whole.optimizer());
-  const Index shards = trainer.options().shards, rank = processes.rank();
-  for (Index s = processes.first(shards, rank); s < processes.first(shards, rank + 1); ++s)
-    trainer.memory(s) = std::move(whole.memory(s));
-}
 
 }  // namespace fbt

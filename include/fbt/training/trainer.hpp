@@ -87,8 +87,8 @@ LossSum sum_shards(std::span<Model* const> gradients, std::span<const LossSum> l
   return loss;
 }
 
-/// How processes train together, each with a Trainer of the same batches and options that reads a part of the shards. What is
-/// left out is as with one process.
+/// How processes train together, each with a Trainer of the same batches and options that reads a part of the shards. What
+/// is left out is as with one process.
 template <class Model>
 struct Reduction {
   Index first_shard = 0, shards = 0;  ///< which of TrainerOptions::shards this process reads; 0: all
