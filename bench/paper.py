@@ -16,6 +16,7 @@ RULES = ["feedback", "average", "top_only", "recurrent", "transformer", "lstm", 
 NAMES = {"feedback": "feedback", "average": "average", "top_only": "top-only", "recurrent": "recurrent", "transformer": "Transformer",
          "lstm": "LSTM", "none": "no memory"}
 AGENT_UPDATES = {"t_maze": 2500, "maze": 4000, "water_maze": 3000}
+TASKS = {"t_maze": "T-maze", "maze": "maze", "water_maze": "water maze"}
 AGENT_SECONDS = 240  # about, of the slowest, for knowing what still fits
 MEASURE = {"t_maze": "success", "maze": "places", "water_maze": "places"}
 WINDOWS = [1, 2, 4, 8, 16, 32]
@@ -89,7 +90,8 @@ def run(one, folder):
         result = evaluate_pairs(one["task"], folder, 4)
         return row | {key: result[key] for key in ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "baseline", "baseline_name") if key in result}
     last = lines[-1]
-    row |= {"updates": last["update"], "frames": last["frames"], "parameters": last["parameters"], **last["evaluation"]}
+    row |= last["evaluation"]  # which has frames of its own
+    row |= {"updates": last["update"], "frames": last["frames"], "parameters": last["parameters"]}
     key = MEASURE[one["task"]]
     curve = [(line["frames"], line[key]) for line in lines[:-1] if line[key] is not None]
     return row | {"curve": curve[:: max(1, len(curve) // 40)], "frames_per_second": max(line["frames_per_second"] for line in lines[:-1])}
@@ -135,7 +137,7 @@ def curves(rows, key, title):
     grid = [most * (i + 1) / parts for i in range(parts)]
 
     def line(row):
-        return [next((value for frames, value in row["curve"] if frames >= 0.999 * at), None) if at <= row["frames"] else None for at in grid]
+        return [next((value for frames, value in row["curve"] if frames >= at), row["curve"][-1][1]) if at <= row["frames"] else None for at in grid]
 
     series = [(NAMES[row["rule"]], [None if value is None else (100 * value if key == "success" else value) for value in line(row)]) for row in rows]
     return chart(title, [f"{at / 1e6:.1f}M" for at in grid], series, "success, %" if key == "success" else "places in an episode", False, 0)
@@ -153,15 +155,15 @@ def report(known):
         return value(MEASURE[task], ".1f" if task == "t_maze" else ".2f", 100 if task == "t_maze" else 1, group="agents", task=task, rule=rule)
 
     if results.values("success", group="agents"):
-        rows = [[task.replace("_", " "), *[of_task(task, rule) for rule in RULES]] for task in AGENT_UPDATES]
+        rows = [[TASKS[task], *[of_task(task, rule) for rule in RULES]] for task in AGENT_UPDATES]
         shown = "".join(picture(f"agents_{task}", curves([row for row in results.rows if row["group"] == "agents" and row["task"] == task and row["seed"] == 1],
-                                                          MEASURE[task], f"{task.replace('_', ' ')}: while learning")) for task in AGENT_UPDATES)
+                                                          MEASURE[task], f"{TASKS[task]}: while learning")) for task in AGENT_UPDATES)
         speeds = [f"{NAMES[rule]} {max(found):,.0f}" for rule in RULES if (found := results.values("frames_per_second", group="agents", rule=rule))]
         parts.append(f"""## Agents
 
 T-maze with corridors to 60 cells: success in percent. Maze with instructions and water maze: places found in the 200 steps of an episode. Means over 1,000 fresh
 episodes, actions drawn as in training. Window 16, width 32, two blocks, of the Transformer four; "no memory" begins every step with an empty one. All had as many
-updates: {", ".join(f"{updates:,} of {task.replace('_', ' ')}" for task, updates in AGENT_UPDATES.items())}. Frames per second while learning, at best, beside other cells:
+updates: {", ".join(f"{updates:,} of {TASKS[task]}" for task, updates in AGENT_UPDATES.items())}. Frames per second while learning, at best, beside other cells:
 {", ".join(speeds)}.
 
 {table(["task", *[NAMES[rule] for rule in RULES]], rows)}
