@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
   example::add_flag(app, "shards", shards, "of all processes together; 0: one for every process");
   example::add_flag(app, "threads", threads, "of a process");
   example::add_flag(app, "seconds", seconds, "about, of one of three repetitions");
-  return example::run(app, argc, argv, [&] {
+  const int code = example::run(app, argc, argv, [&] {
     const auto found = std::find_if(bench::configurations.begin(), bench::configurations.end(),
                                     [&](const auto& one) { return one.name == name && one.trains; });
     fbt::check(found != bench::configurations.end(), "--config: expected A, B or C, found {}", name);
@@ -101,4 +101,6 @@ int main(int argc, char** argv) {
                              .dump());
     return 0;
   });
+  if (code != 0) MPI_Abort(MPI_COMM_WORLD, code);  // the others may wait for this one
+  return 0;
 }

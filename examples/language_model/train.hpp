@@ -56,17 +56,20 @@ inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) 
 }
 
 /// Throws std::invalid_argument when the machine cannot hold what a training needs.
-inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& batches, fbt::Index shards) {
-  // the model, its moments, a gradient per shard; keys and values of twice the window and their gradients; inputs, outputs
+inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& batches, fbt::Index shards,
+                         const Processes& processes) {
+  // the model, its moments, a gradient per shard, of several processes also what they exchange; keys and values of twice the window and their gradients; inputs, outputs
   // and attention weights of a segment
   const auto number = [](auto... factors) { return (static_cast<double>(factors) * ...); };
-  const double slot = 2 * number(batches.lanes, config.heads, config.head_columns(), config.key_values());
+  const auto [first, end] = processes.own_part(shards);
+  const double own = static_cast<double>(end - first), share = own / static_cast<double>(shards);
+  const double models = processes.count() == 1 ? 3 + own : 2 + 2 * own + 4 * share;
+  const double slot = share * 2 * number(batches.lanes, config.heads, config.head_columns(), config.key_values());
   const double token =
       number(config.layers + 1, config.width) +
       number(config.layers, 2 * config.hidden_units() + config.heads * std::min(config.window, batches.segment));
-  const double needed =
-      sizeof(float) * ((3 + static_cast<double>(shards)) * config.parameters() +
-                       4 * static_cast<double>(config.window) * slot + number(batches.lanes, batches.segment) * token);
+  const double needed = sizeof(float) * (models * config.parameters() + 4 * static_cast<double>(config.window) * slot +
+                                         share * number(batches.lanes, batches.segment) * token);
   const double present = physical_memory();
   fbt::check(
       needed < present,
@@ -95,7 +98,7 @@ inline std::vector<NamedText> read_data(const std::vector<std::string>& paths) {
 /// command: which flags were given. Returns the exit code of the program.
 inline int train(TrainFlags flags, const CLI::App& command, Processes& processes) {
   std::optional<fbt::FolderLock> lock;
-  if (processes.is_first()) lock.emplace(flags.out);
+  processes.first_does([&] { lock.emplace(flags.out); });
   std::optional<fbt::Vocabulary> stored_vocabulary;
   const auto stored = open_training(flags, command, [&](const fbt::Metadata& metadata, const std::string& file) {
     stored_vocabulary = fbt::Vocabulary::read(metadata, file);
@@ -130,7 +133,7 @@ inline int train(TrainFlags flags, const CLI::App& command, Processes& processes
   if (!stored) flags.config.vocabulary = vocabulary.size();
   if (!stored && !start) flags.config.share_key_value = !flags.config.remembers_per_layer();
   flags.config.validate();
-  detail::check_memory(flags.config, flags.batches, flags.trainer.shards);
+  detail::check_memory(flags.config, flags.batches, flags.trainer.shards, processes);
   const std::size_t held_out = detail::choose_held_out(flags, tokens.size());
   fbt::Random random(flags.batches.seed);
   Model model = start ? with_vocabulary(*start, flags.config, vocabulary, random) : Model(flags.config, random);

@@ -24,8 +24,11 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <limits>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -40,29 +43,38 @@ class Processes {
   template <class Model>
   using Optimizer = fbt::DataParallel<Model>;
 
-  Processes(int& argc, char**& argv) : session_(argc, argv), flags_(argv + 1, argv + argc) {}
+  Processes(int& argc, char**& argv) {
+    if (const int code = example::run([&] {
+          session_.emplace(argc, argv);
+          processes_.emplace();
+          return 0;
+        });
+        code != 0)
+      std::exit(code);
+    flags_.assign(argv + 1, argv + argc);
+  }
 
-  fbt::Index rank() const { return processes_.rank(); }
-  fbt::Index count() const { return processes_.count(); }
-  bool is_first() const { return processes_.is_first(); }
+  fbt::Index rank() const { return processes_->rank(); }
+  fbt::Index count() const { return processes_->count(); }
+  bool is_first() const { return processes_->is_first(); }
   /// The part of 0 .. total - 1 that is this process's.
   std::pair<fbt::Index, fbt::Index> own_part(fbt::Index total) const {
-    return {processes_.first(total, rank()), processes_.first(total, rank() + 1)};
+    return {processes_->first(total, rank()), processes_->first(total, rank() + 1)};
   }
 
   /// All processes, before a training begins: throws in all of them what one has thrown so far, and when one was given other
   /// flags or other data.
   void meet(const std::string& data) {
+    together([] {});
     have_met_ = true;
-    processes_.together([] {});
-    processes_.expect_same("flags", fmt::format("{}", fmt::join(flags_, " ")));
-    processes_.expect_same("data", data);
+    processes_->expect_same("flags", fmt::format("{}", fmt::join(flags_, " ")));
+    processes_->expect_same("data", data);
   }
   /// Whether all processes come here. Where they do not, an error has ended what they do together.
   bool all_are_here() {
     MPI_Request request;
     int all = 0;
-    MPI_Ibarrier(processes_.communicator(), &request);
+    MPI_Ibarrier(processes_->communicator(), &request);
     constexpr double patience = 10;  // seconds
     for (const Stopwatch waited; !lost_ && !all;) {
       MPI_Test(&request, &all, MPI_STATUS_IGNORE);
@@ -75,17 +87,28 @@ class Processes {
   /// All call f; throws in all when f throws in one.
   template <class F>
   void together(F&& f) const {
-    processes_.together(std::forward<F>(f));
+    try {
+      processes_->together(std::forward<F>(f));
+    } catch (...) {
+      have_met_ = true;
+      throw;
+    }
   }
   /// Only the first calls f; throws in all when that throws.
   template <class F>
   void first_does(F&& f) const {
-    processes_.together([&] {
+    together([&] {
       if (is_first()) f();
     });
   }
+  /// The first one's number.
+  double first_says(double own) const {
+    double all = is_first() ? own : -std::numeric_limits<double>::infinity();
+    largest({&all, 1});
+    return all;
+  }
   /// The largest values of all processes.
-  void largest(std::span<double> values) const { processes_.largest(values); }
+  void largest(std::span<double> values) const { processes_->largest(values); }
   /// f(share) finds the parts that are this process's, and calls share(parts), which fills in the others'. Where f throws
   /// Interrupted in one process it does so in all.
   template <class Part, class F>
@@ -100,7 +123,7 @@ class Processes {
     try {
       return f([&](std::span<Part> parts) {
         agree(false);
-        processes_.share(parts);
+        processes_->share(parts);
       });
     } catch (const Interrupted&) {
       if (!shared) agree(true);
@@ -110,11 +133,15 @@ class Processes {
 
   template <class Model>
   Optimizer<Model> optimizer(const Model& model, fbt::Index shards, const fbt::AdamOptions& options = {}) const {
-    return Optimizer<Model>(processes_, model, shards, options);
+    return Optimizer<Model>(*processes_, model, shards, options);
   }
   template <class Model>
   static fbt::Reduction<Model> reduction(Optimizer<Model>& optimizer) {
     return optimizer.reduction();
+  }
+  template <class Model, class F>
+  static void visit_moments(const fbt::DataParallel<Model>& optimizer, F&& f) {
+    optimizer.visit_own_moments(std::forward<F>(f));
   }
   template <class Trainer>
   void save_training(const std::filesystem::path& path, Trainer& trainer, const fbt::Metadata& metadata) const {
@@ -132,10 +159,10 @@ class Processes {
     return example::run(
         [&] {
           try {
-            fbt::check(processes_.count() == 1 || (!flags_.empty() && flags_[0] == "train"),
-                       "expected 1 process, found {}: only train is done by several", processes_.count());
+            fbt::check(processes_->count() == 1 || (!flags_.empty() && flags_[0] == "train"),
+                       "expected 1 process, found {}: only train is done by several", processes_->count());
             double code = f();
-            if (!have_met_) processes_.together([] {});
+            if (!have_met_) together([] {});
             largest({&code, 1});  // a signal may have come to one of them
             return static_cast<int>(code);
           } catch (const std::exception& error) {
@@ -153,7 +180,7 @@ class Processes {
     try {
       if (!std::exchange(have_met_, true)) {
         try {
-          processes_.together([&] { throw std::runtime_error(text_of(error)); });
+          processes_->together([&] { throw std::runtime_error(text_of(error)); });
         } catch (const std::runtime_error&) {
         }
       }
@@ -162,13 +189,14 @@ class Processes {
     }
     const bool memory = dynamic_cast<const std::bad_alloc*>(&error);
     std::fprintf(stderr, "error: process %d: %s\n", static_cast<int>(rank()), memory ? "not enough memory" : error.what());
-    MPI_Abort(processes_.communicator(), 1);
+    MPI_Abort(processes_->communicator(), 1);
   }
 
-  fbt::MpiSession session_;
-  fbt::Processes processes_;
+  std::optional<fbt::MpiSession> session_;
+  std::optional<fbt::Processes> processes_;
   std::vector<std::string> flags_;
-  bool have_met_ = false, lost_ = false;
+  mutable bool have_met_ = false;  // or know of an error
+  bool lost_ = false;
 };
 
 #else
@@ -195,6 +223,7 @@ class Processes {
     f();
   }
   static void largest(std::span<double>) {}
+  static double first_says(double own) { return own; }
   template <class Part, class F>
   static auto evaluate(F&& f) {
     return f([](std::span<Part>) {});
@@ -206,6 +235,10 @@ class Processes {
   template <class Model>
   static fbt::Reduction<Model> reduction(Optimizer<Model>&) {
     return {};
+  }
+  template <class Model, class F>
+  static void visit_moments(const fbt::Adam<Model>& optimizer, F&& f) {
+    optimizer.visit_moments(std::forward<F>(f));
   }
   template <class Trainer>
   static void save_training(const std::filesystem::path& path, const Trainer& trainer, const fbt::Metadata& metadata) {

@@ -113,7 +113,7 @@ class Training {
     const bool evaluation_missing = standing_.evaluation_missing;
     clock_ = Stopwatch();
     print_now("{} parameters, {}\n", fbt::count_parameters(model_), task_.summary());
-    standing_.progress = budget_.progress(updates());
+    standing_.progress = processes_.first_says(budget_.progress(updates()));
     save_training();  // an unwritable folder or a full disk shows now rather than at the end
     write("config.toml", task_.config(standing_.limits));
     reported_at_ = budget_.elapsed();
@@ -211,10 +211,8 @@ class Training {
   double evaluate() {
     if (standing_.validation_tokens == 0) {
       const fbt::Index all = validation_.size();
-      const double share = budget_.longest_evaluation() / budget_.evaluation_seconds();
-      double some = processes_.is_first() && share < 1 ? std::max(2.0, share * static_cast<double>(all)) : 0;
-      processes_.largest({&some, 1});
-      if (some > 0) validation_.shorten(static_cast<fbt::Index>(some));
+      const double share = processes_.first_says(budget_.longest_evaluation() / budget_.evaluation_seconds());
+      if (share < 1) validation_.shorten(std::max<fbt::Index>(2, static_cast<fbt::Index>(share * static_cast<double>(all))));
       standing_.validation_tokens = validation_.size();
       print_now("validation: {} of the {} {} held out, {}\n", validation_.size(), all, validation_.unit, validation_.how());
     }
@@ -249,7 +247,7 @@ class Training {
   /// Losses on another held-out text, or when it is read in another way, are not to be compared with the best one so far.
   void measure_best_again() {
     constexpr const char* why = "the held-out text, or the way it is read, is another than before";
-    if (!std::filesystem::exists(path("model.safetensors"))) {
+    if (processes_.first_says(std::filesystem::exists(path("model.safetensors"))) == 0) {
       print_now("{}: a new best model is looked for\n", why);
       standing_.best_loss = std::numeric_limits<double>::infinity();
       return;
@@ -318,7 +316,7 @@ class Training {
   /// Whether a training can go on from here.
   bool can_go_on() const {
     double sum = 0;
-    optimizer_.visit_moments([&](std::string_view, const auto& moment) { sum += fbt::squared_norm(moment); });
+    processes_.visit_moments(optimizer_, [&](std::string_view, const auto& moment) { sum += fbt::squared_norm(moment); });
     double harmed = !std::isfinite(sum) || !task_.is_sound(model_);
     processes_.largest({&harmed, 1});
     return harmed == 0;

@@ -12,13 +12,15 @@
 
 namespace example {
 
+inline constexpr fbt::Index prediction_lanes = 32;  ///< examples that are read side by side
+
 /// For every token of every example the answer that the model finds most likely, whether or not it is scored. Every example
 /// begins with an empty memory. The result does not depend on the number of threads. Throws Interrupted when that is requested
 /// of an interrupt.
 template <class Model>
 std::vector<std::vector<fbt::Token>> predict(const Model& model, const std::vector<Example>& examples, fbt::Index threads,
                                              const Interrupt* interrupt = nullptr) {
-  constexpr fbt::Index lanes = 32;
+  constexpr fbt::Index lanes = prediction_lanes;
   const auto count = static_cast<fbt::Index>(examples.size());
   std::vector<std::vector<fbt::Token>> answers(examples.size());
   fbt::parallel_for((count + lanes - 1) / lanes, threads, [&](fbt::Index s) {

@@ -151,8 +151,10 @@ nlohmann::ordered_json test(Task task, const Model& model, const Tests& tests, f
                             const Interrupt& interrupt, const Processes& processes) {
   const auto accuracy = [&](const std::vector<Example>& examples) {
     return processes.evaluate<Accuracy>([&](const auto& share) {
-      const auto [first, end] = processes.own_part(static_cast<fbt::Index>(examples.size()));
-      const std::vector<Example> own(examples.begin() + first, examples.begin() + end);
+      const auto count = static_cast<fbt::Index>(examples.size());
+      const auto [first, end] = processes.own_part((count + prediction_lanes - 1) / prediction_lanes);
+      const std::vector<Example> own(examples.begin() + std::min(count, first * prediction_lanes),
+                                     examples.begin() + std::min(count, end * prediction_lanes));
       std::vector<Accuracy> found(static_cast<std::size_t>(processes.count()));
       found[static_cast<std::size_t>(processes.rank())] = measure(own, predict(model, own, threads, &interrupt));
       share(std::span(found));
@@ -293,7 +295,7 @@ class TaskTraining {
     fbt::check(limit == 0 || optimizer_.updates < limit || standing_.test_missing,
                "--updates: expected more than the {} that the training in {} has, found {}", optimizer_.updates, flags_.out,
                limit);
-    standing_.progress = budget_.progress(optimizer_.updates);
+    standing_.progress = processes_.first_says(budget_.progress(optimizer_.updates));
     resuming_ = false;
     if (!std::filesystem::exists(path("metrics.jsonl"))) return;
     std::istringstream lines(read_text_file(path("metrics.jsonl")));
@@ -463,7 +465,7 @@ inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch&
   fbt::check(flags.resume || command.count("--task") > 0, "--task is required");
   fbt::check(!flags.resume || !flags.out.empty(), "--resume: expected the folder of a training, too; give --out");
   std::optional<fbt::FolderLock> lock;
-  if (!flags.out.empty() && processes.is_first()) lock.emplace(flags.out);
+  if (!flags.out.empty()) processes.first_does([&] { lock.emplace(flags.out); });
   TaskStanding standing;
   Recipe r;
   if (flags.resume) {

@@ -88,7 +88,7 @@ class PairsTask {
 /// command: which flags were given. Returns the exit code of the program.
 inline int train(PairTrainFlags flags, const CLI::App& command, Processes& processes) {
   std::optional<fbt::FolderLock> lock;
-  if (processes.is_first()) lock.emplace(flags.out);
+  processes.first_does([&] { lock.emplace(flags.out); });
   const CorpusInfo info = read_corpus_info(flags.data);
   const auto stored = open_training(flags, command, [&](const fbt::Metadata& metadata, const std::string& file) {
     fbt::ensure(metadata.contains("translate.task"), "{}: expected a training of translate, found one of another program",

@@ -118,11 +118,22 @@ TEST_CASE("DataParallel: what does not fit together is refused by all processes"
   CHECK_THROWS_WITH(
       DataParallel(processes, model, last),
       fmt::format("expected at least as many shards as processes, found {} shards for {} processes", last, last + 1));
+  Model trained = model;
+  DataParallel<Model> optimizer(processes, trained, shards);
+  const auto text = small_text();
+  for (const Index others : {shards - 2, shards + 2}) {
+    TrainerOptions options = trainer_options();
+    options.shards = others;
+    CHECK_THROWS_AS(
+        Trainer(trained, optimizer, Batches(text, batch_options), options, CrossEntropy{}, optimizer.reduction()),
+        std::invalid_argument);
+  }
   if (last == 0) return;
   const Model other = small_model<Model>(processes.rank() == last ? 2 : 1);
   const auto named = ContainsSubstring(fmt::format("process {}: expected the same build of fbt, model and shards", last));
   CHECK_THROWS_WITH(DataParallel(processes, other, shards), named);
   CHECK_THROWS_WITH(DataParallel(processes, model, processes.rank() == last ? shards + 1 : shards), named);
+  CHECK_THROWS_WITH(DataParallel(processes, model, processes.rank() == last ? 1 : shards), named);
 }
 
 TEST_CASE("Processes: errors, texts and numbers are shared") {

@@ -87,14 +87,14 @@ test_translate() {
 }
 
 test_a_killed_process_ends_the_others() {
-  begin 3 "$program" train "${tiny[@]}" --seconds 100 --out run
-  kill -9 "$(ranks run | tail -1)"
+  begin 3 "$program" train "${tiny[@]}" --seconds 100 --out "$folder/run"
+  kill -9 "$(ranks "$folder/run" | tail -1)"
   ended 137
 }
 
 test_a_signal_to_one_process_saves_and_ends_all() {
-  begin 2 "$program" train "${tiny[@]}" --seconds 100 --out run
-  kill -TERM "$(ranks run | tail -1)"
+  begin 2 "$program" train "${tiny[@]}" --seconds 100 --out "$folder/run"
+  kill -TERM "$(ranks "$folder/run" | tail -1)"
   ended 143
   contains "$(cat output)" "interrupted: update"
   together 2 "$program" train --data text --out run --resume --updates 1000000 --seconds 2
@@ -122,6 +122,19 @@ test_what_differs_is_refused() {
 test_a_loss_that_is_not_finite_ends_all() {
   refused "expected a finite" 2 "$program" train "${tiny[@]}" --learning-rate 1e30 --clip 0 --updates 30 --out run
   contains "$(cat output)" "run holds update "
+}
+
+test_an_error_of_one_process_ends_all() {
+  local train=("$program" train "${tiny[@]}" --updates 500 --out run)
+  refused "process 0: cannot write to the standard output" 1 sh -c 'exec "$@" >/dev/full' - "${train[@]}" : -np 1 "${train[@]}"
+}
+
+test_a_folder_in_use_is_refused() {
+  begin 1 "$program" train "${tiny[@]}" --seconds 100 --out "$folder/run"
+  mv output first
+  refused "in use by process" 2 "$program" train "${tiny[@]}" --updates 3 --out "$folder/run"
+  kill -TERM "$(ranks "$folder/run" | tail -1)"
+  ended 143
 }
 
 test_what_cannot_be_written_ends_all() {

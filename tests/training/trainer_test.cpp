@@ -507,6 +507,13 @@ TEST_CASE("Trainer: trainers that read a part of the shards each are one trainer
     CHECK_THROWS_WITH(Training(model, batches, adam, options, {}, Reduction<Model>{.first_shard = first, .shards = count}),
                       "reduction: expected some of the 3 shards, found " + std::to_string(count) + " from number " +
                           std::to_string(first) + " on");
+  CHECK_THROWS_WITH(Training(model, batches, adam, options, {}, Reduction<Model>{.of_shards = 4}),
+                    "reduction: expected as many shards as the trainer's 3, found 4");
+  Training some(model, batches, adam, options, {}, Reduction<Model>{.first_shard = 1, .shards = 1});
+  CHECK(some.trainer.memory(1).lanes() == 2);
+  for (const Index other : {0, 2})
+    CHECK_THROWS_WITH(some.trainer.memory(other),
+                      "memory: expected one of the 1 shards from number 1 on, found " + std::to_string(other));
 }
 
 TEST_CASE("Trainer: frozen parameters stay as they are and have no part in the norm that is clipped") {

@@ -59,8 +59,8 @@ struct CrossAttention {
     dropout.prepare(trace.dropout, group_segment(trace).child(1));
     trace.branch.resize(dropout.rows, segment.lanes);
     trace.dnormed.resize(dropout.rows, segment.lanes);
-    if (!trace.has_groups()) return;
-    trace.x.resize(dropout.rows, segment.train ? segment.columns() : 0);
+    if (!trace.has_groups() || !segment.train) return;
+    trace.x.resize(dropout.rows, segment.columns());
     trace.dnorm = norm;
     trace.dattention = attention;
     set_zero(trace.dnorm);

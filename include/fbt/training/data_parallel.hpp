@@ -11,7 +11,8 @@
 //   DataParallel<Model> optimizer(processes, model, options.shards, adam_options);
 //   Trainer trainer(model, optimizer, batches, options, CrossEntropy{}, optimizer.reduction());
 //
-// gathered_training.hpp saves and loads it. Part of fbt::mpi, which needs an MPI library; nothing else includes this.
+// Learning rate and progress of every update have to be the same in all processes. gathered_training.hpp saves and loads
+// such a training. Part of fbt::mpi, which needs an MPI library.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -102,12 +103,12 @@ class DataParallel {
         part_(part_of(model)),
         part_grad_(part_),
         optimizer_(part_, options...) {
-    ensure(shards >= processes.count(), "expected at least as many shards as processes, found {} shards for {} processes",
-           shards, processes.count());
     processes.expect_same("build of fbt, model and shards",
                           fmt::format("fbt {}.{}.{} with vectors of {} bytes, {} parameters of norm {:a}, {} shards",
                                       FBT_VERSION_MAJOR, FBT_VERSION_MINOR, FBT_VERSION_PATCH, FBT_VECTOR_BYTES,
                                       partition_.total(), squared_norm(model), shards));
+    ensure(shards >= processes.count(), "expected at least as many shards as processes, found {} shards for {} processes",
+           shards, processes.count());
   }
   DataParallel(const DataParallel&) = delete;  // its reduction() refers to it
   DataParallel& operator=(const DataParallel&) = delete;
@@ -120,6 +121,7 @@ class DataParallel {
     Reduction<Model> reduction;
     reduction.first_shard = first_shard();
     reduction.shards = processes_.first(shards_, processes_.rank() + 1) - first_shard();
+    reduction.of_shards = shards_;
     reduction.sum = [this](std::span<Model* const> gradients, std::span<const LossSum> losses) {
       return sum(gradients, losses);
     };
@@ -161,7 +163,7 @@ class DataParallel {
   }
   /// Calls f(name, moment) for the moments of this process's part: of the class Model, each tensor a column of its own.
   template <class F>
-  void visit_moments(F&& f) const {
+  void visit_own_moments(F&& f) const {
     optimizer_.visit_moments(std::forward<F>(f));
   }
   const auto& options() const { return optimizer_.options(); }
@@ -218,10 +220,14 @@ class DataParallel {
         [&, i = std::size_t{0}](std::string_view, auto& tensor) mutable {
           const auto [first, count] = partition_.run(rank, i++);
           auto total = flat(tensor).segment(first, count);
-          for (Index s = 0; s < shards_; ++s) {
-            const Eigen::Map<const Vector<Scalar>> one(received_.data() + s * own + place, count);
-            if (s == 0) total = one;
-            if (s > 0) total += one;
+          for (Index p = 0, s = 0; p < processes_.count(); ++p) {
+            const Index end = processes_.first(shards_, p + 1);
+            for (Index round = 0; s < end; ++s, ++round) {
+              const Scalar* const from = received_.data() + (round * processes_.count() + p) * own + place;
+              const Eigen::Map<const Vector<Scalar>> one(from, count);
+              if (s == 0) total = one;
+              if (s > 0) total += one;
+            }
           }
           place += count;
         },
@@ -234,13 +240,14 @@ class DataParallel {
     return loss;
   }
 
-  /// Fills received_ with the own part of the gradients of all shards. In every round each process sends one of its shards.
+  /// Fills received_ with the own part of the gradients of all shards. In every round each process sends one of its shards,
+  /// and received_ has a place for each process.
   void exchange(std::span<Model* const> gradients) {
     const Index count = processes_.count(), own = partition_.size(processes_.rank());
-    received_.resize(static_cast<std::size_t>(shards_ * own));
+    const Index rounds = (shards_ + count - 1) / count;
+    received_.resize(static_cast<std::size_t>(rounds * count * own));
     flat_.resize(static_cast<std::size_t>(partition_.total()));
     std::vector<int> sent(static_cast<std::size_t>(count)), from(sent), got(sent), to(sent);
-    const Index rounds = (shards_ + count - 1) / count;
     for (Index round = 0; round < rounds; ++round) {
       const bool sends = round < static_cast<Index>(gradients.size());
       if (sends) {
@@ -250,16 +257,15 @@ class DataParallel {
       }
       for (Index p = 0; p < count; ++p) {
         const auto i = static_cast<std::size_t>(p);
-        const Index shard = processes_.first(shards_, p) + round;
-        const bool receives = shard < processes_.first(shards_, p + 1);
+        const bool receives = processes_.first(shards_, p) + round < processes_.first(shards_, p + 1);
         sent[i] = sends ? detail::mpi_count(sizes_[i]) : 0;
         from[i] = detail::mpi_count(static_cast<std::size_t>(partition_.first(p)));
         got[i] = receives ? detail::mpi_count(static_cast<std::size_t>(own)) : 0;
-        to[i] = receives ? detail::mpi_count(static_cast<std::size_t>(shard * own)) : 0;
+        to[i] = detail::mpi_count(static_cast<std::size_t>(p * own));
       }
       const MPI_Datatype type = sizeof(Scalar) == sizeof(float) ? MPI_FLOAT : MPI_DOUBLE;
-      detail::check_mpi(MPI_Alltoallv(flat_.data(), sent.data(), from.data(), type, received_.data(), got.data(), to.data(),
-                                      type, processes_.communicator()),
+      detail::check_mpi(MPI_Alltoallv(flat_.data(), sent.data(), from.data(), type, received_.data() + round * count * own,
+                                      got.data(), to.data(), type, processes_.communicator()),
                         "MPI_Alltoallv");
     }
   }

@@ -1,5 +1,5 @@
-// A training by several processes as a whole, for its files: save_training() and load_training() are given what looks like the
-// Trainer of one process. So a training goes on at any number of processes, and by a program without MPI.
+// A training by several processes as a whole, for its files: save_training() and load_training() are given what looks like
+// the Trainer of one process. So a training goes on at any number of processes, and by a program without MPI.
 //
 //   save_together(trainer, [&](const auto& whole) { save_training(path, whole); });
 //   load_together(trainer, [&](auto& whole) { load_training(path, whole); });
@@ -139,8 +139,8 @@ void save_together(Trainer<Model, Loss, DataParallel<Model, Optimizer>, Data>& t
 }
 
 /// Collective. Every process calls load(whole), where whole is for load_training(), and takes its part: a training goes on
-/// at any number of processes. Throws std::runtime_error in all processes when load throws in one; trainer and model are
-/// then untouched.
+/// at any number of processes. Until it returns each has an optimiser of the whole model. Throws std::runtime_error in all
+/// processes when load throws in one, or they have not read the same; trainer and model are then untouched.
 template <class Model, class Loss, class Optimizer, class Data, class Load>
 void load_together(Trainer<Model, Loss, DataParallel<Model, Optimizer>, Data>& trainer, Load&& load) {
   DataParallel<Model, Optimizer>& parallel = trainer.optimizer();
@@ -151,6 +151,10 @@ void load_together(Trainer<Model, Loss, DataParallel<Model, Optimizer>, Data>& t
   const auto place = trainer.batches().place();
   try {
     processes.together([&] { load(whole); });
+    const auto now = trainer.batches().place();
+    processes.expect_same(
+        "training", fmt::format("update {}, position {} in pass {}, parameters of norm {:a}", whole.optimizer().updates,
+                                now.position, now.passes, squared_norm(trainer.model())));
   } catch (...) {
     trainer.model() = before;
     trainer.batches().set_place(place);

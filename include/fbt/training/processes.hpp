@@ -1,19 +1,17 @@
-// Processes: those that train together, over MPI. A thin layer that throws where MPI returns a code. Part of fbt::mpi; only
-// data_parallel.hpp includes it.
+// Processes: those that train together, over MPI. A thin layer that throws where MPI returns a code. Part of fbt::mpi.
 #pragma once
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/types.hpp"
-#include "fbt/version.hpp"
 
 #include <fmt/format.h>
 
 #include <mpi.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <exception>
-#include <functional>
 #include <limits>
 #include <numeric>
 #include <span>
@@ -46,7 +44,9 @@ inline int mpi_count(std::size_t count) {
 
 }  // namespace detail
 
-/// MPI from the beginning of a program to its end. Threads may compute, one of them communicates.
+/// MPI from the beginning of a program to its end. Threads may compute, one of them communicates. An exception that leaves
+/// its scope in one process ends all of them (MPI_Abort), since the others may wait for what will not come: catch in it what
+/// all processes throw.
 class MpiSession {
  public:
   /// Throws std::runtime_error when MPI cannot be used by a program of several threads.
@@ -57,9 +57,15 @@ class MpiSession {
     MPI_Finalize();
     ensure(false, "MPI: expected one with support of threads (MPI_THREAD_FUNNELED), found level {}", provided);
   }
-  ~MpiSession() { MPI_Finalize(); }
+  ~MpiSession() {
+    if (std::uncaught_exceptions() > exceptions_) MPI_Abort(MPI_COMM_WORLD, 1);
+    MPI_Finalize();
+  }
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
+
+ private:
+  int exceptions_ = std::uncaught_exceptions();
 };
 
 /// The processes of a communicator. What is said to be collective is to be called by all of them, in the same order.

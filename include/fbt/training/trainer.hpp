@@ -92,6 +92,7 @@ LossSum sum_shards(std::span<Model* const> gradients, std::span<const LossSum> l
 template <class Model>
 struct Reduction {
   Index first_shard = 0, shards = 0;  ///< which of TrainerOptions::shards this process reads; 0: all
+  Index of_shards = 0;                ///< how many these are numbered among, which has to be as many; 0: not told
   /// Called once per update: as sum_shards(), over the shards of all processes. The sum may be left out of the parameters
   /// that the optimiser of this process does not update.
   std::function<LossSum(std::span<Model* const> gradients, std::span<const LossSum> losses)> sum = sum_shards<Model>;
@@ -131,8 +132,8 @@ class Trainer {
   const Optimizer& optimizer() const { return optimizer_; }
   Data& batches() { return batches_; }
   const Data& batches() const { return batches_; }
-  auto& memory(Index shard) { return shards_[static_cast<std::size_t>(shard - reduction_.first_shard)].memory; }
-  const auto& memory(Index shard) const { return shards_[static_cast<std::size_t>(shard - reduction_.first_shard)].memory; }
+  auto& memory(Index shard) { return shards_[own_shard(shard)].memory; }
+  const auto& memory(Index shard) const { return shards_[own_shard(shard)].memory; }
 
  private:
   struct Shard {
@@ -146,6 +147,13 @@ class Trainer {
   };
 
   Report read_and_update(double learning_rate, double progress);
+
+  std::size_t own_shard(Index shard) const {
+    check(shard >= reduction_.first_shard && shard < reduction_.first_shard + reduction_.shards,
+          "memory: expected one of the {} shards from number {} on, found {}", reduction_.shards, reduction_.first_shard,
+          shard);
+    return static_cast<std::size_t>(shard - reduction_.first_shard);
+  }
 
   Model& model_;
   Optimizer& optimizer_;
@@ -178,6 +186,8 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
       reduction_.first_shard >= 0 && reduction_.shards >= 1 && reduction_.shards <= options.shards - reduction_.first_shard,
       "reduction: expected some of the {} shards, found {} from number {} on", options.shards, reduction_.shards,
       reduction_.first_shard);
+  check(reduction_.of_shards == 0 || reduction_.of_shards == options.shards,
+        "reduction: expected as many shards as the trainer's {}, found {}", options.shards, reduction_.of_shards);
   for (Index s = reduction_.first_shard; s < reduction_.first_shard + reduction_.shards; ++s) {
     const Index first = options.first_lane(s, lanes), end = options.first_lane(s + 1, lanes);
     const Index threads = options_.threads / reduction_.shards;
