@@ -164,6 +164,7 @@ class Training {
         add_report(next.evaluate ? evaluate() : Report::none);
         print_report();
       }
+      if (next.evaluate) stopped = stop_requested();  // it may have been interrupted
       if (next.save) save();
     }
     if (unreported_.updates > 0) {
