@@ -98,5 +98,5 @@ lm generate --model "$folder/lm/model.safetensors" --prompt "line" --length 40 |
 lm show --model "$folder/lm/model.safetensors" --text "line" --out "$folder/map.svg"
 run "$build/tasks.exe" train --task copy --out "$folder/tasks" --width 8 --layers 1 --heads 2 --examples 40 --tests 12 --updates 6
 run "$build/import_checkpoint.exe" --weights tests/golden/official_shared.weights.safetensors --verify tests/golden/official_shared.expected.safetensors
-[ "$(ls "$folder/lm" | tr '\n' ' ')" = "layer_weights.svg loss.svg metrics.jsonl model.safetensors training.safetensors " ] ||
+[ "$(ls "$folder/lm" | tr '\n' ' ')" = "config.toml layer_weights.svg loss.svg metrics.jsonl model.safetensors training.safetensors " ] ||
   { ls "$folder/lm" >&2; exit 1; }
