@@ -40,6 +40,9 @@ ended() {
   [ $code -eq "$1" ] || fail "expected exit code $1, found $code: $(cat output)"
 }
 
+# The last report of a run, without what depends on the clock.
+reports() { tail -n 1 "$1/metrics.jsonl" | sed -E 's/"(seconds|tokens_per_second|train_loss)":[^,]*,//g'; }
+
 test_same_bytes() {
   local plainly="$plain" count
   "$plainly" train "${tiny[@]}" --updates 12 --out plain >output
@@ -47,6 +50,7 @@ test_same_bytes() {
     together $count "$program" train "${tiny[@]}" --updates 12 --out run$count
     same run$count/model.safetensors plain/model.safetensors
     same run$count/config.toml plain/config.toml
+    [ "$(reports run$count)" = "$(reports plain)" ] || fail "other reports: $(reports run$count; reports plain)"
   done
   [ "$(grep -c "all files are in" output)" -eq 1 ] || fail "expected that one process prints: $(cat output)"
   [ "$(ls run4 | tr '\n' ' ')" = "config.toml layer_weights.svg loss.svg metrics.jsonl model.safetensors training.safetensors " ] || fail "$(ls run4)"
@@ -105,7 +109,7 @@ test_what_differs_is_refused() {
   refused "expected at least as many shards as processes, found 4 shards for 5 processes" 5 "${train[@]}" --updates 3
   refused "process 1: expected the same flags as process 0 has, " 1 "${train[@]}" --updates 3 : -np 1 "${train[@]}" --updates 4
   mkdir here there
-  sed 's/word/work/' text >there/text
+  sed 's/word/verb/' text >there/text
   cp text here/text
   # -wdir is for one of them
   local data=("$program" train "${tiny[@]}" --updates 3 --out "$PWD/run")

@@ -9,7 +9,9 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace fbt;
@@ -152,6 +154,42 @@ TEST_CASE("evaluate: to the last bit the same with any number of threads") {
   CHECK(evaluate(model, text, {50, 4, 2}).loss.sum == expected);
   CHECK(evaluate(model, text, {50, 4, 3}).loss.sum == expected);
   CHECK(evaluate(model, text, {50, 4, 9}).loss.sum == expected);
+}
+
+TEST_CASE("evaluate: processes that read some groups of lanes each find together what one finds, to the last bit") {
+  const Model model = tiny_model();
+  const auto text = tiny_text(900);
+  const EvaluationOptions options{.lanes = 40, .context = 3};  // three groups
+  const Evaluation whole = evaluate(model, text, options);
+  const Index processes = GENERATE(2, 3, 4);
+  std::vector<Evaluation> found;  // by group
+  Evaluation last;
+  for (int round = 0; round < 2; ++round) {  // in the first they find, in the second they know of one another
+    for (Index p = 0; p < processes; ++p) {
+      Index first = 0, end = 0;
+      EvaluationOptions part = options;
+      part.own_part = [&](Index groups) {
+        CHECK(groups == 3);
+        found.resize(static_cast<std::size_t>(groups));
+        first = groups * p / processes;
+        end = groups * (p + 1) / processes;
+        return std::pair(first, end);
+      };
+      part.share = [&](std::span<Evaluation> groups) {
+        for (Index g = 0; g < 3; ++g) {
+          const auto i = static_cast<std::size_t>(g);
+          const bool own = g >= first && g < end;
+          CHECK((groups[i].loss.count > 0) == own);  // nothing is read twice
+          (own ? found[i] : groups[i]) = own ? groups[i] : found[i];
+        }
+      };
+      last = evaluate(model, text, part);
+      if (round == 0) continue;
+      CHECK(last.loss.sum == whole.loss.sum);
+      CHECK(last.loss.count == whole.loss.count);
+      CHECK(last.right == whole.right);
+    }
+  }
 }
 
 TEST_CASE("evaluate: errors") {
