@@ -58,7 +58,8 @@ inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) 
 /// Throws std::invalid_argument when the machine cannot hold what a training needs.
 inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& batches, fbt::Index shards,
                          const Processes& processes) {
-  // the model, its moments, a gradient per shard, of several processes also what they exchange; keys and values of twice the window and their gradients; inputs, outputs
+  // the model, its moments, a gradient per shard, of several processes also what they exchange; keys and values of twice the
+  // window and their gradients; inputs, outputs
   // and attention weights of a segment
   const auto number = [](auto... factors) { return (static_cast<double>(factors) * ...); };
   const auto [first, end] = processes.own_part(shards);

@@ -22,6 +22,7 @@
 
 #include <fmt/ranges.h>
 
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -35,6 +36,12 @@
 #endif
 
 namespace example {
+
+/// What follows an update of a training.
+struct Next {
+  double progress = 0;  ///< the share of the training that is done
+  bool stop = false, evaluate = false, report = false, save = false;
+};
 
 #if defined(FBT_MPI)
 
@@ -107,6 +114,14 @@ class Processes {
     largest({&all, 1});
     return all;
   }
+  /// What the first one wants; any of them may want to stop.
+  Next first_decides(const Next& own) const {
+    std::array<double, 5> all{};
+    if (is_first()) all = {own.progress, 0, number(own.evaluate), number(own.report), number(own.save)};
+    all[1] = number(own.stop);
+    largest(all);
+    return {all[0], all[1] > 0, all[2] > 0, all[3] > 0, all[4] > 0};
+  }
   /// The largest values of all processes.
   void largest(std::span<double> values) const { processes_->largest(values); }
   /// f(share) finds the parts that are this process's, and calls share(parts), which fills in the others'. Where f throws
@@ -174,6 +189,8 @@ class Processes {
   }
 
  private:
+  static double number(bool yes) { return yes ? 1 : 0; }
+
   /// Returns when all processes have failed: the first tells what it has found. Otherwise the others wait for what will not
   /// come, and are ended. There may be no memory left.
   void end(const std::exception& error) noexcept {
@@ -224,6 +241,7 @@ class Processes {
   }
   static void largest(std::span<double>) {}
   static double first_says(double own) { return own; }
+  static Next first_decides(const Next& own) { return own; }
   template <class Part, class F>
   static auto evaluate(F&& f) {
     return f([](std::span<Part>) {});

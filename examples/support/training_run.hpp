@@ -33,7 +33,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <exception>
@@ -174,11 +173,6 @@ class Training {
     if (saved_update_ < updates()) save();
   }
 
-  /// What follows an update.
-  struct Next {
-    double progress = 0;
-    bool stop = false, evaluate = false, report = false, save = false;
-  };
   Next decide() const {
     Next next{std::max(standing_.progress, budget_.progress(updates())), interrupt_.requested()};
     const double now = budget_.elapsed();
@@ -186,11 +180,7 @@ class Training {
     next.report = now >= reported_at_ + std::clamp(now / 50, 1.5, 30.0);
     // an error costs a tenth of the training at most, and saving a twentieth
     next.save = next.evaluate || (next.report && now >= saved_at_ + std::min(30.0, std::max(now / 10, 20 * save_seconds_)));
-    std::array<double, 5> all{0, next.stop ? 1.0 : 0, 0, 0, 0};  // who does not decide may still want to stop
-    if (processes_.is_first())
-      all = {next.progress, all[1], next.evaluate ? 1.0 : 0, next.report ? 1.0 : 0, next.save ? 1.0 : 0};
-    processes_.largest(all);
-    return {all[0], all[1] > 0, all[2] > 0, all[3] > 0, all[4] > 0};
+    return processes_.first_decides(next);
   }
   bool stop_requested() const {
     double stop = interrupt_.requested();

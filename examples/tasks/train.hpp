@@ -30,7 +30,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
 #include <exception>
 #include <filesystem>
 #include <iterator>
@@ -349,11 +348,11 @@ class TaskTraining {
         unreported_.loss += report.loss;
         unreported_.tokens += tokens_per_update;
         unreported_.seconds += watch.seconds();
-        const auto [progress, stops, tests, reports, saves] = decide();
-        standing_.progress = progress;
-        stops_ = stops;
-        if (tests || reports) this->report(report, tests);
-        if (tests || saves) save_training(trainer);
+        const Next next = decide();
+        standing_.progress = next.progress;
+        stops_ = next.stop;
+        if (next.report) this->report(report, next.evaluate);
+        if (next.save) save_training(trainer);
       }
       if (standing_.progress >= 1 && standing_.test_missing) test_now();
       if (stops_ || standing_.progress >= 1) save_training(trainer);
@@ -363,20 +362,13 @@ class TaskTraining {
     }
   }
 
-  /// What follows an update, as the first process wants it; any may want to stop.
-  struct Next {
-    double progress = 0;
-    bool stops = false, tests = false, reports = false, saves = false;
-  };
   Next decide() const {
-    const double now = budget_.elapsed(), progress = std::max(standing_.progress, budget_.progress(optimizer_.updates));
-    const bool tests = budget_.evaluation_due(optimizer_.updates, progress);
-    std::array<double, 5> all{progress, tests ? 1.0 : 0, now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0) ? 1.0 : 0,
-                              now >= saved_at_ + 30 ? 1.0 : 0, 0};
-    if (!processes_.is_first()) all = {};
-    all[4] = interrupt_.requested();
-    processes_.largest(all);
-    return {all[0], all[4] > 0, all[1] > 0, all[2] > 0, all[3] > 0};
+    Next next{std::max(standing_.progress, budget_.progress(optimizer_.updates)), interrupt_.requested()};
+    const double now = budget_.elapsed();
+    next.evaluate = budget_.evaluation_due(optimizer_.updates, next.progress);
+    next.report = next.evaluate || now >= reported_at_ + std::clamp(now / 30, 1.5, 30.0);
+    next.save = next.evaluate || now >= saved_at_ + 30;
+    return processes_.first_decides(next);
   }
 
   void test_now() {
