@@ -84,7 +84,7 @@ struct Attention {
     attend(x, cache, windows, position, trace, t);
     output.forward(trace.output.input(t), trace.output, t, y, epilogue);
   }
-  /// forward() without its last product: what backward() needs.
+  /// forward() up to its last product, W_o: fills all that backward() needs of step t. Arguments as there.
   void attend(const In<Scalar>& x, const KeyValueCache<Scalar>& cache, Windows windows, const Position<Scalar>& position,
               Trace& trace, Index t) const {
     auto q = trace.position.input(t);

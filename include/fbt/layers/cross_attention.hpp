@@ -31,14 +31,15 @@ struct CrossAttention {
     typename Norm::Trace norm;
     typename Attention<Scalar>::Trace attention;
     typename Dropout<Scalar>::Trace dropout;
-    Norm dnorm;  // the gradients of groups that have been walked back
-    Attention<Scalar> dattention;
+    Norm norm_grad;  // gradients of the parameters, from the groups that have been walked back
+    Attention<Scalar> attention_grad;
     Matrix<Scalar> branch, dnormed;  // (d, B)
 
     bool has_groups() const { return segment.steps > group_steps; }
   };
 
   static constexpr Index group_steps = 16;
+  /// Where the Trace holds step t, while it holds the step's group.
   static constexpr Index place(Index t) { return t % group_steps; }
 
   CrossAttention() = default;
@@ -61,10 +62,10 @@ struct CrossAttention {
     trace.dnormed.resize(dropout.rows, segment.lanes);
     if (!trace.has_groups() || !segment.train) return;
     trace.x.resize(dropout.rows, segment.columns());
-    trace.dnorm = norm;
-    trace.dattention = attention;
-    set_zero(trace.dnorm);
-    set_zero(trace.dattention);
+    trace.norm_grad = norm;
+    trace.attention_grad = attention;
+    set_zero(trace.norm_grad);
+    set_zero(trace.attention_grad);
   }
   /// Before step 0: room for the weights of sources of up to so many positions.
   void prepare_source(Index longest, Trace& trace) const {
@@ -109,15 +110,15 @@ struct CrossAttention {
     dx += dy;
     if (trace.has_groups() && k == 0) {
       leave_out(trace.segment.steps - t, trace);
-      norm.accumulate(trace.norm, trace.dnorm);
-      attention.accumulate(trace.attention, trace.dattention);
+      norm.accumulate(trace.norm, trace.norm_grad);
+      attention.accumulate(trace.attention, trace.attention_grad);
     }
   }
 
   void accumulate(Trace& trace, CrossAttention& grad) const {
     if (trace.has_groups()) {
-      add(grad.norm, trace.dnorm);
-      add(grad.attention, trace.dattention);
+      add(grad.norm, trace.norm_grad);
+      add(grad.attention, trace.attention_grad);
     } else {
       norm.accumulate(trace.norm, grad.norm);
       attention.accumulate(trace.attention, grad.attention);
@@ -156,11 +157,10 @@ struct CrossAttention {
   }
   /// The last group may have fewer steps than there are places: the others add nothing to any gradient.
   void leave_out(Index steps, Trace& trace) const {
+    trace.dnormed.setZero();
     for (Index k = steps; k < group_steps; ++k) {
       attention.skip(trace.attention, k);
-      trace.dnormed.setZero();
-      trace.branch.setZero();
-      norm.forward(trace.branch, trace.norm, k, trace.branch);
+      norm.forward(trace.dnormed, trace.norm, k, trace.branch);
       norm.backward(trace.dnormed, trace.norm, k, trace.branch);
     }
   }

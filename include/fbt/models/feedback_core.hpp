@@ -358,7 +358,7 @@ class FeedbackCore {
       const auto trace_of = [&](Index l) -> auto& {
         return trace.blocks[static_cast<std::size_t>(first + l)].cross.attention;
       };
-      const Index place = decltype(blocks.front().cross)::value_type::place(t);
+      const Index place = blocks.front().cross->place(t);
       Attention<Scalar>::add_to_cache(count, trace_of, memory.source.windows, place, trace.dsource.banks[i]);
     }
   }

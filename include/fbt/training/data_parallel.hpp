@@ -65,6 +65,7 @@ class Partition {
   Index total() const { return bounds_.back(); }
   Index first(Index part) const { return bounds_[static_cast<std::size_t>(part)]; }  ///< in all parameters
   Index size(Index part) const { return first(part + 1) - first(part); }
+  /// Of every part.
   std::vector<std::size_t> sizes() const {
     std::vector<std::size_t> sizes;
     for (std::size_t p = 0; p + 1 < bounds_.size(); ++p)
@@ -198,7 +199,7 @@ class DataParallel {
           to = std::copy_n(tensor.data(), partition_.run(processes_.rank(), i++).count, to);
         },
         part);
-    processes_.share(std::span(flat_), std::span<const std::size_t>(sizes_));
+    processes_.share(std::span(flat_), std::span<const std::size_t>(partition_.sizes()));
   }
   void unflatten(Model& model) const {
     const Scalar* from = flat_.data();
@@ -258,7 +259,7 @@ class DataParallel {
       for (Index p = 0; p < count; ++p) {
         const auto i = static_cast<std::size_t>(p);
         const bool receives = processes_.first(shards_, p) + round < processes_.first(shards_, p + 1);
-        sent[i] = sends ? detail::mpi_count(sizes_[i]) : 0;
+        sent[i] = sends ? detail::mpi_count(static_cast<std::size_t>(partition_.size(p))) : 0;
         from[i] = detail::mpi_count(static_cast<std::size_t>(partition_.first(p)));
         got[i] = receives ? detail::mpi_count(static_cast<std::size_t>(own)) : 0;
         to[i] = detail::mpi_count(static_cast<std::size_t>(p * own));
@@ -289,7 +290,6 @@ class DataParallel {
   const Processes& processes_;
   Index shards_;
   Partition partition_;
-  std::vector<std::size_t> sizes_ = partition_.sizes();
   Model part_, part_grad_;
   Optimizer optimizer_;  // of the part
   std::vector<Scalar> flat_, received_;

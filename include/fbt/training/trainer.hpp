@@ -132,6 +132,7 @@ class Trainer {
   const Optimizer& optimizer() const { return optimizer_; }
   Data& batches() { return batches_; }
   const Data& batches() const { return batches_; }
+  /// shard: one that this process reads, by its number among those of all. Throws std::invalid_argument for any other.
   auto& memory(Index shard) { return shards_[own_shard(shard)].memory; }
   const auto& memory(Index shard) const { return shards_[own_shard(shard)].memory; }
 
