@@ -79,12 +79,11 @@ int main(int argc, char** argv) {
       processes.gather("");  // all begin together
       const example::Stopwatch watch;
       for (int n = 0; n < static_cast<int>(count); ++n) update();
-      double spent = watch.seconds() / static_cast<int>(count);
+      const double spent = watch.seconds() / static_cast<int>(count);
       if (spent < best) exchange = optimizer.seconds / static_cast<int>(count);
       best = std::min(best, spent);
     }
-    double memory = bench::peak_memory_mib();
-    std::array<double, 3> most{best, exchange, memory};
+    std::array<double, 3> most{best, exchange, bench::peak_memory_mib()};
     processes.largest(most);
     if (processes.is_first())
       fmt::print("{}\n", nlohmann::ordered_json{{"config", name},

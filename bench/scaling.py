@@ -20,8 +20,7 @@ NETWORKS = {"1 Gbit/s": (1e9, 50e-6), "10 Gbit/s": (10e9, 20e-6), "100 Gbit/s": 
 
 def run(program, config, processes, threads, lanes, seconds):
     environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "FBT_PROCESSORS": str(threads)}
-    binding = ["--bind-to", "none"]
-    done = subprocess.run(["mpirun.openmpi", "-q", *binding, "-np", str(processes), program, "--config", config, "--threads", str(threads),
+    done = subprocess.run(["mpirun.openmpi", "-q", "--bind-to", "none", "-np", str(processes), program, "--config", config, "--threads", str(threads),
                            "--lanes", str(lanes), "--shards", str(max(processes, threads)), "--seconds", str(seconds)],
                           capture_output=True, text=True, env=environment)
     if done.returncode != 0:
@@ -48,9 +47,9 @@ def measure(program, rounds, seconds):
     return {"date": datetime.date.today().isoformat(), "fbt": commit(), "machine": machine(), "rows": list(best.values())}
 
 
-def bytes_sent(parameters, processes, shards):
-    """What a process sends for an update: of each of its shards the other parts, and its part to all others."""
-    return 4 * parameters * (shards + 1) * (processes - 1) / processes
+def bytes_sent(parameters, processes):
+    """What a process of one shard sends for an update: of the gradient the others' parts, and its part of the parameters to them all."""
+    return 2 * 4 * parameters * (processes - 1) / processes
 
 
 class Model:
@@ -72,7 +71,7 @@ class Model:
     def exchange(self, processes, network):
         bits, latency = network
         # a message to every other process in the exchange of gradients, and in the gathering of parameters
-        return 8 * bytes_sent(self.parameters, processes, 1) / bits + 2 * (processes - 1) * latency
+        return 8 * bytes_sent(self.parameters, processes) / bits + 2 * (processes - 1) * latency
 
     def update(self, processes, lanes, network):
         return self.computing(lanes) + self.optimizer / processes + self.exchange(processes, network)
@@ -94,7 +93,7 @@ def report(result):
         measured.append([config, *[f"{1 / row['seconds']:.2f}" for row in (one, threads, processes)], f"{one['seconds'] / processes['seconds']:.2f}",
                          f"{threads['seconds'] / processes['seconds']:.2f}"])
         memory.append([config, f"{threads['peak_memory_mib']:.0f}", f"{processes['peak_memory_mib']:.0f}"])
-        sent.append([config, f"{model.parameters:,}", *[f"{bytes_sent(model.parameters, p, 1) / 1e6:.1f}" for p in (2, 8, 1024)]])
+        sent.append([config, f"{model.parameters:,}", *[f"{bytes_sent(model.parameters, p) / 1e6:.1f}" for p in (2, 8, 1024)]])
         predicted = model.computing(lanes / 2) + processes["exchange_seconds"]
         check.append([config, f"{1000 * predicted:.1f}", f"{1000 * processes['seconds']:.1f}", f"{predicted / processes['seconds']:.2f}"])
     weak, strong, needed = [], [], []

@@ -84,7 +84,7 @@ class WholeTraining {
   using Scalar = typename AnyTrainer::Scalar;
   using Place = typename AnyTrainer::Place;
 
-  WholeTraining(AnyTrainer& trainer, const Optimizer& optimizer) : trainer_(trainer), optimizer_(optimizer) {
+  WholeTraining(AnyTrainer& trainer, Optimizer optimizer) : trainer_(trainer), optimizer_(std::move(optimizer)) {
     const Index shards = options().shards;
     for (Index s = 0; s < shards; ++s)
       memories_.push_back(
