@@ -55,19 +55,23 @@ static_assert(std::is_same_v<Eigen::Index, std::ptrdiff_t>,
 #endif
 
 // FBT_PREFETCH: fetches the line of the cache that holds a place, which may be any, also beyond an array.
+// FBT_PREFETCH_L2 leaves the innermost cache as it is.
 #if defined(__GNUC__)
 #define FBT_PREFETCH(place) __builtin_prefetch(place)
+#define FBT_PREFETCH_L2(place) __builtin_prefetch(place, 0, 2)
 #define FBT_ALWAYS_INLINE [[gnu::always_inline]] inline
 #define FBT_LAMBDA_ALWAYS_INLINE __attribute__((always_inline))
 #define FBT_NEVER_INLINE [[gnu::noinline]]
 #elif defined(_M_X64)
 #include <intrin.h>
 #define FBT_PREFETCH(place) _mm_prefetch(reinterpret_cast<const char*>(place), _MM_HINT_T0)
+#define FBT_PREFETCH_L2(place) _mm_prefetch(reinterpret_cast<const char*>(place), _MM_HINT_T1)
 #define FBT_ALWAYS_INLINE __forceinline
 #define FBT_LAMBDA_ALWAYS_INLINE
 #define FBT_NEVER_INLINE __declspec(noinline)
 #else
 #define FBT_PREFETCH(place) static_cast<void>(place)
+#define FBT_PREFETCH_L2(place) static_cast<void>(place)
 #define FBT_ALWAYS_INLINE inline
 #define FBT_LAMBDA_ALWAYS_INLINE
 #define FBT_NEVER_INLINE

@@ -4,18 +4,20 @@
 // then multiplied with T thin right-hand sides. A Packed matrix is cut into panels of up to 3 vectors of rows; within a
 // panel all rows of one column are adjacent. A tile of one panel times up to 8 columns lives in registers. The weights of
 // all but small models come from beyond the cache at every step: all columns use a block of the panel, small enough for the
-// inner caches, while the next block is fetched, evenly over the time that this takes.
+// innermost cache, while the next block is fetched into the second, evenly over the time that this takes.
 //
 // Without the vectors of core/simd.hpp the products are Eigen's.
 #pragma once
 
 #include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
+#include "fbt/kernels/pages.hpp"
 #include "fbt/kernels/simd.hpp"
 
 #include <algorithm>
 #include <memory>
 #include <type_traits>
+#include <vector>
 
 namespace fbt {
 
@@ -78,22 +80,22 @@ struct Strided {
 template <int R, class Scalar>
 FBT_ALWAYS_INLINE void add_multiple(SimdOf<Scalar>* sum, const SimdOf<Scalar>* w, const Scalar* x) {
   using V = SimdOf<Scalar>;
-#if FBT_VECTOR_BYTES == 32 && defined(__FMA__) && defined(__x86_64__)
-  // 3 * 4 sums, 3 vectors and a factor fill the 16 registers. Left to themselves, g++ 12 and clang 14 load the next factor
-  // early or move sums between registers, and keep some in memory. (A broadcast from memory needs AVX alone.) Operands are
-  // ordered as -masm=att or -masm=intel wants them.
+#if defined(__x86_64__) && (FBT_VECTOR_BYTES == 32 && defined(__FMA__) || FBT_VECTOR_BYTES == 64 && defined(__clang__))
+  // Of 16 registers 3 * 4 sums, 3 vectors and a factor fill all, of 32 those of 8 columns 28. Left to themselves, g++ 12 and
+  // clang 14 load factors early or move sums between registers, and keep some in memory; but with 32 g++ does better alone.
+  // (A broadcast from memory needs AVX alone.) Operands are ordered as -masm=att or -masm=intel wants them.
   if constexpr (R == 3) {
     V factor, s0 = sum[0], s1 = sum[1], s2 = sum[2];
     if constexpr (std::is_same_v<Scalar, float>) {
       asm("vbroadcastss {%4, %3|%3, %4}\n\tvfmadd231ps {%3, %5, %0|%0, %5, %3}\n\t"
           "vfmadd231ps {%3, %6, %1|%1, %6, %3}\n\tvfmadd231ps {%3, %7, %2|%2, %7, %3}"
-          : "+&x"(s0), "+&x"(s1), "+&x"(s2), "=&x"(factor)
-          : "m"(*x), "x"(w[0]), "x"(w[1]), "x"(w[2]));
+          : "+&v"(s0), "+&v"(s1), "+&v"(s2), "=&v"(factor)
+          : "m"(*x), "v"(w[0]), "v"(w[1]), "v"(w[2]));
     } else {
       asm("vbroadcastsd {%4, %3|%3, %4}\n\tvfmadd231pd {%3, %5, %0|%0, %5, %3}\n\t"
           "vfmadd231pd {%3, %6, %1|%1, %6, %3}\n\tvfmadd231pd {%3, %7, %2|%2, %7, %3}"
-          : "+&x"(s0), "+&x"(s1), "+&x"(s2), "=&x"(factor)
-          : "m"(*x), "x"(w[0]), "x"(w[1]), "x"(w[2]));
+          : "+&v"(s0), "+&v"(s1), "+&v"(s2), "=&v"(factor)
+          : "m"(*x), "v"(w[0]), "v"(w[1]), "v"(w[2]));
     }
     sum[0] = s0, sum[1] = s1, sum[2] = s2;
     return;
@@ -124,7 +126,7 @@ FBT_ALWAYS_INLINE void tile(const Scalar* panel, Index depth, Strided<Scalar> x,
   };
   Index k = 0;
   for (; k + unrolled <= depth; k += unrolled) {
-    for (int i = 0; i < lines; ++i, fetch += line_entries<Scalar>) FBT_PREFETCH(fetch);
+    for (int i = 0; i < lines; ++i, fetch += line_entries<Scalar>) FBT_PREFETCH_L2(fetch);
     unroll<unrolled>(advance);
   }
   for (; k < depth; ++k) advance(0);
@@ -284,7 +286,7 @@ class Packed {
     depth_ = depth;
     if constexpr (detail::has_simd<Scalar>) {
       constexpr Index width = detail::simd_width<Scalar>;
-      data_.resize(detail::vectors_of<Scalar>(rows) * width * depth);
+      data_.resize(static_cast<std::size_t>(detail::vectors_of<Scalar>(rows) * width * depth));
       split_work(team, rows, detail::panel_rows<Scalar>, rows * depth, [&](Index first, Index count) {
         for (const Index end = first + count; first < end; first += detail::panel_rows<Scalar>) {
           const Index used = std::min(detail::panel_rows<Scalar>, end - first);
@@ -293,7 +295,7 @@ class Packed {
         }
       });
     } else {
-      data_.resize(rows * depth);
+      data_.resize(static_cast<std::size_t>(rows * depth));
       using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
       Eigen::Map<Matrix<Scalar>>(data_.data(), rows, depth) =
           Eigen::Map<const Matrix<Scalar>, 0, Strides>(w, rows, depth, Strides(column_stride, row_stride));
@@ -301,7 +303,8 @@ class Packed {
   }
 
   Index rows_ = 0, depth_ = 0;
-  Vector<Scalar> data_;  // panel after panel, each (depth, padded rows) with the rows adjacent
+  // panel after panel, each (depth, padded rows) with the rows adjacent
+  std::vector<Scalar, detail::PageAllocator<Scalar>> data_;
 };
 
 /// A Packed matrix that copies of a Trace share, until one of them packs other weights.
