@@ -155,8 +155,8 @@ TEMPLATE_TEST_CASE("Packed: empty shapes", "", float, double, long double) {
 TEMPLATE_TEST_CASE("add_outer: adds the product of all columns", "", float, double, long double) {
   Random random(1);
   const Index columns = GENERATE(1, 255, 512, 513, 600);  // pieces of 512
-  OuterScratch<TestType> scratch;
-  const Index wide = columns == 513 ? 300 : 33;  // strips of up to 256 rows of the right matrix
+  fbt::Vector<TestType> scratch;
+  const Index wide = columns == 513 ? 300 : 33;  // pieces of up to 256 rows of the right matrix
   for (const auto& [rows, inputs] : std::vector<std::pair<Index, Index>>{{1, 1}, {7, 50}, {50, 7}, {40, wide}}) {
     Framed<TestType> a(random_matrix<TestType>(rows, columns, random)), b(random_matrix<TestType>(inputs, columns, random));
     Framed<TestType> sum(random_matrix<TestType>(rows, inputs, random));

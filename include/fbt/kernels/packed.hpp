@@ -324,51 +324,26 @@ class SharedPacked {
   std::shared_ptr<Packed<Scalar>> packed_;
 };
 
-/// Room for the pieces that add_outer() works on.
+/// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix, in pieces that fit the cache. A panel of a's
+/// rows is rearranged in `panel`, which keeps its room from call to call; b is read as it stands.
 template <class Scalar>
-struct OuterScratch {
-  Vector<Scalar> panel, strips;
-};
-
-/// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix. Both are rearranged piece by piece, for
-/// pieces that fit the cache: a panel of a's rows, and b's rows in strips of 8.
-template <class Scalar>
-void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, OuterScratch<Scalar>& scratch) {
+void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, Vector<Scalar>& panel) {
   eigen_assert(a.cols() == b.cols() && sum.rows() == a.rows() && sum.cols() == b.rows());
   if constexpr (detail::has_simd<Scalar>) {
-    constexpr Index deepest = 512, widest = 256, strip = 8;
-    const Index depths = std::min(deepest, a.cols()), widths = std::min(widest, (b.rows() + strip - 1) / strip * strip);
-    scratch.panel.resize(detail::panel_rows<Scalar> * depths);
-    scratch.strips.resize(widths * depths);
+    constexpr Index deepest = 512, widest = 256;
+    panel.resize(detail::panel_rows<Scalar> * std::min(deepest, a.cols()));
     for (Index n0 = 0; n0 < a.cols(); n0 += deepest) {
       const Index depth = std::min(deepest, a.cols() - n0);
       for (Index k0 = 0; k0 < b.rows(); k0 += widest) {
         const Index columns = std::min(widest, b.rows() - k0);
-        const Scalar* const from = b.data() + k0 + n0 * b.outerStride();
-        // of few columns at a time, so that lines that two strips share stay in the cache
-        for (Index n1 = 0; n1 < depth; n1 += 16) {
-          for (Index c = 0; c < columns; c += strip) {
-            Scalar* const to = scratch.strips.data() + c * depth;
-            const Index used = std::min(strip, columns - c);
-            for (Index n = n1; n < std::min(depth, n1 + 16); ++n) {
-              const Scalar* const column = from + n * b.outerStride() + c;
-              FBT_PREFETCH(column + 16 * b.outerStride());
-              used == strip ? std::copy_n(column, strip, to + n * strip) : std::copy_n(column, used, to + n * strip);
-            }
-          }
-        }
+        const detail::Strided<Scalar> x{b.data() + k0 + n0 * b.outerStride(), b.outerStride(), 1};
         for (Index first = 0; first < a.rows(); first += detail::panel_rows<Scalar>) {
           const Index used = std::min(detail::panel_rows<Scalar>, a.rows() - first);
-          detail::arrange_panel(a.data() + first + n0 * a.outerStride(), used, depth, 1, a.outerStride(),
-                                scratch.panel.data());
+          detail::arrange_panel(a.data() + first + n0 * a.outerStride(), used, depth, 1, a.outerStride(), panel.data());
+          Scalar* const y = sum.data() + first + k0 * sum.outerStride();
           detail::with_vectors(detail::vectors_of<Scalar>(used), [&]<int R>(std::integral_constant<int, R>) {
-            for (Index c = 0; c < columns; c += strip) {
-              Scalar* const y = sum.data() + first + (k0 + c) * sum.outerStride();
-              detail::block_product<R>(scratch.panel.data(), depth,
-                                       detail::Strided<Scalar>{scratch.strips.data() + c * depth, strip, 1},
-                                       std::min(strip, columns - c), y, sum.outerStride(), used,
-                                       Epilogue<Scalar>{nullptr, y, sum.outerStride()}, static_cast<const Scalar*>(nullptr));
-            }
+            detail::block_product<R>(panel.data(), depth, x, columns, y, sum.outerStride(), used,
+                                     Epilogue<Scalar>{nullptr, y, sum.outerStride()}, static_cast<const Scalar*>(nullptr));
           });
         }
       }

@@ -28,8 +28,8 @@ struct Linear {
     Matrix<Scalar> dy;  // (out, T*B)
     SharedPacked<Scalar> forward, backward;
     WeightProbe<Scalar> probe;
-    std::vector<OuterScratch<Scalar>> scratch;  // one per thread
-    Matrix<Scalar> parts;                       // (out, pieces()), for a single lane
+    std::vector<Vector<Scalar>> scratch;  // one per thread: a panel
+    Matrix<Scalar> parts;                 // (out, pieces()), for a single lane
     Index lanes = 0;
     bool train = false;
     Team* team = nullptr;

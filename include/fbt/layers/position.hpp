@@ -48,7 +48,7 @@ struct Position {
     Matrix<Scalar> dy;                                    // deltas of the scores (rows, H*B*T)
     std::vector<SharedPacked<Scalar>> forward, backward;  // one per table
     std::vector<WeightProbe<Scalar>> probes;
-    OuterScratch<Scalar> scratch;
+    Vector<Scalar> scratch;  // a panel
     Team* team = nullptr;
     Vector<Scalar> dquery_bias;  // (e*H), which attention adds to
     Index lanes = 0, rows = 0;
