@@ -15,12 +15,14 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 CONFIGURATIONS = ["A", "B", "C", "D"]
 THREADS = [1, 2]
+FORMATS = ["bf16", "int8", "int4"]
 ONE_THREAD = [(config, 1) for config in CONFIGURATIONS]
 CELLS = [(config, threads) for config in CONFIGURATIONS for threads in THREADS]
 # rates, and what belongs to the run in which they were the best
 ATTACHED = {"train_tokens_per_second": ["fma_fraction", "fma_peak", "peak_memory_mib", "peak_memory_without_pytorch_mib"],
             "train_carried_tokens_per_second": [], "decode_tokens_per_second": ["bandwidth_fraction", "read_bandwidth"],
-            "decode_8_tokens_per_second": [], "decode_32_tokens_per_second": [], "prompt_tokens_per_second": []}
+            "decode_8_tokens_per_second": [], "decode_32_tokens_per_second": [], "prompt_tokens_per_second": [],
+            **{f"decode_{form}_tokens_per_second": [] for form in FORMATS}}
 BUSY = 0.2  # cores
 FEEDBACK, PARALLEL = "PyTorch feedback", "PyTorch parallel"
 
@@ -104,7 +106,9 @@ def first_value(path, key):
 def machine():
     gib = int(first_value("/proc/meminfo", "MemTotal").split()[0]) / 2**20
     vectors = "AVX-512" if "avx512f" in first_value("/proc/cpuinfo", "flags") else "no AVX-512"
-    return f"{first_value('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores, {vectors}, {gib:.0f} GiB, {platform.machine()}"
+    family = f" family {first_value('/proc/cpuinfo', 'cpu family')} model {first_value('/proc/cpuinfo', 'model')}"
+    return (f"{first_value('/proc/cpuinfo', 'model name')}{family}, {os.cpu_count()} cores, {vectors}, {gib:.0f} GiB, "
+            f"{platform.machine()}")
 
 
 def commit():
@@ -168,9 +172,9 @@ def readme(data):
     def rate(name, key):
         return lambda config, threads: results.value(name, config, threads, key)
 
-    def over(name, other, key):
+    def over(name, other, key, other_key=None):
         return lambda config, threads: results.ratio(results.value(name, config, threads, key),
-                                                     results.value(other, config, threads, key))
+                                                     results.value(other, config, threads, other_key or key))
 
     def scaling(name, key):
         return lambda config, threads: results.ratio(results.value(name, config, 2, key), results.value(name, config, 1, key))
@@ -203,6 +207,8 @@ def readme(data):
                    (f"decoding, {name} / {FEEDBACK}", over(name, FEEDBACK, decode), ".2f")]
     threads = [(f"{verb}, {name}", scaling(name, key), ".2f") for verb, key in (("training", train), ("decoding", decode))
                for name in names]
+    formats = [(f"{form}, {name}", over(name, name, f"decode_{form}_tokens_per_second", decode), ".2f")
+               for form in FORMATS for name in results.fbt]
     many = [("decoding, 1 sequence", decode), ("decoding, 8 sequences", "decode_8_tokens_per_second"),
             ("decoding, 32 sequences", "decode_32_tokens_per_second"), ("reading a prompt", "prompt_tokens_per_second")]
     growth_keys = {"train_step_us": ",.0f", "train_token_us": ",.1f", "decode_step_us": ",.0f"}
@@ -273,6 +279,10 @@ Weights, keys and values that a step reads, as a share of the measured read band
 
 {by_cell("share", [(name, rate(name, "bandwidth_fraction"), ".0%") for name in results.fbt])}
 
+With weights of fewer bits, over full ones.
+
+{by_cell("one sequence", formats)}
+
 Several sequences side by side, and one that is read in segments; all sequences together, one thread.
 
 {by_cell("tokens/s", [(f"{verb}, {name}", rate(name, key), ",.0f") for verb, key in many for name in results.fbt], ONE_THREAD)}
@@ -311,8 +321,9 @@ cmake --preset bench && cmake --build --preset bench && build/bench/bench/layers
   depend on the number of threads, but on that of the shards.
 - Matrix arithmetic is that of the Linear layers and of attention over the slots that are really seen (scores, values, position term),
   three times that of the forward pass. Norms, softmax, activations, the optimiser and all copies count as time but not as work.
-- The read bandwidth is that of a loop over as many bytes as a decoding step reads, again and again, on as many threads. Every layer
-  reads the shared keys and values, and they count once per layer.
+- The read bandwidth is that of a loop over as many bytes as a decoding step reads, again and again, on as many threads, from pages
+  of the system's usual size, as the weights of a model are (packs of 2 MiB and more, and weights of fewer bits, are on large pages where
+  the system gives them). Every layer reads the shared keys and values, and they count once per layer.
 - Peak memory is that of a process which does nothing else (VmHWM).
 """
 

@@ -65,8 +65,8 @@ inline void fill_memory(fbt::Memory<float>& memory) {
 }
 
 /// For stepping the given number of lanes with a full window.
-inline Model::Stepper start_with_full_memory(const Model& model, fbt::Index lanes, fbt::Index threads) {
-  auto stepper = model.start(lanes, threads);
+inline Model::Stepper start_with_full_memory(const Model& model, fbt::Index lanes, const fbt::Execution& execution) {
+  auto stepper = model.start(lanes, execution);
   fill_memory(stepper.memory);
   return stepper;
 }

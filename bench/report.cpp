@@ -40,7 +40,10 @@ std::vector<Column> speed_columns() {
           {"peak_memory_mib", "peak MiB", "{:.0f}"},
           {"decode_8_tokens_per_second", "decode 8", "{:.0f}"},
           {"decode_32_tokens_per_second", "decode 32", "{:.0f}"},
-          {"prompt_tokens_per_second", "prompt", "{:.0f}"}};
+          {"prompt_tokens_per_second", "prompt", "{:.0f}"},
+          {"decode_bf16_tokens_per_second", "bf16", "{:.0f}"},
+          {"decode_int8_tokens_per_second", "int8", "{:.0f}"},
+          {"decode_int4_tokens_per_second", "int4", "{:.0f}"}};
 }
 
 std::vector<Column> growth_columns() {

@@ -53,12 +53,13 @@ inline Json measure_training(const Configuration& configuration, fbt::Index thre
           {"train_carried_tokens_per_second", train_rate(configuration, threads, true, effort)},
           {"fma_fraction", fresh * train_flop(config, config.window, 0) / peak},
           {"fma_peak", peak},
-          {"peak_memory_mib", memory}};
+          {"peak_memory_mib", memory},
+          {"training_memory_mib", memory}};
 }
 
 /// Tokens per second of all lanes together, with a full window.
-inline double decode_rate(const Model& model, fbt::Index lanes, fbt::Index threads, const Effort& effort) {
-  auto stepper = start_with_full_memory(model, lanes, threads);
+inline double decode_rate(const Model& model, fbt::Index lanes, const fbt::Execution& execution, const Effort& effort) {
+  auto stepper = start_with_full_memory(model, lanes, execution);
   const auto tokens = random_tokens(lanes, model.config().vocabulary);
   return best_rate(effort, static_cast<double>(lanes), [&] { model.step(tokens, stepper); });
 }
@@ -83,6 +84,9 @@ inline Json measure_decoding(const Configuration& configuration, fbt::Index thre
               {"read_bandwidth", bandwidth},           {"peak_memory_mib", memory},
               {"decode_8_tokens_per_second", nullptr}, {"decode_32_tokens_per_second", nullptr},
               {"prompt_tokens_per_second", nullptr}};
+  for (const auto& [name, weights] : fbt::Names<fbt::WeightFormat>::list)
+    if (weights != fbt::WeightFormat::full)
+      result[fmt::format("decode_{}_tokens_per_second", name)] = decode_rate(model, 1, {threads, weights}, effort);
   if (threads == 1) {
     result["decode_8_tokens_per_second"] = decode_rate(model, 8, 1, effort);
     result["decode_32_tokens_per_second"] = decode_rate(model, 32, 1, effort);
@@ -98,7 +102,7 @@ inline Json measure_decoding(const Configuration& configuration, fbt::Index thre
 inline nlohmann::ordered_json measure_speed(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
   nlohmann::ordered_json row{{"config", configuration.name}, {"threads", threads}};
   for (const char* key : {"train_tokens_per_second", "decode_tokens_per_second", "fma_fraction", "bandwidth_fraction",
-                          "peak_memory_mib", "train_carried_tokens_per_second"})
+                          "peak_memory_mib", "training_memory_mib", "train_carried_tokens_per_second"})
     row[key] = nullptr;
   row.update(in_child([&] { return detail::measure_decoding(configuration, threads, effort); }));
   if (configuration.trains) row.update(in_child([&] { return detail::measure_training(configuration, threads, effort); }));

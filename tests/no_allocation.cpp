@@ -114,7 +114,14 @@ bool check_model(const AnyConfig& config, const char* name, Index lanes) {
   step();
   segments();
   std::printf("%s\n", name);
-  const bool step_is_silent = silent("  150 steps", lanes, count(step));
+  bool step_is_silent = silent("  150 steps", lanes, count(step));
+  for (const auto& [format, weights] : Names<WeightFormat>::list) {
+    if (weights == WeightFormat::full) continue;
+    stepper = model.start(lanes, {1, weights});
+    step();
+    step_is_silent =
+        silent(("  150 steps with weights of " + std::string(format)).c_str(), lanes, count(step)) && step_is_silent;
+  }
   const bool segments_are_silent = silent("  10 segments forward and backward", lanes, count(segments));
   return step_is_silent && segments_are_silent;
 }

@@ -24,7 +24,7 @@ struct EvaluateFlags {
   std::string model, data;
   double fraction = 1;
   fbt::Index lanes = 1;
-  fbt::Index threads = fbt::available_processors();
+  fbt::Execution execution{fbt::available_processors()};
   bool skip_unknown = false, per_token = false, json = false;
 };
 
@@ -35,7 +35,7 @@ inline void add_evaluate_flags(CLI::App& command, EvaluateFlags& flags) {
   auto* const lanes = add_flag(command, "lanes", flags.lanes,
                                "parts of the text that are read side by side: more are faster, but an approximation, as "
                                "what a part remembers of the text before it is cut short");
-  add_flag(command, "threads", flags.threads, "most threads to work on");
+  add_execution_flags(command, flags.execution);
   add_flag(command, "skip-unknown", flags.skip_unknown,
            "leave out what is not in the model's vocabulary, and say how much that is, instead of refusing the text");
   add_flag(command, "per-token", flags.per_token,
@@ -89,12 +89,18 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
       fmt::print("{}\t{:.4f}\t{}\n", place, nats, vocabulary.label(token));
     }
   };
-  const fbt::EvaluationOptions options{.lanes = flags.lanes, .context = model.config().window, .threads = flags.threads};
+  fbt::EvaluationOptions options{.lanes = flags.lanes,
+                                 .context = model.config().window,
+                                 .threads = flags.execution.threads,
+                                 .weights = flags.execution.weights};
   const fbt::Evaluation result =
       flags.per_token ? fbt::evaluate(model, read, labels, options, EachLoss<decltype(print_token)>{print_token})
                       : fbt::evaluate(model, read, labels, options);
   const double nats = result.mean(), bits = nats / std::numbers::ln2;
   fbt::ensure(std::isfinite(nats), "{}: expected finite losses, found a mean of {}", flags.model, nats);
+  const bool rounded = options.weights != fbt::WeightFormat::full;
+  options.weights = fbt::WeightFormat::full;
+  const double full_nats = rounded ? fbt::evaluate(model, read, labels, options).mean() : nats;
   const bool numbers = vocabulary.kind() == fbt::TokenKind::number;  // of no known text
   double bytes = 0;
   for (const fbt::Token token : labels) bytes += static_cast<double>(vocabulary.text(token).size());
@@ -105,6 +111,7 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
                                 {"bits_per_token", bits}, {"perplexity", std::exp(nats)}, {"accuracy", result.accuracy()}};
     if (!numbers) line["bits_per_byte"] = bits_per_byte;
     if (flags.skip_unknown) line["unknown"] = unknown;
+    if (rounded) line.update({{"weights", fbt::name_of(flags.execution.weights)}, {"full_nats_per_token", full_nats}});
     line["lanes"] = flags.lanes;
     line["exact"] = flags.lanes == 1;
     fmt::print("{}\n", line.dump());
@@ -112,6 +119,7 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
   }
   fmt::print("{} tokens\n{:.4f} nats per token\n{:.4f} bits per {}\n{:.4f} perplexity\n", kept, nats, bits,
              numbers ? "token" : fbt::name_of(vocabulary.kind()), std::exp(nats));
+  if (rounded) print_full_loss(full_nats, nats, flags.execution.weights);
   if (vocabulary.kind() != fbt::TokenKind::byte && !numbers) fmt::print("{:.4f} bits per byte\n", bits_per_byte);
   if (flags.skip_unknown) fmt::print("{} unknown characters were left out\n", unknown);
   if (flags.lanes > 1)

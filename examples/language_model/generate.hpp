@@ -32,7 +32,7 @@ struct GenerateFlags {
   std::vector<std::string> prompts, stop;
   fbt::GenerationOptions options;
   fbt::Index count = 1;
-  fbt::Index threads = fbt::available_processors();
+  fbt::Execution execution{fbt::available_processors()};
   bool interactive = false, quiet = false;
   PrintOptions print;
 };
@@ -66,7 +66,7 @@ inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   add_flag(command, "repetition-penalty", sampling.repetition_penalty, "makes recent tokens less likely; 1: none");
   add_flag(command, "repetition-window", sampling.repetition_window, "how many tokens are recent");
   add_flag(command, "seed", sampling.seed, "for the draws; the same seed writes the same text");
-  add_flag(command, "threads", flags.threads, "most threads to work on; the text does not depend on it");
+  add_execution_flags(command, flags.execution);
   add_flag(command, "stop", flags.stop, "text to end before; may be given several times");
   add_flag(command, "no-prompt", flags.print.no_prompt, "print what is written without the text before it");
   auto* const raw =
@@ -131,8 +131,8 @@ inline std::vector<fbt::Token> beginning(const fbt::Vocabulary& vocabulary) {
 }
 
 inline fbt::Session<Model> begin_session(const TextModel& text_model, const GenerateFlags& flags) {
-  if (flags.load_state.empty()) return fbt::Session<Model>(text_model.model, flags.threads);
-  return fbt::load_session(flags.load_state, text_model.model, flags.threads).session;
+  if (flags.load_state.empty()) return fbt::Session<Model>(text_model.model, flags.execution);
+  return fbt::load_session(flags.load_state, text_model.model, flags.execution).session;
 }
 
 /// Reads tokens, of the given text, and prints them and how they go on, token by token. Returns how many were written.
@@ -201,7 +201,7 @@ inline fbt::Index write_many(const TextModel& text_model, const std::vector<Name
     return !printers[i].ended();
   };
   const fbt::Index lanes = std::min<fbt::Index>(static_cast<fbt::Index>(requests.size()), 16);
-  const std::vector<fbt::Index> counts = fbt::generate(text_model.model, requests, lanes, emit, flags.threads);
+  const std::vector<fbt::Index> counts = fbt::generate(text_model.model, requests, lanes, emit, flags.execution);
   const char* const between = flags.print.json ? "" : "\n";
   for (std::size_t i = 0; i < texts.size(); ++i) write_text((i > 0 ? between : "") + texts[i] + printers[i].finish());
   return std::accumulate(counts.begin(), counts.end(), fbt::Index{0});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/execution.hpp"
 #include "fbt/core/names.hpp"
 
 #include <fmt/ranges.h>
@@ -68,6 +69,19 @@ CLI::Option* add_flag(CLI::App& command, const std::string& name, T& value, cons
   } else {
     return command.add_option(flag, value, help)->capture_default_str();
   }
+}
+
+/// Of programs that read a model's steps without training it.
+inline void add_execution_flags(CLI::App& command, fbt::Execution& execution) {
+  add_flag(command, "threads", execution.threads, "most threads to work on; what is found does not depend on it");
+  add_flag(command, "weights", execution.weights,
+           "full: as in the model; else rounded to 16, 8 or 4 bits, which a step of few sequences reads in less time");
+}
+
+/// For the reader of a loss by rounded weights: what it is without rounding.
+inline void print_full_loss(double full_nats, double nats, fbt::WeightFormat weights) {
+  fmt::print("{:.4f} nats per token by the full weights: weights of {} cost {:+.4f}\n", full_nats, fbt::name_of(weights),
+             nats - full_nats);
 }
 
 /// Throws std::invalid_argument when one of the flags was given, saying where it has no effect.

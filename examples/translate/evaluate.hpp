@@ -28,7 +28,7 @@ namespace example {
 /// Flags of what is written, for `evaluate` and `write`.
 struct WritingFlags {
   fbt::BeamSearchOptions search;
-  fbt::Index threads = fbt::available_processors();
+  fbt::Execution execution{fbt::available_processors()};
   SourceLimit source_limit{0, LongSources::cut};
 
   /// Sets what depends on the model. Throws std::invalid_argument for flags out of range.
@@ -50,7 +50,7 @@ inline void add_writing_flags(CLI::App& command, WritingFlags& flags) {
   add_flag(command, "length", flags.search.length, "the most tokens of a target, the end counted");
   add_flag(command, "source-limit", flags.source_limit.tokens, "the most tokens of a source; 0: as in the training");
   add_flag(command, "long-sources", flags.source_limit.longer, "what is done with longer ones");
-  add_flag(command, "threads", flags.threads, "most threads to work on");
+  add_execution_flags(command, flags.execution);
 }
 
 struct PairEvaluateFlags {
@@ -130,7 +130,11 @@ inline void evaluate(PairEvaluateFlags flags) {
               "{}: expected sources of characters in the model's vocabulary, found {} of none", path.string(),
               encoded.left_out);
 
-  const double loss = pair_loss(translator.model, encoded.pairs, translator.boundary(), flags.writing.threads).mean();
+  const fbt::Execution execution = flags.writing.execution;
+  const double loss = pair_loss(translator.model, encoded.pairs, translator.boundary(), execution).mean();
+  const bool rounded = execution.weights != fbt::WeightFormat::full;
+  const double full_loss =
+      rounded ? pair_loss(translator.model, encoded.pairs, translator.boundary(), execution.threads).mean() : loss;
   // sources of about the same length are written side by side
   std::vector<std::size_t> order(pairs.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -140,7 +144,7 @@ inline void evaluate(PairEvaluateFlags flags) {
   std::vector<std::vector<fbt::Token>> sources;
   for (const std::size_t i : order) sources.push_back(encoded.pairs[i].source);
   const Stopwatch watch;
-  const auto found = fbt::beam_search(translator.model, sources, flags.writing.search, flags.lanes, flags.writing.threads);
+  const auto found = fbt::beam_search(translator.model, sources, flags.writing.search, flags.lanes, execution);
   const double seconds = watch.seconds();
 
   std::vector<std::string> texts(pairs.size()), references, originals;
@@ -178,8 +182,9 @@ inline void evaluate(PairEvaluateFlags flags) {
                                 {"beam", flags.writing.search.beams}};
     json.update(json_of(measures));
     if (translates) json["signature"] = bleu_signature;
-    json.update({{"nats_per_token", loss},
-                 {"baseline_name", baseline_name},
+    json["nats_per_token"] = loss;
+    if (rounded) json.update({{"weights", fbt::name_of(execution.weights)}, {"full_nats_per_token", full_loss}});
+    json.update({{"baseline_name", baseline_name},
                  {"baseline", json_of(baseline)},
                  {"unfinished", unfinished},
                  {"sources_cut", encoded.cut},
@@ -193,6 +198,7 @@ inline void evaluate(PairEvaluateFlags flags) {
   fmt::print("{}{}\n", line_of(measures), translates ? fmt::format(" ({})", bleu_signature) : "");
   fmt::print("{}: {}\n", baseline_name, line_of(baseline));
   fmt::print("{:.4f} nats per token of the targets that people wrote\n", loss);
+  if (rounded) print_full_loss(full_loss, loss, execution.weights);
   if (unfinished > 0) fmt::print("{} targets have no end within {} tokens\n", unfinished, flags.writing.search.length);
   fmt::print("{:.1f} s, {:.1f} sentences/s, {:.0f} tokens/s\n", seconds, per_second(count), per_second(tokens));
 }

@@ -22,7 +22,7 @@ namespace example {
 /// The same with any number of threads. With processes each reads some of the pairs. Throws Interrupted when interrupt is
 /// not null and the user wants to stop.
 inline fbt::LossSum pair_loss(const PairModel& model, std::span<const fbt::TokenPair> pairs, fbt::Token boundary,
-                              fbt::Index threads, const Interrupt* interrupt = nullptr,
+                              const fbt::Execution& execution, const Interrupt* interrupt = nullptr,
                               const Processes* processes = nullptr) {
   std::vector<const fbt::TokenPair*> order;  // those of about one length are read side by side
   for (const fbt::TokenPair& pair : pairs) order.push_back(&pair);
@@ -38,7 +38,7 @@ inline fbt::LossSum pair_loss(const PairModel& model, std::span<const fbt::Token
     const auto group = std::span(order).subspan(index * lanes, std::min(lanes, order.size() - index * lanes));
     std::vector<std::vector<fbt::Token>> sources;
     for (const fbt::TokenPair* pair : group) sources.push_back(pair->source);
-    auto stepper = model.start(sources);
+    auto stepper = model.start(sources, 1, {1, execution.weights});
     std::vector<fbt::Token> given(group.size(), boundary), labels(group.size());
     for (std::size_t t = 0; t <= group.back()->target.size(); ++t) {
       if (interrupt) interrupt->check();
@@ -51,7 +51,7 @@ inline fbt::LossSum pair_loss(const PairModel& model, std::span<const fbt::Token
     }
   };
   const auto read_own = [&, own = own, end = end](const auto& share) {
-    fbt::parallel_for(end - own, fbt::useful_threads(threads), [&](fbt::Index i) { read(own + i); });
+    fbt::parallel_for(end - own, fbt::useful_threads(execution.threads), [&](fbt::Index i) { read(own + i); });
     share(std::span(losses));
     fbt::LossSum sum;
     for (const fbt::LossSum& loss : losses) sum += loss;

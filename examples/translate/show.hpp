@@ -42,7 +42,7 @@ inline void show(PairShowFlags flags, const CLI::App& command) {
   const std::span sources(&source, 1);
   const auto write = [&] {
     const WritingFlags& w = flags.writing;
-    return fbt::beam_search(model, sources, w.search, w.search.beams, w.threads).front().front().tokens;
+    return fbt::beam_search(model, sources, w.search, w.search.beams, w.execution).front().front().tokens;
   };
   const std::vector<fbt::Token> target = has_target ? encode_text(vocabulary, flags.target, "--target") : write();
 
@@ -50,7 +50,7 @@ inline void show(PairShowFlags flags, const CLI::App& command) {
   std::vector<AttentionMap::Panel> panels;
   for (fbt::Index l = 1; l <= config.layers; ++l)
     for (fbt::Index j = 1; j <= config.heads; ++j) panels.push_back({l, j, {}});
-  auto stepper = model.start(sources);
+  auto stepper = model.start(sources, 1, {1, flags.writing.execution.weights});
   fbt::Token read = translator.boundary();
   std::vector<std::string> names, row_names;
   for (std::size_t t = 0; t <= target.size(); ++t) {  // a row shows what a token was written from

@@ -54,7 +54,7 @@ inline void write(WriteFlags flags) {
     std::string target;
     if (!source.empty()) {
       const auto found = fbt::beam_search(translator.model, std::span(&source, 1), flags.writing.search,
-                                          flags.writing.search.beams, flags.writing.threads);
+                                          flags.writing.search.beams, flags.writing.execution);
       target = translator.vocabulary.decode(found.front().front().tokens);
     }
     print_now("{}\n", target);

@@ -68,6 +68,12 @@ test_evaluate() {
   succeed "${read[@]}" --threads 1; local one=$output
   [[ $one != *approximation* ]] || fail "$one"
   succeed "${read[@]}" --threads 2 --lanes 1; [ "$output" = "$one" ] || fail "$one, then $output"
+  succeed "${read[@]}" --weights int8
+  contains "$output" "nats per token by the full weights: weights of int8 cost "
+  contains "$output" "$(sed -n 2s/nats/nats/p <<<"$one") by the full weights"
+  succeed "${read[@]}" --weights bf16 --json
+  contains "$output" '"weights":"bf16","full_nats_per_token":'
+  error '--weights: expected one of full, bf16, int8, int4, found "int2"' "${read[@]}" --weights int2
   error "--fraction must be above 0" "${read[@]}" --fraction 0
   error "nothing: cannot open" evaluate --model nothing --data text
   echo 'AΩ' >other
@@ -129,6 +135,9 @@ test_generate() {
   succeed "${write[@]}" --prompt "in" --temperature 0; local greedy=$output
   succeed "${write[@]}" --prompt "in" --temperature 0 --stop "${greedy:6:3}" --stop "${greedy:9:3}"
   [[ $greedy == "$output"* && ${#output} -le 6 ]] || fail "did not stop: '$output' of '$greedy'"
+  succeed "${write[@]}" --prompt "in" --temperature 0 --weights bf16; [ "${output:0:5}" = "${greedy:0:5}" ] || fail "$output, not $greedy"
+  succeed "${write[@]}" --prompt "in" --weights int4 --threads 1; local four=$output
+  succeed "${write[@]}" --prompt "in" --weights int4 --threads 2; [ "$output" = "$four" ] || fail "$output, not $four"
   error "the prompt: expected only characters of the model's vocabulary of 31, found 'X' (U+0058), 'é' (U+00E9)" "${write[@]}" --prompt "Xé"
   error "--stop" "${write[@]}" --stop "X"
   error "stop sequence" "${write[@]}" --stop ""

@@ -5,6 +5,8 @@
 #include "support/helpers.hpp"
 
 #include <limits>
+#include <utility>
+#include <vector>
 
 using namespace fbt;
 
@@ -75,6 +77,74 @@ TEST_CASE("Linear: a single lane in pieces, the same to the last bit with any nu
     if (threads == 1) first = y;
     CHECK(y == first);
   }
+}
+
+TEST_CASE("Linear: weights of 16, 8 and 4 bits") {
+  Random random(1);
+  const Index lanes = GENERATE(1, 3), outputs = 250, inputs = 611;
+  Linear<float> layer(inputs, outputs, random);
+  fill_normal(layer.bias, 0.3, random);
+  const Matrix<float> x = random_matrix(inputs, lanes, random).cast<float>(),
+                      add = random_matrix(outputs, lanes, random).cast<float>();
+  const Matrix<float> product = layer.weight * x, exact = (product + layer.bias.replicate(1, lanes) + add).cwiseMax(0.0f);
+  Linear<float>::Trace trace;
+  for (const auto& [format, granted] : std::vector<std::pair<WeightFormat, float>>{{WeightFormat::bf16, 0.003f},
+                                                                                   {WeightFormat::int8, 0.01f},
+                                                                                   {WeightFormat::int4, 0.12f},
+                                                                                   {WeightFormat::full, 1e-6f}}) {
+    CAPTURE(name_of(format));
+    Matrix<float> first;
+    for (const Index threads : {1, 2, 3}) {
+      Team team(threads);
+      Segment segment{1, lanes, false, 0, &team};
+      segment.weights = format;
+      layer.prepare(trace, segment);  // the same Trace, whatever it held before
+      Matrix<float> y = Matrix<float>::Constant(outputs, lanes, std::numeric_limits<float>::quiet_NaN());
+      layer.forward(x, trace, 0, y, {.add = add.data(), .add_stride = outputs, .relu = true});
+      const float error = (y - exact).norm() / product.norm();
+      CHECK(error < granted);
+      if (format != WeightFormat::full) CHECK(error > granted / 10);
+      if (threads == 1) first = y;
+      CHECK(y == first);
+    }
+  }
+}
+
+TEST_CASE("Linear: weights of fewer bits are packed once for Traces that share them, and again when they have changed") {
+  Random random(1);
+  Linear<float> layer(40, 50, random);
+  Segment segment{1, 1, false, 0};
+  segment.weights = WeightFormat::int8;
+  Linear<float>::Trace first;
+  layer.prepare(first, segment);
+  Linear<float>::Trace second = first;
+  segment.lanes = 4;
+  segment.keep_packed = true;
+  layer.prepare(second, segment);
+  CHECK(&*second.compact == &*first.compact);
+  segment.weights = WeightFormat::int4;
+  layer.prepare(second, segment);
+  CHECK(&*second.compact != &*first.compact);
+  CHECK(second.compact->format() == WeightFormat::int4);
+  CHECK(first.compact->format() == WeightFormat::int8);
+  layer.weight *= 2;
+  Matrix<float> y(50, 4);
+  CHECK_THROWS_WITH(layer.forward(Matrix<float>::Ones(40, 4), second, 0, y), Catch::Contains("have changed"));
+  layer.prepare(second, segment);
+  layer.forward(Matrix<float>::Ones(40, 4), second, 0, y);
+  CHECK((y - layer.weight * Matrix<float>::Ones(40, 4)).norm() < 0.3f * y.norm());
+}
+
+TEST_CASE("Linear: weights of fewer bits are for floats, and not for training") {
+  Random random(1);
+  Segment segment{1, 1, true, 0};
+  segment.weights = WeightFormat::bf16;
+  Linear<float>::Trace trace;
+  CHECK_THROWS_WITH(Linear<float>(2, 3, random).prepare(trace, segment),
+                    "weights of bf16 cannot be trained: expected a segment to evaluate");
+  segment.train = false;
+  Linear<double>::Trace other;
+  CHECK_THROWS_WITH(Linear<double>(2, 3, random).prepare(other, segment), "weights of bf16 need a model of float");
 }
 
 TEST_CASE("Linear: starting values") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/execution.hpp"
 #include "fbt/core/parallel.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/core/types.hpp"
@@ -24,6 +25,7 @@ struct Segment {
   /// Weights that a Trace has packed already, and that have not changed since, are not packed again: for Traces that share
   /// them.
   bool keep_packed = false;
+  WeightFormat weights = WeightFormat::full;  ///< others need a segment that is not to be differentiated
 
   Index columns() const { return steps * lanes; }
   /// The same segment with the seed of the given child.

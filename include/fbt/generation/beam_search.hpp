@@ -152,7 +152,8 @@ class BeamSearch {
 /// std::runtime_error for logits that are NaN or +infinity.
 template <class Model>
 std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<const std::vector<Token>> sources,
-                                                 const BeamSearchOptions& options, Index lanes = 64, Index threads = 1) {
+                                                 const BeamSearchOptions& options, Index lanes = 64,
+                                                 const Execution& execution = {}) {
   options.validate();
   const Index vocabulary = model.config().decoder.vocabulary;
   check(options.begin >= 0 && options.begin < vocabulary && options.end >= 0 && options.end < vocabulary,
@@ -164,7 +165,7 @@ std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<c
   std::vector<std::vector<Hypothesis>> results(sources.size());
   for (std::size_t first = 0; first < sources.size(); first += at_once) {
     const std::size_t count = std::min(at_once, sources.size() - first);
-    auto stepper = model.start(sources.subspan(first, count), beams, threads);
+    auto stepper = model.start(sources.subspan(first, count), beams, execution);
     std::vector<detail::BeamSearch> searches(count, detail::BeamSearch(options));
     std::vector<bool> running(count, true);
     std::vector<Token> tokens(count * static_cast<std::size_t>(beams));

@@ -121,13 +121,14 @@ class Continuation {
 
 /// Continues a prompt of at least one token. emit(token), or emit(drawn), is called for every token of the continuation as
 /// soon as it is known not to belong to a stop sequence; it returns false to end the text. Returns the number of tokens
-/// emitted. At most so many threads share a step; the text does not depend on it. Throws std::invalid_argument for an option
+/// emitted. The text does not depend on the number of threads. Throws std::invalid_argument for an option
 /// out of range, an empty prompt, or a token outside the vocabulary, and std::runtime_error when one of the logits to draw
 /// from is NaN or +infinity.
 template <class Model, class Emit>
-Index generate(const Model& model, Tokens prompt, const GenerationOptions& options, Emit&& emit, Index threads = 1) {
+Index generate(const Model& model, Tokens prompt, const GenerationOptions& options, Emit&& emit,
+               const Execution& execution = {}) {
   Continuation text(prompt, options);
-  auto stepper = model.start(1, threads);
+  auto stepper = model.start(1, execution);
   for (bool more = true; more;) {
     const Token token = text.next();
     more = text.read(model.step({&token, 1}, stepper).col(0), emit);
@@ -151,7 +152,7 @@ struct Nothing {
 /// requests, before anything is emitted; logits that are not finite end all texts.
 template <class Model, class Emit, class End = detail::Nothing>
 std::vector<Index> generate(const Model& model, std::span<const GenerationRequest> requests, Index lanes, Emit&& emit,
-                            Index threads = 1, End&& end = {}) {
+                            const Execution& execution = {}, End&& end = {}) {
   check(lanes >= 1, "generate: lanes must be at least 1, found {}", lanes);
   check(model.core.lanes_begin_alone(), "generate: a model with empty_memory zero_slots continues one prompt at a time");
   std::vector<Continuation> texts;
@@ -165,7 +166,7 @@ std::vector<Index> generate(const Model& model, std::span<const GenerationReques
   std::vector<std::size_t> running(static_cast<std::size_t>(
       std::max(fewest, std::min(lanes, static_cast<Index>(requests.size())))));  // which text is in each lane, or none
   for (std::size_t& text : running) text = waiting < texts.size() ? waiting++ : none;
-  auto stepper = model.start(static_cast<Index>(running.size()), threads);
+  auto stepper = model.start(static_cast<Index>(running.size()), execution);
   std::vector<Token> tokens(running.size());
   for (std::size_t busy = waiting; busy > 0;) {
     for (std::size_t b = 0; b < running.size(); ++b) tokens[b] = running[b] == none ? 0 : texts[running[b]].next();

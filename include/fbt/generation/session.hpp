@@ -20,12 +20,14 @@ class Session {
   using Scalar = typename Model::Scalar;
   using Memory = typename Model::Memory;
 
-  /// Nothing has been read. The model has to outlive it. At most so many threads share a step.
-  explicit Session(const Model& model, Index threads = 1) : model_(&model), stepper_(model.start(1, threads)) {}
+  /// Nothing has been read. The model has to outlive it.
+  explicit Session(const Model& model, const Execution& execution = {})
+      : model_(&model), stepper_(model.start(1, execution)) {}
 
   /// Goes on where another session of the model was, given what that returns. Throws std::invalid_argument unless they fit.
-  Session(const Model& model, std::vector<Token> text, Memory memory, const Vector<Scalar>& logits, Index threads = 1)
-      : Session(model, threads) {
+  Session(const Model& model, std::vector<Token> text, Memory memory, const Vector<Scalar>& logits,
+          const Execution& execution = {})
+      : Session(model, execution) {
     check_text(text);
     check(logits.size() == stepper_.trace.outputs.rows(), "session: expected {} logits, found {}",
           stepper_.trace.outputs.rows(), logits.size());

@@ -40,7 +40,7 @@ struct LoadedSession {
 /// The session in a file that save_session() wrote, of the same model, which has to outlive it. At most so many threads
 /// share a step. Throws std::runtime_error when the file is damaged, or belongs to another model.
 template <class Model>
-LoadedSession<Model> load_session(const TensorFile& file, const Model& model, Index threads = 1) {
+LoadedSession<Model> load_session(const TensorFile& file, const Model& model, const Execution& execution = {}) {
   using Scalar = typename Model::Scalar;
   const auto found = file.metadata().find("fbt.session.model");
   ensure(found != file.metadata().end(),
@@ -70,11 +70,11 @@ LoadedSession<Model> load_session(const TensorFile& file, const Model& model, In
   for (Index i = 0; i < logits.size(); ++i) logits(i) = stored.at<Scalar>(static_cast<std::uint64_t>(i));
   auto memory = model.make_memory(1);
   read_memory<Scalar>(file, "memory.", memory);
-  return {Session<Model>(model, std::move(text), std::move(memory), logits, threads), file.metadata()};
+  return {Session<Model>(model, std::move(text), std::move(memory), logits, execution), file.metadata()};
 }
 template <class Model>
-LoadedSession<Model> load_session(const std::filesystem::path& path, const Model& model, Index threads = 1) {
-  return load_session(TensorFile::read(path), model, threads);
+LoadedSession<Model> load_session(const std::filesystem::path& path, const Model& model, const Execution& execution = {}) {
+  return load_session(TensorFile::read(path), model, execution);
 }
 
 }  // namespace fbt

@@ -307,21 +307,21 @@ class Packed {
   std::vector<Scalar, detail::PageAllocator<Scalar>> data_;
 };
 
-/// A Packed matrix that copies of a Trace share, until one of them packs other weights.
-template <class Scalar>
-class SharedPacked {
+/// A Packed or CompactMatrix that copies of a Trace share, until one of them packs other weights.
+template <class Matrix>
+class SharedPack {
  public:
   bool has() const { return packed_ != nullptr; }
-  const Packed<Scalar>& operator*() const { return *packed_; }
-  const Packed<Scalar>* operator->() const { return packed_.get(); }
+  const Matrix& operator*() const { return *packed_; }
+  const Matrix* operator->() const { return packed_.get(); }
   /// To be packed: its storage again, or a new one where others use that.
-  Packed<Scalar>& own() {
-    if (packed_.use_count() != 1) packed_ = std::make_shared<Packed<Scalar>>();
+  Matrix& own() {
+    if (packed_.use_count() != 1) packed_ = std::make_shared<Matrix>();
     return *packed_;
   }
 
  private:
-  std::shared_ptr<Packed<Scalar>> packed_;
+  std::shared_ptr<Matrix> packed_;
 };
 
 /// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix, in pieces that fit the cache. A panel of a's

@@ -7,6 +7,7 @@
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 #include "fbt/kernels/columns.hpp"
+#include "fbt/kernels/compact.hpp"
 #include "fbt/kernels/packed.hpp"
 #include "fbt/kernels/streamed.hpp"
 #include "fbt/layers/layer.hpp"
@@ -26,12 +27,15 @@ struct Linear {
   struct Trace {
     Matrix<Scalar> x;   // (in, T*B)
     Matrix<Scalar> dy;  // (out, T*B)
-    SharedPacked<Scalar> forward, backward;
+    SharedPack<Packed<Scalar>> forward, backward;
+    SharedPack<CompactMatrix> compact;  // instead of these
+    CompactColumns columns;
     WeightProbe<Scalar> probe;
     std::vector<Vector<Scalar>> scratch;  // one per thread: a panel
     Matrix<Scalar> parts;                 // (out, pieces()), for a single lane
     Index lanes = 0;
     bool train = false;
+    WeightFormat format = WeightFormat::full;
     Team* team = nullptr;
 
     auto input(Index t) { return step_columns(x, t, lanes); }
@@ -48,6 +52,8 @@ struct Linear {
   Index inputs() const { return weight.cols(); }
   Index outputs() const { return weight.rows(); }
 
+  /// Throws std::invalid_argument for weights of another format than full in a segment that is to be differentiated, or of
+  /// another scalar than float.
   void prepare(Trace& trace, const Segment& segment) const {
     trace.lanes = segment.lanes;
     trace.train = segment.train;
@@ -55,13 +61,16 @@ struct Linear {
     trace.x.resize(inputs(), segment.columns());
     trace.dy.resize(outputs(), segment.columns());
     trace.scratch.resize(static_cast<std::size_t>(parts_of(segment.team)));
+    const bool keep = segment.keep_packed && trace.format == segment.weights && trace.probe.matches(weight);
+    trace.format = segment.weights;
+    if (segment.weights != WeightFormat::full) return pack_compact(trace, segment, keep);
+    trace.compact = {};
     if (segment.lanes == 1) {  // a single column streams the weights once: there is nothing to gain from packing
       if (!trace.probe.matches(weight)) trace.forward = trace.backward = {};  // what was packed for more lanes
       trace.probe.take(weight);
       trace.parts.resize(outputs(), pieces());
       return;
     }
-    const bool keep = segment.keep_packed && trace.probe.matches(weight);
     trace.probe.take(weight);
     if (!keep || !trace.forward.has()) trace.forward.own().pack(weight, segment.team);
     if (segment.train && (!keep || !trace.backward.has())) trace.backward.own().pack_transposed(weight, segment.team);
@@ -75,6 +84,8 @@ struct Linear {
     // y = W x + b
     if (bias.size() > 0) epilogue.bias = bias.data();
     if (t == 0) check_weights(trace);
+    if constexpr (std::is_same_v<Scalar, float>)
+      if (trace.format != WeightFormat::full) return multiply_compact(x, trace, y, epilogue);
     if (trace.lanes == 1) return stream(x.data(), trace, y.data(), epilogue);
     split_work(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.lanes,
                [&](Index first, Index count) { trace.forward->multiply_rows(first, count, x, y, epilogue); });
@@ -121,6 +132,23 @@ struct Linear {
   Index pieces() const {
     constexpr Index least = 1 << 16, most = 8;
     return std::clamp<Index>(weight.size() / least, 1, most);
+  }
+  void pack_compact(Trace& trace, const Segment& segment, bool keep) const {
+    check(!segment.train, "weights of {} cannot be trained: expected a segment to evaluate", name_of(segment.weights));
+    if constexpr (std::is_same_v<Scalar, float>) {
+      trace.probe.take(weight);
+      if (!keep || !trace.compact.has()) trace.compact.own().pack(weight, segment.weights, segment.team);
+      trace.columns.resize(inputs(), segment.lanes, segment.weights);
+      trace.forward = trace.backward = {};
+    } else {
+      check(false, "weights of {} need a model of float", name_of(segment.weights));
+    }
+  }
+  void multiply_compact(const In<float>& x, Trace& trace, Out<float> y, const Epilogue<float>& epilogue) const {
+    trace.columns.take(x);
+    constexpr Index quicker = 4;  // than a full multiply-add, about
+    split_work(trace.team, outputs(), detail::compact_rows, weight.size() * trace.lanes / quicker,
+               [&](Index first, Index count) { trace.compact->multiply_rows(first, count, trace.columns, y, epilogue); });
   }
   void stream(const Scalar* x, Trace& trace, Scalar* y, const Epilogue<Scalar>& epilogue) const {
     const Index count = pieces();

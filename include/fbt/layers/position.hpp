@@ -46,7 +46,7 @@ struct Position {
   struct Trace {
     Matrix<Scalar> x;                                     // queries (e, H*B*T)
     Matrix<Scalar> dy;                                    // deltas of the scores (rows, H*B*T)
-    std::vector<SharedPacked<Scalar>> forward, backward;  // one per table
+    std::vector<SharedPack<Packed<Scalar>>> forward, backward;  // one per table
     std::vector<WeightProbe<Scalar>> probes;
     Vector<Scalar> scratch;  // a panel
     Team* team = nullptr;

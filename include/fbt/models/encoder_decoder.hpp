@@ -137,14 +137,14 @@ class EncoderDecoder {
 
   /// What the decoder reads of one source of at least one token: stepper.memory.source.put(lane, encode(source)) gives it to
   /// a lane, whose next target may then begin (memory.clear(lane)). Packs the encoder's weights. Throws as start().
-  Source<Scalar> encode(const std::vector<Token>& source, Index threads = 1) const {
-    return start(std::span(&source, 1), 1, threads).memory.source;
+  Source<Scalar> encode(const std::vector<Token>& source, const Execution& execution = {}) const {
+    return start(std::span(&source, 1), 1, execution).memory.source;
   }
 
   /// For writing the targets of sources of at least one token, step by step: step() is the decoder's. Each source has so
   /// many neighbouring lanes (the beams of a search). Throws std::invalid_argument for an empty source, and a token outside
   /// the vocabulary.
-  Stepper start(std::span<const std::vector<Token>> sources, Index copies = 1, Index threads = 1) const {
+  Stepper start(std::span<const std::vector<Token>> sources, Index copies = 1, const Execution& execution = {}) const {
     check(!sources.empty() && copies >= 1, "start: expected at least 1 source and 1 lane of each, found {} and {}",
           sources.size(), copies);
     const std::size_t count = sources.size();
@@ -156,10 +156,12 @@ class EncoderDecoder {
     std::vector<Token> tokens(count * static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end())), 0);
     for (std::size_t b = 0; b < count; ++b)
       for (std::size_t t = 0; t < sources[b].size(); ++t) tokens[t * count + b] = sources[b][t];
-    Stepper stepper = decoder.start(static_cast<Index>(count) * copies, threads);
+    Stepper stepper = decoder.start(static_cast<Index>(count) * copies, execution);
     Trace trace;
     Source<Scalar> encoded = decoder.core.make_source(banks(), static_cast<Index>(count));
-    encode({tokens, lengths}, {1, static_cast<Index>(count), false, 0, stepper.team.get()}, encoded, trace);
+    Segment segment{1, static_cast<Index>(count), false, 0, stepper.team.get()};
+    segment.weights = execution.weights;
+    encode({tokens, lengths}, segment, encoded, trace);
     if (copies == 1) {
       stepper.memory.source = std::move(encoded);
       return stepper;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/execution.hpp"
 #include "fbt/core/processors.hpp"
 #include "fbt/models/feedback_core.hpp"
 #include "fbt/models/head.hpp"
@@ -107,14 +108,17 @@ class SequenceModel {
   /// For stepping the given number of lanes from the beginning. Holds keys, values and packed weights made from the present
   /// parameters: start anew after changing them, or refresh() it. step() refuses one whose weights it finds changed.
   /// Up to so many threads, and no more than there are processors for, share the work of a step where it is large enough;
-  /// outputs are the same to the last bit.
+  /// outputs are the same to the last bit. start(1, {threads, WeightFormat::int8}) steps with weights of 8 bits, made from
+  /// those of the model.
   /// Throws std::invalid_argument unless there is at least 1 lane, and 1 to 1024 threads.
-  Stepper start(Index lanes, Index threads = 1) const;
+  Stepper start(Index lanes, const Execution& execution = {}) const;
 
   /// After a change of the parameters: packs them anew for a stepper that goes on, with the memory that it has (keys and
   /// values of the old ones, as a training carries them from update to update).
   void refresh(Stepper& stepper) const {
-    prepare(stepper.trace, {1, stepper.memory.lanes(), false, 0, stepper.team.get()}, 0);
+    Segment segment{1, stepper.memory.lanes(), false, 0, stepper.team.get()};
+    segment.weights = stepper.trace.core.segment.weights;
+    prepare(stepper.trace, segment, 0);
   }
 
   /// More sequences beside those of another stepper of this model, on the same packed weights and team: nothing is packed
@@ -183,9 +187,11 @@ SequenceModel<Input_, Core_, Head_>::SequenceModel(const Config& config, Random&
     : input((config.validate(), config), random), core(config, random), head(config, random) {}
 
 template <class Input_, SequenceCore Core_, class Head_>
-auto SequenceModel<Input_, Core_, Head_>::start(Index lanes, Index threads) const -> Stepper {
-  Stepper stepper{make_memory(lanes), {}, std::make_shared<Team>(useful_threads(threads))};
-  prepare(stepper.trace, {1, lanes, false, 0, stepper.team.get()}, 0);
+auto SequenceModel<Input_, Core_, Head_>::start(Index lanes, const Execution& execution) const -> Stepper {
+  Stepper stepper{make_memory(lanes), {}, std::make_shared<Team>(useful_threads(execution.threads))};
+  Segment segment{1, lanes, false, 0, stepper.team.get()};
+  segment.weights = execution.weights;
+  prepare(stepper.trace, segment, 0);
   return stepper;
 }
 
@@ -195,6 +201,7 @@ auto SequenceModel<Input_, Core_, Head_>::start(Index lanes, const Stepper& othe
   Stepper stepper{make_memory(lanes), other.trace, other.team};
   Segment segment{1, lanes, false, 0, stepper.team.get()};
   segment.keep_packed = true;
+  segment.weights = other.trace.core.segment.weights;
   prepare(stepper.trace, segment, 0);
   return stepper;
 }

@@ -29,9 +29,10 @@ struct EvaluationOptions {
   /// Parts of the data that are read side by side: 1 is the definition. A memory reaches beyond its window, slot by slot, so
   /// that more lanes are an approximation, which a longer context brings nearer.
   Index lanes = 1;
-  Index context = 0;  ///< values that every lane but the first reads before its part, unscored
-  Index threads = 1;  ///< the result does not depend on it
-  Index warm_up = 0;  ///< values at the beginning of the data that are read unscored
+  Index context = 0;                          ///< values that every lane but the first reads before its part, unscored
+  Index threads = 1;                          ///< the result does not depend on it
+  WeightFormat weights = WeightFormat::full;  ///< with which the data is read
+  Index warm_up = 0;                          ///< values at the beginning of the data that are read unscored
   /// For processes that evaluate together: which part of `groups` groups of lanes this one reads (first, end), and what
   /// fills in, after that, what the others have found in theirs.
   std::function<std::pair<Index, Index>(Index groups)> own_part = {};
@@ -60,7 +61,8 @@ Evaluation evaluate(const Model& model, const Values& data, const typename Loss:
   const Index shards = (lanes + lanes_per_shard - 1) / lanes_per_shard;
   std::vector<Evaluation> parts(static_cast<std::size_t>(shards));
   // where there is one shard, the threads share its steps
-  const auto first_stepper = model.start((lanes + shards - 1) / shards, shards == 1 ? options.threads : 1);
+  const auto first_stepper =
+      model.start((lanes + shards - 1) / shards, {shards == 1 ? options.threads : 1, options.weights});
   const auto [own, end] = options.own_part ? options.own_part(shards) : std::pair<Index, Index>(0, shards);
   parallel_for(end - own, useful_threads(options.threads), [&, own = own](Index i) {
     const Index s = own + i;
