@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/execution.hpp"
 #include "fbt/core/types.hpp"
 
 #include <algorithm>

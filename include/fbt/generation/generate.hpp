@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/execution.hpp"
 #include "fbt/generation/sampling.hpp"
 #include "fbt/layers/embedding.hpp"
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/execution.hpp"
 #include "fbt/generation/generate.hpp"
 #include "fbt/layers/embedding.hpp"
 

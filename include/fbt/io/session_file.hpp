@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/execution.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/generation/session.hpp"
 #include "fbt/io/fingerprint.hpp"

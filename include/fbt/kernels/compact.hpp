@@ -45,6 +45,11 @@ constexpr Index block_bytes(WeightFormat format) {
                                         : 5 * compact_vector;
 }
 
+/// Where entry (r, k) of a block of bf16 stands.
+constexpr Index half_place(Index r, Index k) {
+  return compact_vector * (k / 2) + 4 * r + 2 * (std::endian::native == std::endian::little ? k % 2 : 1 - k % 2);
+}
+
 /// 32 entries of a column, rounded to whole numbers from -127 to 127: x = scale * q.
 struct CompactColumn {
   std::int8_t q[compact_depth];
@@ -64,14 +69,14 @@ inline std::uint16_t to_bf16(float x) {
 inline float greatest(const float* entries) {
   float result = 0;
   for (Index k = 0; k < compact_depth; ++k) {
-    if (!is_finite(entries[k])) return std::numeric_limits<float>::quiet_NaN();
+    if (!is_finite(static_cast<double>(entries[k]))) return std::numeric_limits<float>::quiet_NaN();
     if (std::abs(entries[k]) > std::abs(result)) result = entries[k];
   }
   return result;
 }
 /// w / scale to the nearest whole number from least to most; 0 where there is no such scale.
 inline int rounded(float w, float scale, int least, int most) {
-  if (!is_finite(scale) || std::abs(scale) < std::numeric_limits<float>::min()) return 0;
+  if (!is_finite(static_cast<double>(scale)) || std::abs(scale) < std::numeric_limits<float>::min()) return 0;
   return static_cast<int>(std::clamp(std::nearbyint(w / scale), static_cast<float>(least), static_cast<float>(most)));
 }
 
@@ -110,8 +115,8 @@ FBT_ALWAYS_INLINE std::int32_t load_int(const std::int8_t* from) {
   return four;
 }
 
-// sum + w x: for every entry of 32 bits the four products of its bytes, those of w from 0 to 255 (or 15), those of x from -127
-// to 127. What is added beside that for each x of the sum, w_offset<format> times its sum, is taken off at the end.
+// sum + w x: for every entry of 32 bits the four products of its bytes, those of w from 0 to 255 (or 15), those of x from
+// -127 to 127. What is added beside that for each x of the sum, w_offset<format> times its sum, is taken off at the end.
 #if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && FBT_VECTOR_BYTES == 32)
 template <WeightFormat format>
 inline constexpr std::int32_t w_offset = format == WeightFormat::int8 ? 128 : 8;
@@ -286,7 +291,7 @@ class CompactMatrix {
     const Index r = row % detail::compact_rows, k = column % detail::compact_depth;
     if (format_ == WeightFormat::bf16) {
       std::uint16_t half;
-      std::memcpy(&half, block + detail::compact_vector * (k / 2) + 4 * r + 2 * (k % 2), sizeof(half));
+      std::memcpy(&half, block + detail::half_place(r, k), sizeof(half));
       return std::bit_cast<float>(std::uint32_t{half} << 16);
     }
     float scale;
@@ -316,7 +321,7 @@ class CompactMatrix {
       if (format_ == WeightFormat::bf16) {
         for (Index k = 0; k < detail::compact_depth; ++k) {
           const std::uint16_t half = detail::to_bf16(own[k]);
-          std::memcpy(block + detail::compact_vector * (k / 2) + 4 * r + 2 * (k % 2), &half, sizeof(half));
+          std::memcpy(block + detail::half_place(r, k), &half, sizeof(half));
         }
         continue;
       }
@@ -338,30 +343,29 @@ class CompactMatrix {
 
   template <WeightFormat format>
   void multiply(Index first, Index count, const CompactColumns& x, Out<float> y, const Epilogue<float>& epilogue) const {
-    if constexpr (detail::has_simd<float>) {
-      constexpr Index streams = 4;  // panels far apart, which memory gives faster together
-      const Index panels = (count + detail::compact_rows - 1) / detail::compact_rows, from = first / detail::compact_rows,
-                  apart = panels / streams;
-      Index c = 0;
-      const auto run = [&]<int C>(std::integral_constant<int, C>) {
-        for (; c + C <= x.count(); c += C) {
-          if constexpr (C == 1) {
-            for (Index i = 0; i < apart; ++i) tile<format, streams, 1>(from + i, apart, c, x, y, epilogue);
-            for (Index i = apart * streams; i < panels; ++i) tile<format, 1, 1>(from + i, 0, c, x, y, epilogue);
-          } else {
-            for (Index i = 0; i < panels; ++i) tile<format, 1, C>(from + i, 0, c, x, y, epilogue);
-          }
+#if FBT_VECTOR_BYTES > 0
+    constexpr Index streams = 4;  // panels far apart, which memory gives faster together
+    const Index panels = (count + detail::compact_rows - 1) / detail::compact_rows, from = first / detail::compact_rows,
+                apart = panels / streams;
+    Index c = 0;
+    const auto run = [&]<int C>(std::integral_constant<int, C>) {
+      for (; c + C <= x.count(); c += C) {
+        if constexpr (C == 1) {
+          for (Index i = 0; i < apart; ++i) tile<format, streams, 1>(from + i, apart, c, x, y, epilogue);
+          for (Index i = apart * streams; i < panels; ++i) tile<format, 1, 1>(from + i, 0, c, x, y, epilogue);
+        } else {
+          for (Index i = 0; i < panels; ++i) tile<format, 1, C>(from + i, 0, c, x, y, epilogue);
         }
-      };
-      if constexpr (detail::many_registers) run(std::integral_constant<int, 8>{});
-      run(std::integral_constant<int, 4>{});
-      run(std::integral_constant<int, 2>{});
-      run(std::integral_constant<int, 1>{});
-    } else {
-      for (Index c = 0; c < x.count(); ++c) {
-        for (Index i = first; i < first + count; ++i) y(i, c) = epilogue.apply(plain_product<format>(i, x, c), i, c);
       }
-    }
+    };
+    if constexpr (detail::many_registers) run(std::integral_constant<int, 8>{});
+    run(std::integral_constant<int, 4>{});
+    run(std::integral_constant<int, 2>{});
+    run(std::integral_constant<int, 1>{});
+#else
+    for (Index c = 0; c < x.count(); ++c)
+      for (Index i = first; i < first + count; ++i) y(i, c) = epilogue.apply(plain_product<format>(i, x, c), i, c);
+#endif
   }
 
   /// A row's product with a column, in the order of the vectors.
@@ -386,16 +390,16 @@ class CompactMatrix {
     return sum;
   }
 
+#if FBT_VECTOR_BYTES > 0
   /// N panels, `apart` from one another, times C columns.
   template <WeightFormat format, Index N, int C>
   FBT_NEVER_INLINE void tile(Index panel, Index apart, Index c, const CompactColumns& x, Out<float> y,
                              const Epilogue<float>& epilogue) const {
-#if FBT_VECTOR_BYTES > 0
     using namespace detail;
     constexpr int parts = compact_parts, R = C > 1 ? 1 : static_cast<int>(N) * parts;
     constexpr Index width = simd_width<float>;
     const auto run = [&](int part) FBT_LAMBDA_ALWAYS_INLINE {  // of a panel's rows; all of them at once for a single column
-      const std::byte* w[R];
+      Array<const std::byte*, R> w;
       for (int r = 0; r < R; ++r)
         w[r] = data_.data() + (panel + r / parts * apart) * panel_bytes() + (part + r % parts) * vector_bytes;
       Array<Array<SimdOf<float>, C>, R> sum;
@@ -417,11 +421,8 @@ class CompactMatrix {
     } else {
       run(0);
     }
-#else
-    static_cast<void>(panel), static_cast<void>(apart), static_cast<void>(c), static_cast<void>(x),
-        static_cast<void>(epilogue);
-#endif
   }
+#endif
 
   Index rows_ = 0, depth_ = 0;
   WeightFormat format_ = WeightFormat::bf16;

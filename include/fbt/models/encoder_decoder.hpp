@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/execution.hpp"
 #include "fbt/core/names.hpp"
 #include "fbt/layers/key_value.hpp"
 #include "fbt/layers/source.hpp"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/execution.hpp"
 #include "fbt/core/parallel.hpp"
 #include "fbt/core/processors.hpp"
 #include "fbt/core/types.hpp"
