@@ -199,6 +199,17 @@ def readme(data):
 {by_cell("decoding speed, over", [(f"{other}: {name}", over_public(name, "decoding", other, decode), ".2f")
                                    for other in public["decoding"] for name in results.fbt])}"""
 
+    def weights_of_fewer_bits():
+        rows = [(f"{form}, {name}", over(name, name, f"decode_{form}_tokens_per_second", decode), ".2f")
+                for form in FORMATS for name in results.fbt]
+        if all(value(*cell) is None for _, value, _ in rows for cell in CELLS):
+            return ""
+        return f"""With weights of fewer bits, over full ones.
+
+{by_cell("one sequence", rows)}
+
+"""
+
     names = list(results.best)
     ratios = []
     for name in results.fbt:
@@ -207,8 +218,6 @@ def readme(data):
                    (f"decoding, {name} / {FEEDBACK}", over(name, FEEDBACK, decode), ".2f")]
     threads = [(f"{verb}, {name}", scaling(name, key), ".2f") for verb, key in (("training", train), ("decoding", decode))
                for name in names]
-    formats = [(f"{form}, {name}", over(name, name, f"decode_{form}_tokens_per_second", decode), ".2f")
-               for form in FORMATS for name in results.fbt]
     many = [("decoding, 1 sequence", decode), ("decoding, 8 sequences", "decode_8_tokens_per_second"),
             ("decoding, 32 sequences", "decode_32_tokens_per_second"), ("reading a prompt", "prompt_tokens_per_second")]
     growth_keys = {"train_step_us": ",.0f", "train_token_us": ",.1f", "decode_step_us": ",.0f"}
@@ -279,11 +288,7 @@ Weights, keys and values that a step reads, as a share of the measured read band
 
 {by_cell("share", [(name, rate(name, "bandwidth_fraction"), ".0%") for name in results.fbt])}
 
-With weights of fewer bits, over full ones.
-
-{by_cell("one sequence", formats)}
-
-Several sequences side by side, and one that is read in segments; all sequences together, one thread.
+{weights_of_fewer_bits()}Several sequences side by side, and one that is read in segments; all sequences together, one thread.
 
 {by_cell("tokens/s", [(f"{verb}, {name}", rate(name, key), ",.0f") for verb, key in many for name in results.fbt], ONE_THREAD)}
 

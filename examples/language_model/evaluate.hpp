@@ -97,10 +97,10 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
       flags.per_token ? fbt::evaluate(model, read, labels, options, EachLoss<decltype(print_token)>{print_token})
                       : fbt::evaluate(model, read, labels, options);
   const double nats = result.mean(), bits = nats / std::numbers::ln2;
-  fbt::ensure(std::isfinite(nats), "{}: expected finite losses, found a mean of {}", flags.model, nats);
   const bool rounded = options.weights != fbt::WeightFormat::full;
   options.weights = fbt::WeightFormat::full;
   const double full_nats = rounded ? fbt::evaluate(model, read, labels, options).mean() : nats;
+  fbt::ensure(std::isfinite(nats) && std::isfinite(full_nats), "{}: expected finite losses, found a mean of {}", flags.model, nats);
   const bool numbers = vocabulary.kind() == fbt::TokenKind::number;  // of no known text
   double bytes = 0;
   for (const fbt::Token token : labels) bytes += static_cast<double>(vocabulary.text(token).size());
@@ -113,7 +113,7 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
     if (flags.skip_unknown) line["unknown"] = unknown;
     if (rounded) line.update({{"weights", fbt::name_of(flags.execution.weights)}, {"full_nats_per_token", full_nats}});
     line["lanes"] = flags.lanes;
-    line["exact"] = flags.lanes == 1;
+    line["exact"] = flags.lanes == 1 && !rounded;
     fmt::print("{}\n", line.dump());
     return;
   }

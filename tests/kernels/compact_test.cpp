@@ -3,6 +3,7 @@
 #include "support/catch.hpp"
 #include "support/framed.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -41,17 +42,14 @@ Matrix<float> product(const CompactMatrix& w, const In<float>& x) {
   return y;
 }
 
-/// x as the products of a format read it: of bf16 as it is, else rounded to 127ths of the greatest of a block.
+/// x as the products of a format read it.
 Exact rounded(const Matrix<float>& x, WeightFormat format) {
   Exact result = exact(x);
   if (format == WeightFormat::bf16) return result;
-  for (Index c = 0; c < x.cols(); ++c) {
-    for (Index k0 = 0; k0 < x.rows(); k0 += 32) {
-      auto block = result.col(c).segment(k0, std::min<Index>(32, x.rows() - k0));
-      const long double scale = block.cwiseAbs().maxCoeff() / 127;
-      if (scale > 0) block = (block / scale).array().rint() * scale;
-    }
-  }
+  const CompactColumns read = columns(x, format);
+  for (Index c = 0; c < x.cols(); ++c)
+    for (Index k = 0; k < x.rows(); ++k)
+      result(k, c) = static_cast<long double>(read.blocks(c)[k / 32].scale) * read.blocks(c)[k / 32].q[k % 32];
   return result;
 }
 
@@ -102,6 +100,25 @@ TEST_CASE("CompactMatrix: an entry is off by half of a step at most") {
   }
 }
 
+TEST_CASE("CompactColumns: entries are rounded to 127ths of the greatest of their 32") {
+  Random random(1);
+  const Matrix<float> x = random_matrix<float>(100, 3, random);
+  const Exact found = rounded(x, WeightFormat::int8);
+  const CompactColumns read = columns(x, WeightFormat::int8);
+  for (Index c = 0; c < 3; ++c) {
+    for (Index b = 0; b < 4; ++b) {
+      const auto block = x.col(c).segment(32 * b, std::min<Index>(32, 100 - 32 * b));
+      const float greatest = block.cwiseAbs().maxCoeff();
+      CHECK(largest(exact(block) - found.col(c).segment(32 * b, block.size())) <= 0.501L * greatest / 127);
+      CHECK(read.blocks(c)[b].scale == Approx(greatest / 127));
+      int sum = 0;
+      for (const int q : read.blocks(c)[b].q) sum += q;
+      CHECK(read.blocks(c)[b].sum == sum);
+    }
+  }
+  CHECK(rounded(x, WeightFormat::bf16) == exact(x));
+}
+
 TEST_CASE("CompactMatrix: products of many shapes, with all that an epilogue does") {
   Random random(1);
   for (const WeightFormat format : formats) {
@@ -135,14 +152,14 @@ TEST_CASE("CompactMatrix: a column's product does not depend on what is computed
   Random random(1);
   for (const WeightFormat format : formats) {
     CAPTURE(name_of(format));
-    const Matrix<float> w = random_matrix<float>(200, 300, random), x = random_matrix<float>(300, 15, random);
+    const Matrix<float> w = random_matrix<float>(240, 300, random), x = random_matrix<float>(300, 15, random);
     const CompactMatrix matrix = packed(w, format);
     const Matrix<float> together = product(matrix, x);
     for (Index c = 0; c < x.cols(); ++c) CHECK(product(matrix, x.col(c)) == together.col(c));
-    Matrix<float> parts(200, 15);
+    Matrix<float> parts(240, 15);
     matrix.multiply_rows(0, 48, columns(x, format), parts, {});
     matrix.multiply_rows(48, 64, columns(x, format), parts, {});
-    matrix.multiply_rows(112, 88, columns(x, format), parts, {});
+    matrix.multiply_rows(112, 128, columns(x, format), parts, {});
     CHECK(parts == together);
     Team team(3);
     CompactMatrix by_team;

@@ -104,16 +104,16 @@ TEST_CASE("Packed: a team packs what one thread packs") {
   CHECK(y_long == expected_long);
 }
 
-TEST_CASE("SharedPacked: copies share what was packed until one of them packs anew") {
+TEST_CASE("SharedPack: copies share what was packed until one of them packs anew") {
   Random random(1);
   const Matrix<double> one = random_matrix<double>(3, 4, random), two = random_matrix<double>(5, 4, random);
   const Matrix<double> x = random_matrix<double>(4, 2, random);
-  const auto product = [&](const SharedPacked<double>& packed) {
+  const auto product = [&](const SharedPack<Packed<double>>& packed) {
     Matrix<double> y(packed->rows(), 2);
     (*packed).multiply(x, y);
     return y;
   };
-  SharedPacked<double> first;
+  SharedPack<Packed<double>> first;
   CHECK_FALSE(first.has());
   first.own().pack(one);
   REQUIRE(first.has());
@@ -123,7 +123,7 @@ TEST_CASE("SharedPacked: copies share what was packed until one of them packs an
   const Matrix<double> expected = product(first);
   CHECK((expected - one * x).norm() < 1e-14);
 
-  SharedPacked<double> second = first, third = first;
+  SharedPack<Packed<double>> second = first, third = first;
   CHECK(&*second == storage);
   second.own().pack(two);  // the others still read the first matrix
   CHECK(&*second != storage);

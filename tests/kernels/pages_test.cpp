@@ -2,6 +2,7 @@
 
 #include "fbt/kernels/pages.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <numeric>
 #include <vector>
@@ -22,6 +23,20 @@ TEST_CASE("PageAllocator: a small array begins with a line, a large one with a l
     copy.resize(copy.size() + 1);
     CHECK(std::equal(entries.begin(), entries.end(), copy.begin()));
   }
+}
+
+TEST_CASE("resize_exactly: room is kept for what fits, and no more than twice that") {
+  PageVector<float> entries;
+  resize_exactly(entries, 100);
+  CHECK(entries.capacity() == 100);
+  const float* const place = entries.data();
+  resize_exactly(entries, 60);
+  CHECK(entries.data() == place);
+  resize_exactly(entries, 101);
+  CHECK(entries.capacity() == 101);
+  resize_exactly(entries, 49);
+  CHECK(entries.capacity() == 49);
+  CHECK(entries.size() == 49);
 }
 
 TEST_CASE("PageAllocator: a vector of entries that need a constructor") {

@@ -81,7 +81,7 @@ TEST_CASE("Linear: a single lane in pieces, the same to the last bit with any nu
 
 TEST_CASE("Linear: weights of 16, 8 and 4 bits") {
   Random random(1);
-  const Index lanes = GENERATE(1, 3), outputs = 250, inputs = 611;
+  const Index lanes = GENERATE(1, 3), outputs = 250, inputs = 1250;  // enough to be split
   Linear<float> layer(inputs, outputs, random);
   fill_normal(layer.bias, 0.3, random);
   const Matrix<float> x = random_matrix(inputs, lanes, random).cast<float>(),
@@ -140,8 +140,15 @@ TEST_CASE("Linear: weights of fewer bits are for floats, and not for training") 
   Segment segment{1, 1, true, 0};
   segment.weights = WeightFormat::bf16;
   Linear<float>::Trace trace;
-  CHECK_THROWS_WITH(Linear<float>(2, 3, random).prepare(trace, segment),
-                    "weights of bf16 cannot be trained: expected a segment to evaluate");
+  const Linear<float> layer(2, 3, random);
+  segment.train = false;
+  segment.weights = WeightFormat::int4;
+  layer.prepare(trace, segment);
+  segment.train = true;
+  segment.weights = WeightFormat::bf16;
+  CHECK_THROWS_WITH(layer.prepare(trace, segment), "weights of bf16 cannot be trained: expected a segment to evaluate");
+  CHECK(trace.format == WeightFormat::int4);  // the Trace is as it was
+  CHECK(trace.compact->format() == WeightFormat::int4);
   segment.train = false;
   Linear<double>::Trace other;
   CHECK_THROWS_WITH(Linear<double>(2, 3, random).prepare(other, segment), "weights of bf16 need a model of float");

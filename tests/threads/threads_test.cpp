@@ -51,8 +51,9 @@ TEST_CASE("threads: shards on threads, and teams that share the steps of a shard
 
 TEST_CASE("threads: stepping") {
   const auto model = make_model();
+  const WeightFormat weights = GENERATE(WeightFormat::full, WeightFormat::bf16, WeightFormat::int8);
   for (const Index lanes : {1, 4}) {
-    auto alone = model.start(lanes), shared = model.start(lanes, 3);
+    auto alone = model.start(lanes, {1, weights}), shared = model.start(lanes, {3, weights});
     auto beside = shared;  // on the same team
     Random random(3);
     for (int t = 0; t < 60; ++t) {
@@ -74,7 +75,7 @@ TEST_CASE("threads: stepping") {
 
 TEST_CASE("threads: one model serves many threads, whose steppers share its packed weights") {
   const auto model = make_model();
-  const auto first = model.start(2);
+  const auto first = model.start(2, {1, GENERATE(WeightFormat::full, WeightFormat::int4)});
   std::vector<Matrix<float>> outputs(4);
   parallel_for(4, 4, [&](Index i) {
     auto stepper = model.start(2, first);

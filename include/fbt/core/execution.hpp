@@ -11,7 +11,8 @@
 namespace fbt {
 
 /// How the weight matrices are kept for steps that nobody goes back through. A step of one sequence reads each of them once,
-/// so that its time is nearly that of reading their bytes.
+/// so that its time is nearly that of reading their bytes. With int8 and int4 what a matrix is multiplied with is rounded to 8 bits,
+/// too, with a scale for every 32 entries.
 enum class WeightFormat {
   full,  ///< as they are
   bf16,  ///< the first 16 bits of a float, rounded to the nearest: 2 bytes

@@ -57,16 +57,16 @@ struct CompactColumn {
   std::int32_t sum;  ///< of q
 };
 
-inline std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
+inline std::uint32_t float_bits(float x) { return std::bit_cast<std::uint32_t>(x); }
 
 /// The upper half of a float's bits, rounded to the nearest, of two that are as near to the even one.
 inline std::uint16_t to_bf16(float x) {
-  if (x != x) return 0x7fc0;
-  return static_cast<std::uint16_t>((bits_of(x) + 0x7fff + (bits_of(x) >> 16 & 1)) >> 16);
+  if (is_nan(static_cast<double>(x))) return 0x7fc0;
+  return static_cast<std::uint16_t>((float_bits(x) + 0x7fff + (float_bits(x) >> 16 & 1)) >> 16);
 }
 
 /// The entry of the greatest magnitude; NaN where one of the 32 is not finite.
-inline float greatest(const float* entries) {
+inline float greatest_entry(const float* entries) {
   float result = 0;
   for (Index k = 0; k < compact_depth; ++k) {
     if (!is_finite(static_cast<double>(entries[k]))) return std::numeric_limits<float>::quiet_NaN();
@@ -75,7 +75,7 @@ inline float greatest(const float* entries) {
   return result;
 }
 /// w / scale to the nearest whole number from least to most; 0 where there is no such scale.
-inline int rounded(float w, float scale, int least, int most) {
+inline int rounded_quotient(float w, float scale, int least, int most) {
   if (!is_finite(static_cast<double>(scale)) || std::abs(scale) < std::numeric_limits<float>::min()) return 0;
   return static_cast<int>(std::clamp(std::nearbyint(w / scale), static_cast<float>(least), static_cast<float>(most)));
 }
@@ -84,19 +84,21 @@ inline int rounded(float w, float scale, int least, int most) {
 inline CompactColumn compact_column(const float* x) {
   FBT_STRICT_ARITHMETIC
   CompactColumn result;
-  float largest = 0, poison = 0;  // not 0, where an entry is not finite
+  float largest = 0;
+  std::uint32_t magnitude = 0;  // of bits: that of what is not finite is beyond all others
   for (Index k = 0; k < compact_depth; ++k) {
     largest = std::max(largest, std::abs(x[k]));
-    poison += x[k] * 0.0f;
+    magnitude = std::max(magnitude, float_bits(x[k]) & 0x7fff'ffff);
   }
   const float factor = largest > std::numeric_limits<float>::min() * 127 ? 127 / largest : 0;
   constexpr float shift = 0x1.8p23f;  // adding it rounds to a whole number, which is then in the last bits
   result.sum = 0;
   for (Index k = 0; k < compact_depth; ++k) {
-    result.q[k] = static_cast<std::int8_t>(bits_of(x[k] * factor + shift) & 0xff);
+    result.q[k] = static_cast<std::int8_t>(float_bits(x[k] * factor + shift) & 0xff);
     result.sum += result.q[k];
   }
-  result.scale = (factor > 0 ? 1 / factor : 0) + poison;
+  const bool finite = magnitude < float_bits(std::numeric_limits<float>::infinity());
+  result.scale = !finite ? std::numeric_limits<float>::quiet_NaN() : factor > 0 ? 1 / factor : 0;
   return result;
 }
 
@@ -123,11 +125,11 @@ inline constexpr std::int32_t w_offset = format == WeightFormat::int8 ? 128 : 8;
 template <WeightFormat>
 FBT_ALWAYS_INLINE CompactInts add_products(CompactInts sum, CompactInts w, CompactInts x) {
 #if FBT_VECTOR_BYTES == 64
-  return (CompactInts)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x);
-#elif defined(__AVXVNNI__)
-  return (CompactInts)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)x);
+  return reinterpret_cast<CompactInts>(
+      _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(w), reinterpret_cast<__m512i>(x)));
 #else
-  return (CompactInts)_mm256_dpbusd_epi32((__m256i)sum, (__m256i)w, (__m256i)x);
+  return reinterpret_cast<CompactInts>(
+      _mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(w), reinterpret_cast<__m256i>(x)));
 #endif
 }
 #elif defined(__AVX2__) && FBT_VECTOR_BYTES == 32
@@ -135,22 +137,22 @@ template <WeightFormat format>
 inline constexpr std::int32_t w_offset = format == WeightFormat::int8 ? 0 : 8;
 template <WeightFormat format>
 FBT_ALWAYS_INLINE CompactInts add_products(CompactInts sum, CompactInts w, CompactInts x) {
-  __m256i left = (__m256i)w, right = (__m256i)x;
+  auto left = reinterpret_cast<__m256i>(w), right = reinterpret_cast<__m256i>(x);
   if constexpr (format == WeightFormat::int8) {  // |q| times x with the sign of q: pairs of products stay below 2^15
     const __m256i q = _mm256_xor_si256(left, _mm256_set1_epi8(-128));
     left = _mm256_abs_epi8(q);
     right = _mm256_sign_epi8(right, q);
   }
-  return sum + (CompactInts)_mm256_madd_epi16(_mm256_maddubs_epi16(left, right), _mm256_set1_epi16(1));
+  return sum + reinterpret_cast<CompactInts>(_mm256_madd_epi16(_mm256_maddubs_epi16(left, right), _mm256_set1_epi16(1)));
 }
-#elif defined(__ARM_FEATURE_DOTPROD)
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
 template <WeightFormat format>
 inline constexpr std::int32_t w_offset = format == WeightFormat::int8 ? 0 : 8;
 template <WeightFormat format>
 FBT_ALWAYS_INLINE CompactInts add_products(CompactInts sum, CompactInts w, CompactInts x) {
-  int8x16_t q = (int8x16_t)w;
+  auto q = reinterpret_cast<int8x16_t>(w);
   if constexpr (format == WeightFormat::int8) q = veorq_s8(q, vdupq_n_s8(-128));
-  return (CompactInts)vdotq_s32((int32x4_t)sum, q, (int8x16_t)x);
+  return reinterpret_cast<CompactInts>(vdotq_s32(reinterpret_cast<int32x4_t>(sum), q, reinterpret_cast<int8x16_t>(x)));
 }
 #else
 template <WeightFormat format>
@@ -253,11 +255,12 @@ class CompactMatrix {
   /// W = w (rows, depth), rounded. An entry that is not finite makes its row's products so.
   void pack(const In<float>& w, WeightFormat format, Team* team = nullptr) {
     eigen_assert(format != WeightFormat::full);
+    const Index panels = (w.rows() + detail::compact_rows - 1) / detail::compact_rows;
+    const Index blocks_of_panel = (w.cols() + detail::compact_depth - 1) / detail::compact_depth;
+    detail::resize_exactly(data_, panels * blocks_of_panel * detail::block_bytes(format));
     rows_ = w.rows();
     depth_ = w.cols();
     format_ = format;
-    const Index panels = (rows_ + detail::compact_rows - 1) / detail::compact_rows;
-    data_.resize(static_cast<std::size_t>(panels * panel_bytes()));
     split_work(team, panels, 1, w.size(), [&](Index first, Index count) {
       for (Index panel = first; panel < first + count; ++panel)
         for (Index b = 0; b < blocks(); ++b)
@@ -289,24 +292,33 @@ class CompactMatrix {
     const std::byte* const block = data_.data() + row / detail::compact_rows * panel_bytes() +
                                    column / detail::compact_depth * detail::block_bytes(format_);
     const Index r = row % detail::compact_rows, k = column % detail::compact_depth;
-    if (format_ == WeightFormat::bf16) {
-      std::uint16_t half;
-      std::memcpy(&half, block + detail::half_place(r, k), sizeof(half));
-      return std::bit_cast<float>(std::uint32_t{half} << 16);
+    switch (format_) {
+      case WeightFormat::int8: return scale(block, r) * static_cast<float>(whole<WeightFormat::int8>(block, r, k));
+      case WeightFormat::int4: return scale(block, r) * static_cast<float>(whole<WeightFormat::int4>(block, r, k));
+      default: return half(block, r, k);
     }
-    float scale;
-    std::memcpy(&scale, block + 4 * r, sizeof(scale));
-    return scale * static_cast<float>(whole(block, r, k));
   }
 
  private:
   Index blocks() const { return (depth_ + detail::compact_depth - 1) / detail::compact_depth; }
   Index panel_bytes() const { return blocks() * detail::block_bytes(format_); }
 
-  /// Entry (r, k) of a block without its scale.
-  int whole(const std::byte* block, Index r, Index k) const {
+  // of entry (r, k) of a block
+  static float half(const std::byte* block, Index r, Index k) {
+    std::uint16_t bits;
+    std::memcpy(&bits, block + detail::half_place(r, k), sizeof(bits));
+    return std::bit_cast<float>(std::uint32_t{bits} << 16);
+  }
+  static float scale(const std::byte* block, Index r) {
+    float result;
+    std::memcpy(&result, block + 4 * r, sizeof(result));
+    return result;
+  }
+  template <WeightFormat format>
+  static int whole(const std::byte* block, Index r, Index k) {
     const std::byte* const from = block + detail::compact_vector + 4 * r;
-    if (format_ == WeightFormat::int8) return static_cast<int>(from[detail::compact_vector * (k / 4) + k % 4]) - 128;
+    if constexpr (format == WeightFormat::int8)
+      return static_cast<int>(from[detail::compact_vector * (k / 4) + k % 4]) - 128;
     const std::byte both = from[detail::compact_vector * (k % 16 / 4) + k % 4];
     return static_cast<int>(k < 16 ? both & std::byte{15} : both >> 4) - 8;
   }
@@ -327,15 +339,15 @@ class CompactMatrix {
       }
       const bool bytes = format_ == WeightFormat::int8;
       // of 4 bits there are -8 to 7: the greatest becomes -8
-      const float scale = bytes ? std::abs(detail::greatest(own)) / 127 : detail::greatest(own) / -8;
+      const float scale = bytes ? std::abs(detail::greatest_entry(own)) / 127 : detail::greatest_entry(own) / -8;
       std::memcpy(block + 4 * r, &scale, sizeof(scale));
       for (Index k = 0; k < detail::compact_depth; ++k) {
         if (bytes) {
           entries[4 * r + detail::compact_vector * (k / 4) + k % 4] =
-              static_cast<std::byte>(detail::rounded(own[k], scale, -127, 127) + 128);
+              static_cast<std::byte>(detail::rounded_quotient(own[k], scale, -127, 127) + 128);
         } else {
           entries[4 * r + detail::compact_vector * (k % 16 / 4) + k % 4] |=
-              static_cast<std::byte>((detail::rounded(own[k], scale, -8, 7) + 8) << (k < 16 ? 0 : 4));
+              static_cast<std::byte>((detail::rounded_quotient(own[k], scale, -8, 7) + 8) << (k < 16 ? 0 : 4));
         }
       }
     }
@@ -371,21 +383,19 @@ class CompactMatrix {
   /// A row's product with a column, in the order of the vectors.
   template <WeightFormat format>
   float plain_product(Index row, const CompactColumns& x, Index c) const {
-    const std::byte* block = data_.data() + row / detail::compact_rows * panel_bytes();
+    using namespace detail;
+    const std::byte* block = data_.data() + row / compact_rows * panel_bytes();
+    const Index r = row % compact_rows;
     float sum = 0;
-    for (Index b = 0; b < blocks(); ++b, block += detail::block_bytes(format)) {
-      if (format == WeightFormat::bf16) {
-        for (Index k = 0; k < detail::compact_depth && b * detail::compact_depth + k < depth_; ++k)
-          sum += (*this)(row, b * detail::compact_depth + k) * x.x(c)[b * detail::compact_depth + k];
-        continue;
+    for (Index b = 0; b < blocks(); ++b, block += block_bytes(format)) {
+      if constexpr (format == WeightFormat::bf16) {
+        for (Index k = 0; k < compact_depth; ++k) sum += half(block, r, k) * x.x(c)[b * compact_depth + k];
+      } else {
+        const CompactColumn& column = x.blocks(c)[b];
+        int products = 0;
+        for (Index k = 0; k < compact_depth; ++k) products += whole<format>(block, r, k) * column.q[k];
+        sum += static_cast<float>(products) * (scale(block, r) * column.scale);
       }
-      const detail::CompactColumn& column = x.blocks(c)[b];
-      int whole_sum = 0;
-      for (Index k = 0; k < detail::compact_depth; ++k)
-        whole_sum += whole(block, row % detail::compact_rows, k) * column.q[k];
-      float scale;
-      std::memcpy(&scale, block + 4 * (row % detail::compact_rows), sizeof(scale));
-      sum += static_cast<float>(whole_sum) * (scale * column.scale);
     }
     return sum;
   }
@@ -426,7 +436,7 @@ class CompactMatrix {
 
   Index rows_ = 0, depth_ = 0;
   WeightFormat format_ = WeightFormat::bf16;
-  std::vector<std::byte, detail::PageAllocator<std::byte>> data_;  // panel after panel, each block after block
+  detail::PageVector<std::byte> data_;  // panel after panel, each block after block
 };
 
 }  // namespace fbt

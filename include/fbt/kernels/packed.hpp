@@ -286,7 +286,7 @@ class Packed {
     depth_ = depth;
     if constexpr (detail::has_simd<Scalar>) {
       constexpr Index width = detail::simd_width<Scalar>;
-      data_.resize(static_cast<std::size_t>(detail::vectors_of<Scalar>(rows) * width * depth));
+      detail::resize_exactly(data_, detail::vectors_of<Scalar>(rows) * width * depth);
       split_work(team, rows, detail::panel_rows<Scalar>, rows * depth, [&](Index first, Index count) {
         for (const Index end = first + count; first < end; first += detail::panel_rows<Scalar>) {
           const Index used = std::min(detail::panel_rows<Scalar>, end - first);
@@ -295,7 +295,7 @@ class Packed {
         }
       });
     } else {
-      data_.resize(static_cast<std::size_t>(rows * depth));
+      detail::resize_exactly(data_, rows * depth);
       using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
       Eigen::Map<Matrix<Scalar>>(data_.data(), rows, depth) =
           Eigen::Map<const Matrix<Scalar>, 0, Strides>(w, rows, depth, Strides(column_stride, row_stride));
@@ -304,7 +304,7 @@ class Packed {
 
   Index rows_ = 0, depth_ = 0;
   // panel after panel, each (depth, padded rows) with the rows adjacent
-  std::vector<Scalar, detail::PageAllocator<Scalar>> data_;
+  detail::PageVector<Scalar> data_;
 };
 
 /// A Packed or CompactMatrix that copies of a Trace share, until one of them packs other weights.
@@ -325,7 +325,7 @@ class SharedPack {
 };
 
 /// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix, in pieces that fit the cache. A panel of a's
-/// rows is rearranged in `panel`, which keeps its room from call to call; b is read as it stands.
+/// rows is rearranged in `panel`, which a caller keeps for calls of as many columns; b is read as it stands.
 template <class Scalar>
 void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, Vector<Scalar>& panel) {
   eigen_assert(a.cols() == b.cols() && sum.rows() == a.rows() && sum.cols() == b.rows());

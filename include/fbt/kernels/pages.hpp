@@ -37,10 +37,23 @@ struct PageAllocator {
   void deallocate(Scalar* place, std::size_t count) { ::operator delete(place, alignment(count * sizeof(Scalar))); }
   template <class Other>
   void construct(Other* place) {
-    ::new (place) Other;
+    ::new (static_cast<void*>(place)) Other;
   }
 
   friend bool operator==(PageAllocator, PageAllocator) { return true; }
 };
+
+template <class Scalar>
+using PageVector = std::vector<Scalar, PageAllocator<Scalar>>;
+
+/// What it holds is lost. Room is kept where it is the right one, or nearly, and never more than that.
+template <class Scalar>
+void resize_exactly(PageVector<Scalar>& vector, Index size) {
+  const auto count = static_cast<std::size_t>(size);
+  vector.clear();
+  if (count > vector.capacity() || count < vector.capacity() / 2) vector = PageVector<Scalar>();  // first, to have room
+  if (vector.capacity() == 0) vector.reserve(count);
+  vector.resize(count);
+}
 
 }  // namespace fbt::detail

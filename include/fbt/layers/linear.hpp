@@ -55,15 +55,17 @@ struct Linear {
   /// Throws std::invalid_argument for weights of another format than full in a segment that is to be differentiated, or of
   /// another scalar than float.
   void prepare(Trace& trace, const Segment& segment) const {
+    check_format(segment);
     trace.lanes = segment.lanes;
     trace.train = segment.train;
     trace.team = segment.team;
     trace.x.resize(inputs(), segment.columns());
     trace.dy.resize(outputs(), segment.columns());
     trace.scratch.resize(static_cast<std::size_t>(parts_of(segment.team)));
-    const bool keep = segment.keep_packed && trace.format == segment.weights && trace.probe.matches(weight);
+    const bool keep = segment.keep_packed && trace.probe.matches(weight);
     trace.format = segment.weights;
-    if (segment.weights != WeightFormat::full) return pack_compact(trace, segment, keep);
+    if constexpr (std::is_same_v<Scalar, float>)
+      if (segment.weights != WeightFormat::full) return prepare_compact(trace, segment, keep);
     trace.compact = {};
     if (segment.lanes == 1) {  // a single column streams the weights once: there is nothing to gain from packing
       if (!trace.probe.matches(weight)) trace.forward = trace.backward = {};  // what was packed for more lanes
@@ -71,9 +73,10 @@ struct Linear {
       trace.parts.resize(outputs(), pieces());
       return;
     }
-    trace.probe.take(weight);
+    if (!keep) trace.probe = {};
     if (!keep || !trace.forward.has()) trace.forward.own().pack(weight, segment.team);
     if (segment.train && (!keep || !trace.backward.has())) trace.backward.own().pack_transposed(weight, segment.team);
+    trace.probe.take(weight);
   }
 
   /// x (in, B), y (out, B). The epilogue, without its bias, is what a composite wants done to y on the way out. Throws
@@ -133,16 +136,18 @@ struct Linear {
     constexpr Index least = 1 << 16, most = 8;
     return std::clamp<Index>(weight.size() / least, 1, most);
   }
-  void pack_compact(Trace& trace, const Segment& segment, bool keep) const {
+  static void check_format(const Segment& segment) {
+    if (segment.weights == WeightFormat::full) return;
     check(!segment.train, "weights of {} cannot be trained: expected a segment to evaluate", name_of(segment.weights));
-    if constexpr (std::is_same_v<Scalar, float>) {
-      trace.probe.take(weight);
-      if (!keep || !trace.compact.has()) trace.compact.own().pack(weight, segment.weights, segment.team);
-      trace.columns.resize(inputs(), segment.lanes, segment.weights);
-      trace.forward = trace.backward = {};
-    } else {
-      check(false, "weights of {} need a model of float", name_of(segment.weights));
-    }
+    check(std::is_same_v<Scalar, float>, "weights of {} need a model of float", name_of(segment.weights));
+  }
+  void prepare_compact(Trace& trace, const Segment& segment, bool keep) const {
+    trace.forward = trace.backward = {};
+    trace.columns.resize(inputs(), segment.lanes, segment.weights);
+    if (keep && trace.compact.has() && trace.compact->format() == segment.weights) return;
+    trace.probe = {};
+    trace.compact.own().pack(weight, segment.weights, segment.team);
+    trace.probe.take(weight);
   }
   void multiply_compact(const In<float>& x, Trace& trace, Out<float> y, const Epilogue<float>& epilogue) const {
     trace.columns.take(x);

@@ -252,6 +252,7 @@ struct MemoryAggregator {
   void write_zero_slots(Trace& trace, Memory<Scalar>& memory) const {
     Segment one = trace.segment;
     one.steps = one.lanes = 1;
+    one.weights = WeightFormat::full;  // packed for a single step they would cost more than they save
     for (std::size_t i = 0; i < key_values.size(); ++i) {
       auto& kv = trace.zero_slots[i];
       key_values[i].prepare(kv, one);

@@ -44,8 +44,8 @@ struct Position {
   Vector<Scalar> query_bias;  ///< per_head: u (e*H)
 
   struct Trace {
-    Matrix<Scalar> x;                                     // queries (e, H*B*T)
-    Matrix<Scalar> dy;                                    // deltas of the scores (rows, H*B*T)
+    Matrix<Scalar> x;                                           // queries (e, H*B*T)
+    Matrix<Scalar> dy;                                          // deltas of the scores (rows, H*B*T)
     std::vector<SharedPack<Packed<Scalar>>> forward, backward;  // one per table
     std::vector<WeightProbe<Scalar>> probes;
     Vector<Scalar> scratch;  // a panel

@@ -139,7 +139,15 @@ class EncoderDecoder {
   /// What the decoder reads of one source of at least one token: stepper.memory.source.put(lane, encode(source)) gives it to
   /// a lane, whose next target may then begin (memory.clear(lane)). Packs the encoder's weights. Throws as start().
   Source<Scalar> encode(const std::vector<Token>& source, const Execution& execution = {}) const {
-    return start(std::span(&source, 1), 1, execution).memory.source;
+    check(!source.empty(), "encode: expected a source of at least 1 token, found an empty one");
+    Team team(useful_threads(execution.threads));
+    Segment segment{1, 1, false, 0, &team};
+    segment.weights = execution.weights;
+    Trace trace;
+    Source<Scalar> result = decoder.core.make_source(banks(), 1);
+    const Index length = static_cast<Index>(source.size());
+    encode({source, {&length, 1}}, segment, result, trace);
+    return result;
   }
 
   /// For writing the targets of sources of at least one token, step by step: step() is the decoder's. Each source has so

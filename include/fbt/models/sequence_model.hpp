@@ -110,7 +110,8 @@ class SequenceModel {
   /// Up to so many threads, and no more than there are processors for, share the work of a step where it is large enough;
   /// outputs are the same to the last bit. start(1, {threads, WeightFormat::int8}) steps with weights of 8 bits, made from
   /// those of the model.
-  /// Throws std::invalid_argument unless there is at least 1 lane, and 1 to 1024 threads.
+  /// Throws std::invalid_argument unless there is at least 1 lane, and 1 to 1024 threads, and for such weights of a model
+  /// that is not of float.
   Stepper start(Index lanes, const Execution& execution = {}) const;
 
   /// After a change of the parameters: packs them anew for a stepper that goes on, with the memory that it has (keys and
