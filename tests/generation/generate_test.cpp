@@ -23,7 +23,7 @@ struct Scripted {
   std::size_t prompt = 1;
   std::vector<Token>* read = nullptr;
 
-  Stepper start(Index, Index) const { return {{Matrix<double>::Zero(200, 1)}, 0}; }
+  Stepper start(Index, const Execution&) const { return {{Matrix<double>::Zero(200, 1)}, 0}; }
   const Matrix<double>& step(Tokens tokens, Stepper& stepper) const {
     if (read) read->push_back(tokens[0]);
     ++stepper.steps;
@@ -120,7 +120,7 @@ TEST_CASE("generate: what was written counts as recent for the repetition penalt
     struct Stepper {
       Matrix<double> outputs;
     };
-    Stepper start(Index, Index) const { return {}; }
+    Stepper start(Index, const Execution&) const { return {}; }
     const Matrix<double>& step(Tokens, Stepper& stepper) const {
       stepper.outputs.resize(4, 1);
       stepper.outputs << 0, 9, 8, 7;
