@@ -56,7 +56,7 @@ struct Unigram {
   };
   std::vector<std::vector<Token>>* read = nullptr;  // by step
 
-  Stepper start(Index lanes, Index = 1) const { return {Matrix<double>::Zero(5, lanes)}; }
+  Stepper start(Index lanes, const Execution& = {}) const { return {Matrix<double>::Zero(5, lanes)}; }
   Stepper start(Index lanes, const Stepper&) const { return start(lanes); }
   const Matrix<double>& step(Tokens tokens, Stepper& state) const {
     if (read) read->emplace_back(tokens.begin(), tokens.end());
