@@ -35,9 +35,10 @@ def run(command, threads=None):
 
 
 def run_fbt(program, flags):
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        run([program, "--json", file.name, *flags])
-        return json.load(file)
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "report.json"
+        run([program, "--json", file, *flags])
+        return json.loads(file.read_text())
 
 
 def run_pytorch(model, mode, config, threads, effort):
