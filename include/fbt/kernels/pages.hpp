@@ -46,7 +46,7 @@ struct PageAllocator {
 template <class Scalar>
 using PageVector = std::vector<Scalar, PageAllocator<Scalar>>;
 
-/// What it holds is lost. Room is kept where it is the right one, or nearly, and never more than that.
+/// What it holds is lost. Its room is kept where that is enough, and at most twice as much; else it is exactly so large.
 template <class Scalar>
 void resize_exactly(PageVector<Scalar>& vector, Index size) {
   const auto count = static_cast<std::size_t>(size);

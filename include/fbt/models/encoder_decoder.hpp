@@ -141,12 +141,10 @@ class EncoderDecoder {
   Source<Scalar> encode(const std::vector<Token>& source, const Execution& execution = {}) const {
     check(!source.empty(), "encode: expected a source of at least 1 token, found an empty one");
     Team team(useful_threads(execution.threads));
-    Segment segment{1, 1, false, 0, &team};
-    segment.weights = execution.weights;
     Trace trace;
     Source<Scalar> result = decoder.core.make_source(banks(), 1);
     const Index length = static_cast<Index>(source.size());
-    encode({source, {&length, 1}}, segment, result, trace);
+    encode({source, {&length, 1}}, {.team = &team, .weights = execution.weights}, result, trace);
     return result;
   }
 
@@ -168,9 +166,8 @@ class EncoderDecoder {
     Stepper stepper = decoder.start(static_cast<Index>(count) * copies, execution);
     Trace trace;
     Source<Scalar> encoded = decoder.core.make_source(banks(), static_cast<Index>(count));
-    Segment segment{1, static_cast<Index>(count), false, 0, stepper.team.get()};
-    segment.weights = execution.weights;
-    encode({tokens, lengths}, segment, encoded, trace);
+    encode({tokens, lengths}, {.lanes = static_cast<Index>(count), .team = stepper.team.get(), .weights = execution.weights},
+           encoded, trace);
     if (copies == 1) {
       stepper.memory.source = std::move(encoded);
       return stepper;

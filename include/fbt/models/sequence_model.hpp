@@ -117,9 +117,8 @@ class SequenceModel {
   /// After a change of the parameters: packs them anew for a stepper that goes on, with the memory that it has (keys and
   /// values of the old ones, as a training carries them from update to update).
   void refresh(Stepper& stepper) const {
-    Segment segment{1, stepper.memory.lanes(), false, 0, stepper.team.get()};
-    segment.weights = stepper.trace.core.segment.weights;
-    prepare(stepper.trace, segment, 0);
+    const WeightFormat weights = stepper.trace.core.segment.weights;
+    prepare(stepper.trace, {.lanes = stepper.memory.lanes(), .team = stepper.team.get(), .weights = weights}, 0);
   }
 
   /// More sequences beside those of another stepper of this model, on the same packed weights and team: nothing is packed
@@ -190,9 +189,7 @@ SequenceModel<Input_, Core_, Head_>::SequenceModel(const Config& config, Random&
 template <class Input_, SequenceCore Core_, class Head_>
 auto SequenceModel<Input_, Core_, Head_>::start(Index lanes, const Execution& execution) const -> Stepper {
   Stepper stepper{make_memory(lanes), {}, std::make_shared<Team>(useful_threads(execution.threads))};
-  Segment segment{1, lanes, false, 0, stepper.team.get()};
-  segment.weights = execution.weights;
-  prepare(stepper.trace, segment, 0);
+  prepare(stepper.trace, {.lanes = lanes, .team = stepper.team.get(), .weights = execution.weights}, 0);
   return stepper;
 }
 
@@ -200,10 +197,8 @@ template <class Input_, SequenceCore Core_, class Head_>
 auto SequenceModel<Input_, Core_, Head_>::start(Index lanes, const Stepper& other) const -> Stepper {
   check(other.trace.config == config(), "start: the other stepper was made by a model of another config");
   Stepper stepper{make_memory(lanes), other.trace, other.team};
-  Segment segment{1, lanes, false, 0, stepper.team.get()};
-  segment.keep_packed = true;
-  segment.weights = other.trace.core.segment.weights;
-  prepare(stepper.trace, segment, 0);
+  const WeightFormat weights = other.trace.core.segment.weights;
+  prepare(stepper.trace, {.lanes = lanes, .team = stepper.team.get(), .keep_packed = true, .weights = weights}, 0);
   return stepper;
 }
 

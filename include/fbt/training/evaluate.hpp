@@ -30,14 +30,15 @@ struct EvaluationOptions {
   /// Parts of the data that are read side by side: 1 is the definition. A memory reaches beyond its window, slot by slot, so
   /// that more lanes are an approximation, which a longer context brings nearer.
   Index lanes = 1;
-  Index context = 0;                          ///< values that every lane but the first reads before its part, unscored
-  Index threads = 1;                          ///< the result does not depend on it
-  Index warm_up = 0;                          ///< values at the beginning of the data that are read unscored
+  Index context = 0;  ///< values that every lane but the first reads before its part, unscored
+  Index threads = 1;  ///< the result does not depend on it
+  Index warm_up = 0;  ///< values at the beginning of the data that are read unscored
   /// For processes that evaluate together: which part of `groups` groups of lanes this one reads (first, end), and what
   /// fills in, after that, what the others have found in theirs.
   std::function<std::pair<Index, Index>(Index groups)> own_part = {};
   std::function<void(std::span<Evaluation> groups)> share = {};
-  WeightFormat weights = WeightFormat::full;  ///< with which the data is read
+  /// With which the data is read.
+  WeightFormat weights = WeightFormat::full;
 };
 
 /// The loss of the outputs after every value of the data, given its target. Targets that are negative (labels) or NaN
