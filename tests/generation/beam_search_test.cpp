@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 using namespace fbt;
 
@@ -112,6 +113,61 @@ TEST_CASE("beam_search: a target does not depend on what is written beside it") 
     }
   }
   CHECK(beam_search(model, std::vector<std::vector<Token>>{}, o).empty());
+}
+
+namespace {
+
+/// Counts the lanes of every step.
+struct Counting {
+  using Stepper = Model::Stepper;
+
+  const Model& model;
+  mutable std::vector<Index> lanes = {};
+
+  auto config() const { return model.config(); }
+  template <class... Args>
+  Stepper start(const Args&... args) const {
+    return model.start(args...);
+  }
+  const Matrix<double>& step(Tokens tokens, Stepper& stepper) const {
+    lanes.push_back(stepper.memory.lanes());
+    return model.step(tokens, stepper);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("beam_search: the lanes of what has been written leave, and nothing else changes") {
+  const Model model = small_translator();
+  const std::vector<std::vector<Token>> many{{1, 2, 3}, {5}, {4, 4, 4, 0, 1}, {2, 2}, {3, 1, 5, 5}};
+  const Index beams = GENERATE(1, 2, 3);
+  CAPTURE(beams);
+  const BeamSearchOptions o{.begin = 1, .end = 0, .beams = beams, .length = 20};
+  const auto steps_of = [&](const std::vector<std::vector<Token>>& sources_of) {
+    const Counting counting{model};
+    const auto found = beam_search(counting, sources_of, o, 64);
+    return std::pair{counting.lanes, found};
+  };
+  std::vector<Index> expected;
+  std::vector<std::vector<Hypothesis>> alone;
+  for (const auto& source : many) {
+    const auto [lanes, found] = steps_of({source, source});  // two, since one lane is computed in another order
+    expected.resize(std::max(expected.size(), lanes.size()));
+    for (std::size_t t = 0; t < lanes.size(); ++t) expected[t] += lanes[t] / 2;
+    alone.push_back(found[0]);
+  }
+  const auto [lanes, found] = steps_of(many);
+  for (Index& count : expected) count = std::max<Index>(count, 2);
+  CHECK(lanes == expected);
+  CHECK(lanes.back() < lanes.front());
+  for (std::size_t s = 0; s < many.size(); ++s) {
+    CAPTURE(s);
+    REQUIRE(found[s].size() == alone[s].size());
+    for (std::size_t i = 0; i < found[s].size(); ++i) {
+      CHECK(found[s][i].tokens == alone[s][i].tokens);
+      CHECK(found[s][i].log_probability == alone[s][i].log_probability);
+    }
+  }
 }
 
 namespace {

@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <numeric>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -161,33 +163,50 @@ std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<c
         "beam search: begin and end have to be tokens from 0 to {}, found {} and {}", vocabulary - 1, options.begin,
         options.end);
   check(lanes >= 1, "beam search: lanes must be at least 1, found {}", lanes);
-  const Index beams = options.beams;
-  const auto at_once = static_cast<std::size_t>(std::max<Index>(1, lanes / beams));
+  const auto beams = static_cast<std::size_t>(options.beams);
+  const std::size_t at_once = std::max<std::size_t>(1, static_cast<std::size_t>(lanes) / beams);
   std::vector<std::vector<Hypothesis>> results(sources.size());
+  std::optional<typename Model::Stepper> stepper;
   for (std::size_t first = 0; first < sources.size(); first += at_once) {
-    const std::size_t count = std::min(at_once, sources.size() - first);
-    auto stepper = model.start(sources.subspan(first, count), beams, execution);
-    std::vector<detail::BeamSearch> searches(count, detail::BeamSearch(options));
-    std::vector<bool> running(count, true);
-    std::vector<Token> tokens(count * static_cast<std::size_t>(beams));
-    std::vector<Index> from(tokens.size());
-    for (std::size_t left = count; left > 0;) {
-      for (std::size_t i = 0; i < tokens.size(); ++i) {
-        const auto s = i / static_cast<std::size_t>(beams);
-        tokens[i] = running[s] ? searches[s].next(static_cast<Index>(i) % beams) : options.begin;
-        from[i] = static_cast<Index>(i);
+    const auto group = sources.subspan(first, std::min(at_once, sources.size() - first));
+    stepper = stepper ? model.start(group, options.beams, *stepper) : model.start(group, options.beams, execution);
+    std::vector<detail::BeamSearch> searches(group.size(), detail::BeamSearch(options));
+    std::vector<std::size_t> running(group.size());  // which sources have lanes, so many as there are beams each
+    std::iota(running.begin(), running.end(), std::size_t{0});
+    std::vector<Token> tokens(group.size() * beams);
+    std::vector<Index> from;
+    while (!running.empty()) {
+      std::fill(tokens.begin(), tokens.end(), options.begin);
+      for (std::size_t i = 0; i < running.size() * beams; ++i)
+        tokens[i] = searches[running[i / beams]].next(static_cast<Index>(i % beams));
+      const auto& logits = model.step(tokens, *stepper);
+      from.resize(tokens.size());
+      std::iota(from.begin(), from.end(), Index{0});
+      std::vector<std::size_t> going_on;
+      std::vector<Index> kept;  // their lanes
+      for (std::size_t i = 0; i < running.size(); ++i) {
+        const std::size_t source = running[i];
+        const auto lane = static_cast<Index>(i * beams);
+        const auto own = std::span(from).subspan(i * beams, beams);
+        if (searches[source].read(logits.middleCols(lane, options.beams), lane, own)) {
+          going_on.push_back(source);
+          kept.insert(kept.end(), own.begin(), own.end());
+        } else {
+          results[first + source] = std::move(searches[source]).result();
+        }
       }
-      const auto& logits = model.step(tokens, stepper);
-      for (std::size_t s = 0; s < count; ++s) {
-        if (!running[s]) continue;
-        const Index lane = static_cast<Index>(s) * beams;
-        const auto own = std::span(from).subspan(static_cast<std::size_t>(lane), static_cast<std::size_t>(beams));
-        running[s] = searches[s].read(logits.middleCols(lane, beams), lane, own);
-        if (running[s]) continue;
-        --left;
-        results[first + s] = std::move(searches[s]).result();
+      if (going_on.size() == running.size()) {
+        stepper->memory.reorder(from);
+      } else if (!going_on.empty()) {
+        // lanes without a source cost as much as others, so those that go on move together; a single lane would be computed
+        // in another order than many
+        tokens.resize(std::max(kept.size(), std::min<std::size_t>(tokens.size(), 2)));
+        auto fewer = model.start(static_cast<Index>(tokens.size()), *stepper);
+        fewer.memory.source.reserve(stepper->memory.source.longest());
+        for (std::size_t i = 0; i < kept.size(); ++i) fewer.memory.put(static_cast<Index>(i), stepper->memory.take(kept[i]));
+        stepper = std::move(fewer);
       }
-      stepper.memory.reorder(from);
+      running = std::move(going_on);
     }
   }
   return results;

@@ -152,32 +152,16 @@ class EncoderDecoder {
   /// many neighbouring lanes (the beams of a search). Throws std::invalid_argument for an empty source, and a token outside
   /// the vocabulary.
   Stepper start(std::span<const std::vector<Token>> sources, Index copies = 1, const Execution& execution = {}) const {
-    check(!sources.empty() && copies >= 1, "start: expected at least 1 source and 1 lane of each, found {} and {}",
-          sources.size(), copies);
-    const std::size_t count = sources.size();
-    std::vector<Index> lengths;
-    for (const auto& source : sources) {
-      check(!source.empty(), "start: expected sources of at least 1 token, found an empty one");
-      lengths.push_back(static_cast<Index>(source.size()));
-    }
-    std::vector<Token> tokens(count * static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end())), 0);
-    for (std::size_t b = 0; b < count; ++b)
-      for (std::size_t t = 0; t < sources[b].size(); ++t) tokens[t * count + b] = sources[b][t];
-    Stepper stepper = decoder.start(static_cast<Index>(count) * copies, execution);
-    Trace trace;
-    Source<Scalar> encoded = decoder.core.make_source(banks(), static_cast<Index>(count));
-    encode({tokens, lengths}, {.lanes = static_cast<Index>(count), .team = stepper.team.get(), .weights = execution.weights},
-           encoded, trace);
-    if (copies == 1) {
-      stepper.memory.source = std::move(encoded);
-      return stepper;
-    }
-    stepper.memory.source = decoder.core.make_source(banks(), stepper.memory.lanes());
-    stepper.memory.source.reserve(encoded.longest());
-    for (Index b = 0; b < encoded.lanes(); ++b) {
-      const Source<Scalar> one = encoded.take(b);
-      for (Index copy = 0; copy < copies; ++copy) stepper.memory.source.put(b * copies + copy, one);
-    }
+    return with_sources(sources, copies, [&](Index lanes) { return decoder.start(lanes, execution); });
+  }
+  /// Further sources beside those of another stepper of this model, on its packed weights of the decoder and its team.
+  Stepper start(std::span<const std::vector<Token>> sources, Index copies, const Stepper& other) const {
+    return with_sources(sources, copies, [&](Index lanes) { return decoder.start(lanes, other); });
+  }
+  /// The same without sources: memory.put() gives a lane what a lane of another stepper has.
+  Stepper start(Index lanes, const Stepper& other) const {
+    Stepper stepper = decoder.start(lanes, other);
+    stepper.memory.source = decoder.core.make_source(banks(), lanes);
     return stepper;
   }
   /// Reads one token of the target per lane (B). Returns the logits (V, B) of the next.
@@ -234,6 +218,39 @@ class EncoderDecoder {
 
  private:
   Index banks() const { return static_cast<Index>(source_key_values.size()); }
+
+  /// decoder_of(lanes) starts the decoder.
+  template <class DecoderOf>
+  Stepper with_sources(std::span<const std::vector<Token>> sources, Index copies, DecoderOf&& decoder_of) const {
+    check(!sources.empty() && copies >= 1, "start: expected at least 1 source and 1 lane of each, found {} and {}",
+          sources.size(), copies);
+    const std::size_t count = sources.size();
+    std::vector<Index> lengths;
+    for (const auto& source : sources) {
+      check(!source.empty(), "start: expected sources of at least 1 token, found an empty one");
+      lengths.push_back(static_cast<Index>(source.size()));
+    }
+    std::vector<Token> tokens(count * static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end())), 0);
+    for (std::size_t b = 0; b < count; ++b)
+      for (std::size_t t = 0; t < sources[b].size(); ++t) tokens[t * count + b] = sources[b][t];
+    Stepper stepper = decoder_of(static_cast<Index>(count) * copies);
+    Trace trace;
+    Source<Scalar> encoded = decoder.core.make_source(banks(), static_cast<Index>(count));
+    const WeightFormat weights = stepper.trace.core.segment.weights;
+    encode({tokens, lengths}, {.lanes = static_cast<Index>(count), .team = stepper.team.get(), .weights = weights}, encoded,
+           trace);
+    if (copies == 1) {
+      stepper.memory.source = std::move(encoded);
+      return stepper;
+    }
+    stepper.memory.source = decoder.core.make_source(banks(), stepper.memory.lanes());
+    stepper.memory.source.reserve(encoded.longest());
+    for (Index b = 0; b < encoded.lanes(); ++b) {
+      const Source<Scalar> one = encoded.take(b);
+      for (Index copy = 0; copy < copies; ++copy) stepper.memory.source.put(b * copies + copy, one);
+    }
+    return stepper;
+  }
 
   /// Writes the keys and values of sources; segment gives lanes, seed, team, and whether to train.
   void encode(const SourceTokens& source, Segment segment, Source<Scalar>& result, Trace& trace) const {
