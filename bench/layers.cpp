@@ -18,6 +18,7 @@ using fbt::Index;
 using fbt::Matrix;
 
 constexpr Index steps = 64;
+static_assert(steps % fbt::delta_steps == 0);
 
 Matrix<float> random_matrix(Index rows, Index columns) {
   fbt::Random random(5);
@@ -92,7 +93,10 @@ void add_column_layer(const std::string& name, const Layer& layer, Index inputs,
       const auto go_backward = [&] {
         for (Index t = steps - 1; t >= 0; --t) layer.backward(fbt::step_columns(dy, t, lanes), trace, t, dx);
       };
-      verb(state, go_forward, go_backward, [&] { layer.accumulate(trace, grad); });
+      verb(state, go_forward, go_backward, [&] {
+        for (Index first = 0; first < steps; first += fbt::delta_steps)
+          layer.accumulate(trace, first, fbt::delta_steps, grad);
+      });
     };
   };
   const std::string end = fmt::format("/lanes:{}", lanes);

@@ -50,8 +50,10 @@ struct RmsNorm {
       dx.col(b) = trace.inverse(t * trace.lanes + b) * (dx.col(b) - mean * n);
     }
   }
-  void accumulate(Trace& trace, RmsNorm& grad) const {
-    grad.weight += trace.dy.cwiseProduct(trace.normal).rowwise().sum();  // y = weight * n  =>  dweight = sum of dy * n
+  void accumulate(Trace& trace, fbt::Index first, fbt::Index count, RmsNorm& grad) const {
+    // y = weight * n  =>  dweight = sum of dy * n
+    const auto dy = fbt::step_columns(trace.dy, first, trace.lanes, count);
+    grad.weight += dy.cwiseProduct(fbt::step_columns(trace.normal, first, trace.lanes, count)).rowwise().sum();
   }
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
@@ -104,10 +106,10 @@ struct SwiGlu {
     up.backward(trace.dh, trace.up, t, trace.dx_up);
     dx += trace.dx_up;
   }
-  void accumulate(Trace& trace, SwiGlu& grad) const {
-    gate.accumulate(trace.gate, grad.gate);
-    up.accumulate(trace.up, grad.up);
-    down.accumulate(trace.down, grad.down);
+  void accumulate(Trace& trace, fbt::Index first, fbt::Index count, SwiGlu& grad) const {
+    gate.accumulate(trace.gate, first, count, grad.gate);
+    up.accumulate(trace.up, first, count, grad.up);
+    down.accumulate(trace.down, first, count, grad.down);
   }
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {

@@ -38,7 +38,9 @@ struct OwnBlock {
   void backward(const In<float>& dy, const View& view, Trace& trace, Index t, Out<float> dx) const {
     attention.backward(dy, *view.cache, view.windows, view.position, attention_of(trace), t, dx);
   }
-  void accumulate(Trace& trace, OwnBlock& grad) const { attention.accumulate(attention_of(trace), grad.attention); }
+  void accumulate(Trace& trace, Index first, Index count, OwnBlock& grad) const {
+    attention.accumulate(attention_of(trace), first, count, grad.attention);
+  }
   template <class F, class... Same>
   static void visit(F&& f, Same&... blocks) {
     visit_child("attention", f, blocks.attention...);

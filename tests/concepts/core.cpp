@@ -39,8 +39,8 @@ class OwnCore {
   void forward(const In<float>& x, Memory&, Trace&, Index, Out<float> y) const { y = x; }
   void backward(const In<float>& dy, const Memory&, Trace&, Index, Out<float> dx) const { dx = dy; }
   void forward_segment(Memory&, Trace& trace) const { trace.y = trace.x; }
-  void backward_segment(Out<float>, const Memory&, Trace&) const {}
-  void accumulate(Trace&, OwnCore&) const {}
+  void backward_segment(Out<float>, const Memory&, Trace&, OwnCore&) const {}
+  void accumulate(Trace&, Index, Index, OwnCore&) const {}
   template <class F, class... Same>
   static void visit(F&&, Same&...) {}
 

@@ -14,7 +14,7 @@ struct OwnFeedForward {
   void forward(const In<float>& x, Trace&, Index, Out<float> y) const { y = weight.asDiagonal() * x; }
   void backward(const In<float>& dy, Trace&, Index, Out<float> dx) const { dx = weight.asDiagonal() * dy; }
 #ifndef MISSING
-  void accumulate(Trace&, OwnFeedForward&) const {}
+  void accumulate(Trace&, Index, Index, OwnFeedForward&) const {}
 #endif
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {

@@ -15,7 +15,7 @@ struct OwnNorm {
 #ifndef MISSING
   void backward(const In<float>& dy, Trace&, Index, Out<float> dx) const { dx = weight.asDiagonal() * dy; }
 #endif
-  void accumulate(Trace&, OwnNorm&) const {}
+  void accumulate(Trace&, Index, Index, OwnNorm&) const {}
   template <class F, class... Same>
   static void visit(F&& f, Same&... norms) {
     f("weight", norms.weight...);

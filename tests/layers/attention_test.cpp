@@ -136,8 +136,8 @@ TEST_CASE("Attention: a skipped step adds nothing to any gradient") {
   layer.skip(trace, 0);
   Attention<double> grad = zeros_like(layer);
   Position<double> dposition = zeros_like(position);
-  layer.accumulate(trace, grad);
-  position.accumulate(trace.position, dposition);
+  layer.accumulate(trace, 0, 1, grad);
+  position.accumulate(trace.position, 0, 1, dposition);
   CHECK(squared_norm(grad) == 0);
   CHECK(squared_norm(dposition) == 0);
 }

@@ -42,14 +42,14 @@ TEST_CASE(
   dx.setConstant(std::nan(""));
   KeyValueCache<double> dcache;
   dcache.set_zero_like(cache, 4);
-  for (Index t = steps - 1; t >= 0; --t) {
+  CrossAttention<double> grad = layer;
+  visit([](std::string_view, auto& tensor) { tensor.setOnes(); }, grad);
+  const auto back = [&](Index t) {
     layer.backward(step_columns(weights, t, 3), source, trace, t, step_columns(dx, t, 3));
     Attention<double>::add_to_cache(
         1, [&](Index) -> auto& { return trace.attention; }, windows, layer.place(t), dcache);
-  }
-  CrossAttention<double> grad = layer;
-  visit([](std::string_view, auto& tensor) { tensor.setOnes(); }, grad);
-  layer.accumulate(trace, grad);
+  };
+  walk_back(steps, back, [&](Index first, Index count) { layer.accumulate(trace, first, count, grad); });
   visit([](std::string_view, auto& tensor) { tensor.array() -= 1; }, grad);
   GradientReport report;
   compare(report, "input", loss, x, dx);
@@ -75,7 +75,7 @@ TEST_CASE("CrossAttention: without any source it passes and adds nothing to a gr
   layer.forward(x, source, trace, 0, y);
   layer.backward(dy, source, trace, 0, dx);
   CrossAttention<double> grad = zeros_like(layer);
-  layer.accumulate(trace, grad);
+  layer.accumulate(trace, 0, 1, grad);
   CHECK(y == x);
   CHECK(dx == dy);
   CHECK(squared_norm(grad) == 0);

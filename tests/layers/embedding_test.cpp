@@ -26,7 +26,7 @@ TEST_CASE("Embedding: gradients") {
   loss();
   for (Index t = segment.steps - 1; t >= 0; --t) layer.backward(step_columns(weights, t, lanes), trace, t);
   Embedding<double> grad = ones_like(layer);
-  layer.accumulate(trace, grad);
+  layer.accumulate(trace, 0, segment.steps, grad);
   CHECK(grad.weight.row(5) == RowMatrix<double>::Ones(1, 3));
   remove_ones(grad);
 

@@ -39,7 +39,7 @@ TEST_CASE("KeyValue: gradients") {
     layer.backward(trace, t, step_columns(dm, t, B));
   }
   KeyValue<double> grad = ones_like(layer);
-  layer.accumulate(trace, grad);
+  layer.accumulate(trace, 0, segment.steps, grad);
   remove_ones(grad);
 
   GradientReport report;

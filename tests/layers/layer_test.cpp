@@ -18,17 +18,17 @@ struct Whole {
   void prepare(Trace&, const Segment&) const {}
   void forward(const In<double>&, Trace&, Index, Out<double>) const {}
   void backward(const In<double>&, Trace&, Index, Out<double>) const {}
-  void accumulate(Trace&, Whole&) const {}
+  void accumulate(Trace&, Index, Index, Whole&) const {}
   template <class F, class... Same>
   static void visit(F&&, Same&...) {}
 };
 struct NoForward : Whole {
   void forward() const {}
-  void accumulate(Trace&, NoForward&) const {}
+  void accumulate(Trace&, Index, Index, NoForward&) const {}
 };
 struct NoBackward : Whole {
   void backward() const {}
-  void accumulate(Trace&, NoBackward&) const {}
+  void accumulate(Trace&, Index, Index, NoBackward&) const {}
 };
 struct NoPrepare : Whole {
   void prepare() const {}

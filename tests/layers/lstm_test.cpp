@@ -35,8 +35,9 @@ struct FromCell {
     lstm.forward(x, trace.cell, trace.lstm, t, y);
   }
   void backward(const In<double>& dy, Trace& trace, Index t, Out<double> dx) const { lstm.backward(dy, trace.lstm, t, dx); }
-  void accumulate(Trace& trace, FromCell& grad) const {
-    lstm.accumulate(trace.lstm, grad.lstm);
+  void accumulate(Trace& trace, Index first, Index count, FromCell& grad) const {
+    lstm.accumulate(trace.lstm, first, count, grad.lstm);
+    if (first > 0) return;
     grad.start.hidden += trace.lstm.dhidden;
     grad.start.cell += trace.lstm.dcell;
   }

@@ -129,9 +129,9 @@ TEST_CASE("MemoryAggregator: gradients of every rule, from the stack to keys and
   }
   Matrix<double> dstacks = Matrix<double>::Constant(rows, segment.columns(), std::numeric_limits<double>::quiet_NaN());
   for (Index t = segment.steps - 1; t >= 0; --t) aggregator.backward(trace, t, step_columns(dstacks, t, lanes));
-  aggregator.end_backward(trace);
+  for (std::size_t i = 0; i < aggregator.key_values.size(); ++i) aggregator.end_backward(i, trace);
   Aggregator grad = ones_like(aggregator);
-  aggregator.accumulate(trace, grad);
+  aggregator.accumulate(trace, 0, segment.steps, grad);
   remove_ones(grad);
 
   GradientReport report;

@@ -108,11 +108,8 @@ TEST_CASE("FeedbackCore: a whole segment is its steps, to the bit, there and bac
     CHECK(whole.memory.banks[i].values == stepped.memory.banks[i].values);
   }
   CHECK(whole.backward_segment(dy) == stepped.backward_steps(dy));
-  Core of_whole = zeros_like(core), of_steps = zeros_like(core);
-  core.accumulate(whole.trace, of_whole);
-  core.accumulate(stepped.trace, of_steps);
-  CHECK(parameter_difference(of_whole, of_steps) == 0);
-  CHECK(squared_norm(of_whole) > 1e-3);
+  CHECK(parameter_difference(whole.grad, stepped.grad) == 0);
+  CHECK(squared_norm(whole.grad) > 1e-3);
 }
 
 TEST_CASE("FeedbackCore: inputs and outputs in the trace's own places are not copied, others are") {
@@ -178,11 +175,12 @@ TEST_CASE("FeedbackCore: steps in a wrong order are refused") {
   const auto backward_segment = [&] { run.backward_segment(Matrix<double>::Ones(c.width, 6)); };
   constexpr const char* none_read =
       "backward: expected a segment that forward() has read with segment.train, once each, found none";
-  constexpr const char* none_walked = "accumulate: expected a segment that backward() has gone through, found none";
+  constexpr const char* none_walked =
+      "accumulate: expected steps that backward() has gone through since the last time, found none";
 
   CHECK_THROWS_AS(forward(0), std::invalid_argument);  // not prepared
   CHECK_THROWS_WITH(backward(0), none_read);
-  CHECK_THROWS_WITH(core.accumulate(run.trace, grad), none_walked);
+  CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), none_walked);
   run.prepare({3, 2, true, 0});
   CHECK_THROWS_WITH(forward(1), "forward: expected step 0 of a segment of 3, found 1");
   CHECK_THROWS_WITH(forward(-1), "forward: expected step 0 of a segment of 3, found -1");
@@ -196,18 +194,19 @@ TEST_CASE("FeedbackCore: steps in a wrong order are refused") {
   forward(2);
   CHECK_THROWS_WITH(forward(3), "forward: expected step 3 of a segment of 3, found 3");
   CHECK_THROWS_WITH(backward(1), "backward: expected step 2, found 1");
-  CHECK_THROWS_WITH(core.accumulate(run.trace, grad), none_walked);
+  CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), none_walked);
   backward(2);
+  CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), "accumulate: expected the 1 steps from 2 on, found 3 from 0 on");
   CHECK_THROWS_WITH(backward(2), "backward: expected step 1, found 2");
   CHECK_THROWS_WITH(backward(0), "backward: expected step 1, found 0");
-  CHECK_THROWS_WITH(core.accumulate(run.trace, grad), none_walked);
   backward(1);
   backward(0);
   CHECK_THROWS_WITH(backward(2), none_read);  // once each
   CHECK_THROWS_WITH(backward_segment(), none_read);
   CHECK(squared_norm(grad) == 0);
-  core.accumulate(run.trace, grad);
+  core.accumulate(run.trace, 0, 3, grad);
   CHECK(squared_norm(grad) > 0);
+  CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), none_walked);
 
   // step 0 begins the segment again, at any time
   forward(0);
@@ -223,7 +222,7 @@ TEST_CASE("FeedbackCore: steps in a wrong order are refused") {
   for (Index t = 0; t < 3; ++t) forward(t);
   CHECK_THROWS_WITH(backward(2), none_read);
   CHECK_THROWS_WITH(backward_segment(), none_read);
-  CHECK_THROWS_WITH(core.accumulate(run.trace, grad), none_walked);
+  CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), none_walked);
 }
 
 TEST_CASE("FeedbackCore: a memory that does not fit, or has changed, is refused") {
@@ -324,7 +323,10 @@ struct Scale {
     step_columns(trace.dy, t, trace.lanes) = dy;
     dx = weight.asDiagonal() * dy;
   }
-  void accumulate(const Trace& trace, Scale& grad) const { grad.weight += trace.x.cwiseProduct(trace.dy).rowwise().sum(); }
+  void accumulate(const Trace& trace, Index first, Index count, Scale& grad) const {
+    const auto x = step_columns(trace.x, first, trace.lanes, count), dy = step_columns(trace.dy, first, trace.lanes, count);
+    grad.weight += x.cwiseProduct(dy).rowwise().sum();
+  }
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
     f("weight", layers.weight...);
@@ -354,8 +356,9 @@ struct Wave {  // y = a * sin(x)
     step_columns(trace.dy, t, trace.lanes) = dy;
     dx = (weight.asDiagonal() * dy).cwiseProduct(step_columns(trace.x, t, trace.lanes).array().cos().matrix());
   }
-  void accumulate(const Trace& trace, Wave& grad) const {
-    grad.weight += trace.x.array().sin().matrix().cwiseProduct(trace.dy).rowwise().sum();
+  void accumulate(const Trace& trace, Index first, Index count, Wave& grad) const {
+    const auto x = step_columns(trace.x, first, trace.lanes, count), dy = step_columns(trace.dy, first, trace.lanes, count);
+    grad.weight += x.array().sin().matrix().cwiseProduct(dy).rowwise().sum();
   }
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {

@@ -142,7 +142,7 @@ struct Weightless {
     for (Index b = 0; b < x.cols(); ++b) y.col(b) = x.col(b) / x.col(b).cwiseAbs().maxCoeff();
   }
   void backward(const In<double>&, Trace&, Index, Out<double>) const {}
-  void accumulate(Trace&, Weightless&) const {}
+  void accumulate(Trace&, Index, Index, Weightless&) const {}
   template <class F, class... Same>
   static void visit(F&&, Same&...) {}
 };

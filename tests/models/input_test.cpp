@@ -59,7 +59,7 @@ TEST_CASE("TokenInput: gradients") {
   loss();
   for (Index t = segment.steps - 1; t >= 0; --t) input.backward(step_columns(weights, t, segment.lanes), trace, t);
   TokenInput<double> grad = ones_like(input);
-  input.accumulate(trace, grad);
+  input.accumulate(trace, 0, segment.steps, grad);
   remove_ones(grad);
   GradientReport report;
   compare_parameters(report, loss, input, grad);
@@ -162,7 +162,7 @@ TEST_CASE("VectorInput: gradients of parameters and vectors") {
   for (Index t = segment.steps - 1; t >= 0; --t) input.backward(step_columns(weights, t, segment.lanes), trace, t);
   const Matrix<double> dvalues = trace.dvalues;
   VectorInput<double> grad = ones_like(input);
-  input.accumulate(trace, grad);
+  input.accumulate(trace, 0, segment.steps, grad);
   remove_ones(grad);
   GradientReport report;
   compare(report, "vectors", loss, values, dvalues);

@@ -230,11 +230,8 @@ TEST_CASE("LstmCore: a whole segment is its steps, to the bit, there and back") 
   }
   CHECK(whole.memory.past.end == stepped.memory.past.end);
   CHECK(whole.backward_segment(dy) == stepped.backward_steps(dy));
-  Core of_whole = zeros_like(core), of_steps = zeros_like(core);
-  core.accumulate(whole.trace, of_whole);
-  core.accumulate(stepped.trace, of_steps);
-  CHECK(parameter_difference(of_whole, of_steps) == 0);
-  CHECK(squared_norm(of_whole) > 1e-3);
+  CHECK(parameter_difference(whole.grad, stepped.grad) == 0);
+  CHECK(squared_norm(whole.grad) > 1e-3);
 }
 
 TEST_CASE("LstmCore: a call that is refused moves nothing") {
@@ -293,7 +290,8 @@ TEST_CASE("LstmCore: steps in a wrong order are refused") {
   const auto backward = [&](Index t) { core.backward(x, run.memory, run.trace, t, y); };
   constexpr const char* none_read =
       "backward: expected a segment that forward() has read with segment.train, once each, found none";
-  constexpr const char* none_walked = "accumulate: expected a segment that backward() has gone through, found none";
+  constexpr const char* none_walked =
+      "accumulate: expected steps that backward() has gone through since the last time, found none";
 
   CHECK_THROWS_AS(forward(0), std::invalid_argument);  // not prepared
   run.prepare({3, 2, true, 0});
@@ -306,21 +304,22 @@ TEST_CASE("LstmCore: steps in a wrong order are refused") {
   forward(2);
   CHECK_THROWS_WITH(forward(3), "forward: expected step 3 of a segment of 3, found 3");
   CHECK_THROWS_WITH(backward(1), "backward: expected step 2, found 1");
-  CHECK_THROWS_WITH(core.accumulate(run.trace, grad), none_walked);
+  CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), none_walked);
   backward(2);
+  CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), "accumulate: expected the 1 steps from 2 on, found 3 from 0 on");
   CHECK_THROWS_WITH(backward(2), "backward: expected step 1, found 2");
-  CHECK_THROWS_WITH(core.accumulate(run.trace, grad), none_walked);
   backward(1);
   backward(0);
   CHECK_THROWS_WITH(backward(2), none_read);  // once each
   CHECK(squared_norm(grad) == 0);
-  core.accumulate(run.trace, grad);
+  core.accumulate(run.trace, 0, 3, grad);
   CHECK(squared_norm(grad) > 0);
+  CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), none_walked);
 
   run.prepare({3, 2, false, 0});
   for (Index t = 0; t < 3; ++t) forward(t);
   CHECK_THROWS_WITH(backward(2), none_read);
-  CHECK_THROWS_WITH(core.accumulate(run.trace, grad), none_walked);
+  CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), none_walked);
 }
 
 TEST_CASE("LstmCore: a memory that does not fit, or has changed, is refused") {

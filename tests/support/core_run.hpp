@@ -17,11 +17,13 @@ struct CoreRun {
   static constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
 
   CoreRun(const Core& core_, Index lanes) : CoreRun(core_, core_.make_memory(lanes)) {}
-  CoreRun(const Core& core_, const typename Core::Memory& carried) : core(&core_), memory(carried) {}
+  CoreRun(const Core& core_, const typename Core::Memory& carried)
+      : core(&core_), memory(carried), grad(zeros_like(core_)) {}
 
   const Core* core;
   typename Core::Memory memory;
   typename Core::Trace trace;
+  Core grad;  // of all walks back
 
   void prepare(const Segment& segment) { core->prepare(trace, segment, core->most_slots(memory, segment.steps)); }
 
@@ -41,12 +43,14 @@ struct CoreRun {
   Matrix<Scalar> backward_steps(const Matrix<Scalar>& dy) {
     const Index lanes = trace.segment.lanes;
     Matrix<Scalar> dx = Matrix<Scalar>::Constant(dy.rows(), dy.cols(), nan);
-    for (Index t = trace.segment.steps - 1; t >= 0; --t)
-      core->backward(step_columns(dy, t, lanes), memory, trace, t, step_columns(dx, t, lanes));
+    walk_back(
+        trace.segment.steps,
+        [&](Index t) { core->backward(step_columns(dy, t, lanes), memory, trace, t, step_columns(dx, t, lanes)); },
+        [&](Index first, Index count) { core->accumulate(trace, first, count, grad); });
     return dx;
   }
   Matrix<Scalar> backward_segment(Matrix<Scalar> dh) {
-    core->backward_segment(dh, memory, trace);
+    core->backward_segment(dh, memory, trace, grad);
     return dh;
   }
 };
@@ -65,13 +69,12 @@ GradientReport check_carried_core(Core core, const typename Core::Memory& carrie
     return y.cwiseProduct(weights).sum();
   };
   loss();
+  run.grad = ones_like(core);
   const Matrix<double> dx = whole ? run.backward_segment(weights) : run.backward_steps(weights);
-  Core grad = ones_like(core);
-  core.accumulate(run.trace, grad);
-  remove_ones(grad);
+  remove_ones(run.grad);
   GradientReport report;
   compare(report, "input", loss, x, dx);
-  compare_parameters(report, loss, core, grad);
+  compare_parameters(report, loss, core, run.grad);
   return report;
 }
 

@@ -59,15 +59,18 @@ GradientReport check_memory_layer(L layer, Position<double> position, KeyValueCa
   KeyValueCache<double> dcache = cache;
   dcache.keys.setOnes();
   dcache.values.setOnes();
-  for (Index t = segment.steps - 1; t >= 0; --t)
-    Run::backward(layer, step_columns(weights, t, lanes), cache, dcache, seen(t), position, trace, t,
-                  step_columns(dx, t, lanes));
-  dcache.keys.array() -= 1;
-  dcache.values.array() -= 1;
   L grad = ones_like(layer);
   Position<double> dposition = ones_like(position);
-  layer.accumulate(trace, grad);
-  position.accumulate(Run::position(trace), dposition);
+  const auto back = [&](Index t) {
+    Run::backward(layer, step_columns(weights, t, lanes), cache, dcache, seen(t), position, trace, t,
+                  step_columns(dx, t, lanes));
+  };
+  walk_back(segment.steps, back, [&](Index first, Index count) {
+    layer.accumulate(trace, first, count, grad);
+    position.accumulate(Run::position(trace), first, count, dposition);
+  });
+  dcache.keys.array() -= 1;
+  dcache.values.array() -= 1;
   remove_ones(grad);
   remove_ones(dposition);
 

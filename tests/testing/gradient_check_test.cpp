@@ -52,9 +52,10 @@ struct Scale {
     if (fault == Fault::value) dx *= 1.001;
     if (fault == Fault::sign_of_last) dx(1, trace.lanes - 1) *= -1;
   }
-  void accumulate(Trace& trace, Scale& grad) const {
+  void accumulate(Trace& trace, Index first, Index count, Scale& grad) const {
     if (fault == Fault::overwrites_gradient) grad.weight.setZero();
-    grad.weight += trace.x.cwiseProduct(trace.dy).rowwise().sum();
+    const auto x = step_columns(trace.x, first, trace.lanes, count), dy = step_columns(trace.dy, first, trace.lanes, count);
+    grad.weight += x.cwiseProduct(dy).rowwise().sum();
     if (fault == Fault::first_nan) grad.weight(0) = std::numeric_limits<double>::quiet_NaN();
     if (fault == Fault::nan) grad.weight(1) = std::numeric_limits<double>::quiet_NaN();
   }
@@ -204,8 +205,8 @@ struct FaultyFeedForward : FeedForward<double> {
     change_trace(trace, t);
     change_dx(dx);
   }
-  void accumulate(Trace& trace, FaultyFeedForward& grad) const {
-    FeedForward::accumulate(trace, grad);
+  void accumulate(Trace& trace, Index first_step, Index count, FaultyFeedForward& grad) const {
+    FeedForward::accumulate(trace, first_step, count, grad);
     change_grad(grad);
   }
 };
@@ -280,7 +281,7 @@ struct OneSided {
     for (Index b = 0; b < dx.cols(); ++b)
       for (Index i = 0; i < 4; ++i) dx(i, b) = ((x(i, b) > 0 ? 1 : 0) + ((x(i, b) > 0) == above ? error : 0)) * dy(i, b);
   }
-  void accumulate(Trace&, OneSided&) const {}
+  void accumulate(Trace&, Index, Index, OneSided&) const {}
   template <class F, class... Same>
   static void visit(F&&, Same&...) {}
 };
@@ -369,9 +370,9 @@ namespace {
 /// A FeedForward that forgets the gradient of its first bias.
 struct Forgetful : FeedForward<double> {
   using FeedForward::FeedForward;
-  void accumulate(Trace& trace, Forgetful& grad) const {
+  void accumulate(Trace& trace, Index first_step, Index count, Forgetful& grad) const {
     const Vector<double> before = grad.first.bias;
-    FeedForward::accumulate(trace, grad);
+    FeedForward::accumulate(trace, first_step, count, grad);
     grad.first.bias = before;
   }
 };

@@ -7,10 +7,26 @@
 #include "fbt/core/random.hpp"
 #include "fbt/core/types.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
 namespace fbt {
+
+/// How many steps' deltas a Trace keeps on the way back, until accumulate() has made parameter gradients of them.
+constexpr Index delta_steps = 16;
+/// Where the deltas of step t stand meanwhile.
+constexpr Index delta_place(Index t) { return t % delta_steps; }
+
+/// The way back through a segment: back(t) from its last step to its first, and accumulate(first, count) of the steps whose
+/// deltas are kept before others take their places.
+template <class Back, class Accumulate>
+void walk_back(Index steps, Back&& back, Accumulate&& accumulate) {
+  for (Index t = steps - 1; t >= 0; --t) {
+    back(t);
+    if (delta_place(t) == 0) accumulate(t, std::min(delta_steps, steps - t));
+  }
+}
 
 /// What a Trace is prepared for: T steps of B lanes, to be differentiated (train) or not (evaluate: no dropout).
 struct Segment {
@@ -18,7 +34,8 @@ struct Segment {
   Index lanes = 1;
   bool train = false;
   std::uint64_t seed = 0;  ///< of the dropout masks; every layer of a model derives its own from it
-  /// Shares the work of a step, where that pays; the result is the same to the last bit. Has to live until accumulate().
+  /// Shares the work of a step, where that pays; the result is the same to the last bit. Has to live until the last
+  /// accumulate().
   Team* team = nullptr;
   /// (T*B), or empty: not 0 where a lane begins anew with this step, with nothing remembered. Gradients stop there.
   std::span<const std::uint8_t> starts = {};
@@ -28,6 +45,8 @@ struct Segment {
   WeightFormat weights = WeightFormat::full;  ///< others need a segment that is not to be differentiated
 
   Index columns() const { return steps * lanes; }
+  /// Of the deltas that are kept: those of delta_steps steps at most.
+  Index delta_columns() const { return std::min(steps, delta_steps) * lanes; }
   /// The same segment with the seed of the given child.
   Segment child(std::uint64_t number) const {
     Segment result = *this;
@@ -45,8 +64,8 @@ struct Segment {
   }
 };
 
-/// Keeps the verbs of a segment in their order: forward() from step 0 to T - 1, backward() from T - 1 to 0, then
-/// accumulate(). Each throws std::invalid_argument when its call may not come.
+/// Keeps the verbs of a segment in their order: forward() from step 0 to T - 1, backward() from T - 1 to 0, and accumulate()
+/// of the steps since the last one, as walk_back() calls them. Each throws std::invalid_argument when its call may not come.
 class StepOrder {
  public:
   void prepare(const Segment& segment) { *this = StepOrder(segment.steps, segment.train); }
@@ -62,6 +81,7 @@ class StepOrder {
           steps_, t);
     done_ = t + 1;
     left_ = train_ && done_ == steps_ ? steps_ : -1;
+    kept_ = 0;
   }
   /// Whether a walk back may begin.
   void check_read() const {
@@ -71,13 +91,19 @@ class StepOrder {
   void backward(Index t) {
     check_backward(t);
     --left_;
+    ++kept_;
   }
   void check_backward(Index t) const {
     if (left_ < 1) check_read();
     check(t == left_ - 1, "backward: expected step {}, found {}", left_ - 1, t);
+    check(kept_ == 0 || delta_place(t) != delta_steps - 1,
+          "backward: expected accumulate() of steps {} to {} before step {}", left_, left_ + kept_ - 1, t);
   }
-  void accumulate() const {
-    check(left_ == 0, "accumulate: expected a segment that backward() has gone through, found none");
+  void accumulate(Index first, Index count) {
+    check(kept_ > 0, "accumulate: expected steps that backward() has gone through since the last time, found none");
+    check(first == left_ && count == kept_, "accumulate: expected the {} steps from {} on, found {} from {} on", kept_,
+          left_, count, first);
+    kept_ = 0;
   }
 
   StepOrder() = default;
@@ -88,6 +114,7 @@ class StepOrder {
   Index steps_ = 0;
   Index done_ = 0;   // steps that forward() has read
   Index left_ = -1;  // steps that backward() has yet to walk; negative: it may not begin
+  Index kept_ = 0;   // steps that it has walked since the last accumulate()
   bool train_ = false;
 };
 

@@ -36,14 +36,14 @@ using Out = Eigen::Ref<Matrix<Scalar>, 0, Eigen::OuterStride<>>;
 using Token = std::int32_t;
 using Tokens = std::span<const Token>;
 
-/// The columns of step t, one per lane.
+/// The columns of step t, one per lane, or of so many steps from there on.
 template <class Derived>
-auto step_columns(Eigen::DenseBase<Derived>& m, Index t, Index lanes) {
-  return m.middleCols(t * lanes, lanes);
+auto step_columns(Eigen::DenseBase<Derived>& m, Index t, Index lanes, Index count = 1) {
+  return m.middleCols(t * lanes, count * lanes);
 }
 template <class Derived>
-auto step_columns(const Eigen::DenseBase<Derived>& m, Index t, Index lanes) {
-  return m.middleCols(t * lanes, lanes);
+auto step_columns(const Eigen::DenseBase<Derived>& m, Index t, Index lanes, Index count = 1) {
+  return m.middleCols(t * lanes, count * lanes);
 }
 inline Tokens step_columns(Tokens tokens, Index t, Index lanes) {
   return tokens.subspan(static_cast<std::size_t>(t * lanes), static_cast<std::size_t>(lanes));

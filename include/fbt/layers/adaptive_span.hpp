@@ -24,7 +24,7 @@ struct AdaptiveSpan {
   Index ramp = 0;
 
   struct Trace {
-    Vector<Scalar> dlength;  // (H)
+    Vector<Scalar> dlength;  // (H), summed until accumulate()
   };
 
   AdaptiveSpan() = default;
@@ -74,8 +74,10 @@ struct AdaptiveSpan {
   /// Brings the lengths back to 0 .. 1: the gradient beyond is that at the border, and would carry them further and further.
   void clamp() { length = length.cwiseMax(Scalar(0)).cwiseMin(Scalar(1)); }
 
-  void accumulate(const Trace& trace, AdaptiveSpan& grad) const {
-    if (adaptive()) grad.length += trace.dlength;
+  void accumulate(Trace& trace, AdaptiveSpan& grad) const {
+    if (!adaptive()) return;
+    grad.length += trace.dlength;
+    trace.dlength.setZero();
   }
 
   template <class F, class... Same>

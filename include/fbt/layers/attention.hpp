@@ -176,15 +176,16 @@ struct Attention {
     }
   }
 
-  /// Records in the Trace that step t did not attend, so that it adds nothing to any gradient.
+  /// In place of forward() or backward() of step t: records in the Trace that it did not attend, so that it adds nothing to
+  /// any gradient.
   void skip(Trace& trace, Index t) const {
     const auto clear = [t](auto&... layers) { ((layers.input(t).setZero(), layers.delta(t).setZero()), ...); };
     clear(trace.query, trace.output, trace.position);
   }
 
-  void accumulate(Trace& trace, Attention& grad) const {
-    query.accumulate(trace.query, grad.query);
-    output.accumulate(trace.output, grad.output);
+  void accumulate(Trace& trace, Index first, Index count, Attention& grad) const {
+    query.accumulate(trace.query, first, count, grad.query);
+    output.accumulate(trace.output, first, count, grad.output);
     span.accumulate(trace.span, grad.span);
   }
 

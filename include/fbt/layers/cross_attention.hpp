@@ -31,16 +31,15 @@ struct CrossAttention {
     typename Norm::Trace norm;
     typename Attention<Scalar>::Trace attention;
     typename Dropout<Scalar>::Trace dropout;
-    Norm norm_grad;  // gradients of the parameters, from the groups that have been walked back
-    Attention<Scalar> attention_grad;
     Matrix<Scalar> branch, dnormed;  // (d, B)
 
     bool has_groups() const { return segment.steps > group_steps; }
   };
 
-  static constexpr Index group_steps = 16;
+  /// A group are the steps that accumulate() takes together.
+  static constexpr Index group_steps = delta_steps;
   /// Where the Trace holds step t, while it holds the step's group.
-  static constexpr Index place(Index t) { return t % group_steps; }
+  static constexpr Index place(Index t) { return delta_place(t); }
 
   CrossAttention() = default;
   CrossAttention(Index width, Index heads, Index head_size, bool output_bias, double dropout_rate, double epsilon,
@@ -60,12 +59,7 @@ struct CrossAttention {
     dropout.prepare(trace.dropout, group_segment(trace).child(1));
     trace.branch.resize(dropout.rows, segment.lanes);
     trace.dnormed.resize(dropout.rows, segment.lanes);
-    if (!trace.has_groups() || !segment.train) return;
-    trace.x.resize(dropout.rows, segment.columns());
-    trace.norm_grad = norm;
-    trace.attention_grad = attention;
-    set_zero(trace.norm_grad);
-    set_zero(trace.attention_grad);
+    if (trace.has_groups() && segment.train) trace.x.resize(dropout.rows, segment.columns());
   }
   /// Before step 0: room for the weights of sources of up to so many positions.
   void prepare_source(Index longest, Trace& trace) const {
@@ -95,11 +89,12 @@ struct CrossAttention {
 
   /// dy, dx (d, B). The gradient of the source is left for Attention::add_to_cache() of step place(t).
   void backward(const In<Scalar>& dy, const SourceView<Scalar>& source, Trace& trace, Index t, Out<Scalar> dx) const {
+    const Index k = place(t);
     if (!any_slot(source.windows)) {
+      attention.skip(trace.attention, k);
       dx = dy;
       return;
     }
-    const Index k = place(t);
     if (trace.has_groups() && trace.group != t / group_steps) run_again(t / group_steps, source, trace);
     // y = x + dropout(attention(norm(x)))  =>  dx = dy + the way back through all three
     auto dbranch = trace.attention.output.delta(k);
@@ -108,21 +103,11 @@ struct CrossAttention {
     attention.backward(dbranch, *source.cache, source.windows, position, trace.attention, k, trace.dnormed);
     norm.backward(trace.dnormed, trace.norm, k, dx);
     dx += dy;
-    if (trace.has_groups() && k == 0) {
-      leave_out(trace.segment.steps - t, trace);
-      norm.accumulate(trace.norm, trace.norm_grad);
-      attention.accumulate(trace.attention, trace.attention_grad);
-    }
   }
 
-  void accumulate(Trace& trace, CrossAttention& grad) const {
-    if (trace.has_groups()) {
-      add(grad.norm, trace.norm_grad);
-      add(grad.attention, trace.attention_grad);
-    } else {
-      norm.accumulate(trace.norm, grad.norm);
-      attention.accumulate(trace.attention, grad.attention);
-    }
+  void accumulate(Trace& trace, Index first, Index count, CrossAttention& grad) const {
+    norm.accumulate(trace.norm, place(first), count, grad.norm);
+    attention.accumulate(trace.attention, place(first), count, grad.attention);
   }
 
   template <class F, class... Same>
@@ -153,15 +138,6 @@ struct CrossAttention {
       auto normed = trace.attention.query.input(place(t));
       norm.forward(step_columns(trace.x, t, trace.segment.lanes), trace.norm, place(t), normed);
       attention.attend(normed, *source.cache, source.windows, position, trace.attention, place(t));
-    }
-  }
-  /// The last group may have fewer steps than there are places: the others add nothing to any gradient.
-  void leave_out(Index steps, Trace& trace) const {
-    trace.dnormed.setZero();
-    for (Index k = steps; k < group_steps; ++k) {
-      attention.skip(trace.attention, k);
-      norm.forward(trace.dnormed, trace.norm, k, trace.branch);
-      norm.backward(trace.dnormed, trace.norm, k, trace.branch);
     }
   }
 };

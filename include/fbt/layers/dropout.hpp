@@ -52,7 +52,7 @@ struct Dropout {
   void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y) const { apply(x, trace, t, y); }
   /// y = x * mask  =>  dx = dy * mask. dx may be dy.
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const { apply(dy, trace, t, dx); }
-  void accumulate(Trace&, Dropout&) const {}
+  void accumulate(Trace&, Index, Index, Dropout&) const {}
 
   template <class F, class... Same>
   static void visit(F&&, Same&...) {}

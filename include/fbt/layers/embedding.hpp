@@ -26,10 +26,10 @@ struct Embedding {
 
   struct Trace {
     std::vector<Token> tokens;  // (T*B)
-    Matrix<Scalar> dy;          // (d, T*B)
+    Matrix<Scalar> dy;          // (d, delta_columns())
     Index lanes = 0;
 
-    auto delta(Index t) { return step_columns(dy, t, lanes); }
+    auto delta(Index t) { return step_columns(dy, delta_place(t), lanes); }
   };
 
   Embedding() = default;
@@ -43,7 +43,7 @@ struct Embedding {
   void prepare(Trace& trace, const Segment& segment) const {
     trace.lanes = segment.lanes;
     trace.tokens.assign(static_cast<std::size_t>(segment.columns()), 0);
-    trace.dy.setZero(weight.cols(), segment.columns());
+    trace.dy.resize(weight.cols(), segment.delta_columns());
   }
 
   /// tokens (B), each in [0, V); y (d, B).
@@ -58,10 +58,11 @@ struct Embedding {
     if (auto own = trace.delta(t); own.data() != dy.data()) own = dy;
   }
 
-  void accumulate(Trace& trace, Embedding& grad) const {
+  void accumulate(Trace& trace, Index first, Index count, Embedding& grad) const {
+    const auto dy = step_columns(trace.dy, delta_place(first), trace.lanes, count);
     // y = weight.row(x)  =>  dweight.row(x) += dy
-    for (Index i = 0; i < trace.dy.cols(); ++i)
-      grad.weight.row(trace.tokens[static_cast<std::size_t>(i)]) += trace.dy.col(i).transpose();
+    for (Index i = 0; i < dy.cols(); ++i)
+      grad.weight.row(trace.tokens[static_cast<std::size_t>(first * trace.lanes + i)]) += dy.col(i).transpose();
   }
 
   template <class F, class... Same>

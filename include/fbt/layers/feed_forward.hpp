@@ -21,8 +21,8 @@ struct FeedForward {
   Dropout<Scalar> dropout;  ///< on the hidden vector (f)
 
   struct Trace {
-    // first.dy holds the pre-activation of gelu and geglu until backward puts its delta there
     typename Linear<Scalar>::Trace first, second;
+    Matrix<Scalar> before;  // the pre-activation of gelu and geglu (rows of first, T*B, or B if nothing is differentiated)
     typename Dropout<Scalar>::Trace dropout;
     Matrix<Scalar> dhidden;  // (f, B), not for relu
 
@@ -41,32 +41,32 @@ struct FeedForward {
     first.prepare(trace.first, segment);
     second.prepare(trace.second, segment);
     dropout.prepare(trace.dropout, segment);
-    trace.dhidden.resize(second.inputs(), activation == Activation::relu ? 0 : segment.lanes);
+    const bool keep = activation != Activation::relu;
+    trace.before.resize(first.outputs(), keep ? segment.train ? segment.columns() : segment.lanes : 0);
+    trace.dhidden.resize(second.inputs(), keep ? segment.lanes : 0);
   }
 
   /// x, y (d, B). epilogue: as in Linear.
   void forward(const In<Scalar>& x, Trace& trace, Index t, Out<Scalar> y, const Epilogue<Scalar>& epilogue = {}) const {
-    auto before = trace.first.delta(t);
     auto hidden = trace.second.input(t);
     const Index f = second.inputs();
     if (activation == Activation::relu) {
       first.forward(x, trace.first, t, hidden, {.relu = true});
     } else {
+      auto before = before_of(trace, t);
       first.forward(x, trace.first, t, before);
-    }
-    switch (activation) {
-      case Activation::relu: break;
-      case Activation::gelu: hidden = before.unaryExpr([](Scalar a) { return gelu(a); }); break;
-      case Activation::geglu:
+      if (activation == Activation::gelu) {
+        hidden = before.unaryExpr([](Scalar a) { return gelu(a); });
+      } else {
         hidden = before.topRows(f).cwiseProduct(before.bottomRows(f).unaryExpr([](Scalar a) { return gelu(a); }));
-        break;
+      }
     }
     dropout.forward(hidden, trace.dropout, t, hidden);
     second.forward(hidden, trace.second, t, y, epilogue);
   }
 
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
-    auto delta = trace.first.delta(t);  // the pre-activation a, to be replaced by da
+    auto delta = trace.first.delta(t);  // da
     const Index f = second.inputs();
     Out<Scalar> dhidden = activation == Activation::relu ? Out<Scalar>(delta) : Out<Scalar>(trace.dhidden);
     second.backward(dy, trace.second, t, dhidden);
@@ -76,13 +76,14 @@ struct FeedForward {
         relu_backward(trace.second.input(t).data(), delta.data(), delta.size());
         break;
       case Activation::gelu:  // hidden = gelu(a)  =>  da = dhidden * gelu'(a)
-        delta = dhidden.cwiseProduct(delta.unaryExpr([](Scalar a) { return gelu_derivative(a); }));
+        delta = dhidden.cwiseProduct(before_of(trace, t).unaryExpr([](Scalar a) { return gelu_derivative(a); }));
         break;
       case Activation::geglu:
         // hidden = value * gelu(gate)  =>  dgate = dhidden * value * gelu'(gate),  dvalue = dhidden * gelu(gate)
         for (Index b = 0; b < delta.cols(); ++b) {
+          const auto before = before_of(trace, t).col(b);
           for (Index i = 0; i < f; ++i) {
-            const Scalar value = delta(i, b), gate = delta(f + i, b);
+            const Scalar value = before(i), gate = before(f + i);
             delta(i, b) = dhidden(i, b) * gelu(gate);
             delta(f + i, b) = dhidden(i, b) * value * gelu_derivative(gate);
           }
@@ -92,15 +93,21 @@ struct FeedForward {
     first.backward(delta, trace.first, t, dx);
   }
 
-  void accumulate(Trace& trace, FeedForward& grad) const {
-    first.accumulate(trace.first, grad.first);
-    second.accumulate(trace.second, grad.second);
+  void accumulate(Trace& trace, Index first_step, Index count, FeedForward& grad) const {
+    first.accumulate(trace.first, first_step, count, grad.first);
+    second.accumulate(trace.second, first_step, count, grad.second);
   }
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
     visit_child("first", f, layers.first...);
     visit_child("second", f, layers.second...);
+  }
+
+ private:
+  static auto before_of(Trace& trace, Index t) {
+    const Index lanes = trace.first.lanes;
+    return step_columns(trace.before, trace.first.train ? t : 0, lanes);
   }
 };
 

@@ -23,7 +23,8 @@ struct KeyValue {
     typename Linear<Scalar>::Trace key, value;
     Matrix<Scalar> dn, dx;  // (d, B)
 
-    auto k(Index t) { return key.delta(t); }  // (H*e, B): the key, until its gradient takes its place
+    // (H*e, B): the key and the value, until those of a later step or their gradients take their places
+    auto k(Index t) { return key.delta(t); }
     auto v(Index t) { return value.delta(t); }
   };
 
@@ -66,10 +67,10 @@ struct KeyValue {
     }
   }
 
-  void accumulate(Trace& trace, KeyValue& grad) const {
-    if (norm) norm->accumulate(trace.norm, *grad.norm);
-    key.accumulate(trace.key, grad.key);
-    value.accumulate(trace.value, grad.value);
+  void accumulate(Trace& trace, Index first, Index count, KeyValue& grad) const {
+    if (norm) norm->accumulate(trace.norm, first, count, *grad.norm);
+    key.accumulate(trace.key, first, count, grad.key);
+    value.accumulate(trace.value, first, count, grad.value);
   }
 
   template <class F, class... Same>

@@ -4,19 +4,23 @@
 //   - A layer is its hyper-parameters and parameters, nothing else. Gradient and optimiser moments are further
 //     objects of the same class (core/visit.hpp).
 //   - All state of a run is in a Trace, which belongs to the caller: one per thread. A const layer serves many threads.
-//   - prepare(trace, segment)    sizes the Trace for a segment of T steps and B lanes and packs the weights: once per
-//   segment,
-//                                since parameters may have changed. It does not allocate again for the same shape.
-//   - forward(x, trace, t, y)    step t, from the segment's first to its last. Overwrites y (rows, B).
-//   - backward(dy, trace, t, dx) step t, from the last to the first, of a segment prepared with segment.train. Overwrites
-//   dx,
-//                                keeps dy. Once for each forward(): a second walk back needs prepare() and forward() again.
-//   - accumulate(trace, grad)    ADDS the parameter gradients of the whole segment: one deep product per matrix
-//                                instead of T thin ones.
-//   - visit(f, layers...)        names the parameters.
-// A Trace keeps inputs and output deltas for all T * B columns. A caller may write a layer's input straight into
-// trace.input(t), and an output delta into trace.delta(t), and pass that block: then nothing is copied. A layer need not
-// have these two. What is read and what is written do not overlap, unless a layer allows it (Dropout does).
+//   - prepare(trace, segment)
+//       sizes the Trace for a segment of T steps and B lanes and packs the weights: once per segment, since parameters may
+//       have changed. It does not allocate again for the same shape.
+//   - forward(x, trace, t, y)
+//       step t, from the segment's first to its last. Overwrites y (rows, B).
+//   - backward(dy, trace, t, dx)
+//       step t, from the last to the first, of a segment prepared with segment.train. Overwrites dx, keeps dy. Once for each
+//       forward(): a second walk back needs prepare() and forward() again.
+//   - accumulate(trace, first, count, grad)
+//       ADDS the parameter gradients of count steps, from the given one on, that backward() has gone through since the last
+//       accumulate(): one deep product per matrix instead of thin ones.
+//   - visit(f, layers...)
+//       names the parameters.
+// A Trace keeps the inputs of all T * B columns, but output deltas of delta_steps steps only: whoever walks back calls
+// accumulate() before others take their places, as walk_back() does (core/segment.hpp). A caller may write a layer's input
+// straight into trace.input(t), and an output delta into trace.delta(t), and pass that block: then nothing is copied. A layer
+// need not have these two. What is read and what is written do not overlap, unless a layer allows it (Dropout does).
 // A layer that reads something else besides x (a memory, tokens) takes it as a further argument of the same verbs.
 #pragma once
 
@@ -37,7 +41,7 @@ template <class L>
 concept Layer = std::copyable<L> && std::default_initializable<typename L::Trace> &&
     requires(const L layer, L grad, typename L::Trace trace, Segment segment) {
   layer.prepare(trace, segment);
-  layer.accumulate(trace, grad);
+  layer.accumulate(trace, Index{}, Index{}, grad);
   L::visit([](std::string_view, auto&...) {}, grad, layer);
 };
 

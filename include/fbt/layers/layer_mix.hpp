@@ -18,13 +18,13 @@ struct LayerMix {
 
   struct Trace {
     Matrix<Scalar> x;             // the stacks ((L+1) d, T*B)
-    Matrix<Scalar> dy;            // (d, T*B)
+    Matrix<Scalar> dy;            // (d, delta_columns())
     Vector<Scalar> mix_weights;   // (L+1)
     Vector<Scalar> dmix_weights;  // (L+1)
     Index lanes = 0;
 
     auto input(Index t) { return step_columns(x, t, lanes); }
-    auto delta(Index t) { return step_columns(dy, t, lanes); }
+    auto delta(Index t) { return step_columns(dy, delta_place(t), lanes); }
   };
 
   LayerMix() = default;
@@ -44,7 +44,7 @@ struct LayerMix {
     trace.lanes = segment.lanes;
     write_mix_weights(trace.mix_weights);
     trace.x.resize(trace.mix_weights.size() * width, segment.columns());
-    trace.dy.resize(width, segment.columns());
+    trace.dy.resize(width, segment.delta_columns());
   }
 
   /// x ((L+1) d, B), y (d, B).
@@ -60,12 +60,14 @@ struct LayerMix {
     for (Index l = 0; l < trace.mix_weights.size(); ++l) dx.middleRows(l * width, width) = trace.mix_weights(l) * dy;
   }
 
-  void accumulate(Trace& trace, LayerMix& grad) const {
+  void accumulate(Trace& trace, Index first, Index count, LayerMix& grad) const {
     if (weight.size() == 0) return;
+    const auto x = step_columns(trace.x, first, trace.lanes, count);
+    const auto dy = step_columns(trace.dy, delta_place(first), trace.lanes, count);
     // m = sum_l p_l h^l  =>  dp_l = <dm, h^l>;  p = softmax(w)  =>  dw = p * (dp - <p, dp>)
     auto& dmix = trace.dmix_weights;
     dmix.resize(weight.size());
-    for (Index l = 0; l < weight.size(); ++l) dmix(l) = trace.dy.cwiseProduct(trace.x.middleRows(l * width, width)).sum();
+    for (Index l = 0; l < weight.size(); ++l) dmix(l) = dy.cwiseProduct(x.middleRows(l * width, width)).sum();
     grad.weight.array() += trace.mix_weights.array() * (dmix.array() - trace.mix_weights.dot(dmix));
   }
 

@@ -18,7 +18,7 @@ struct LayerNorm {
   struct Trace {
     Matrix<Scalar> normal;          // n = (x - mean) / deviation (n, T*B)
     Vector<Scalar> inverse;         // 1 / deviation (T*B)
-    Vector<Scalar> dweight, dbias;  // (n): summed over the segment as it is walked back
+    Vector<Scalar> dweight, dbias;  // (n): summed until accumulate()
     Index lanes = 0;
   };
 
@@ -54,9 +54,11 @@ struct LayerNorm {
     }
   }
 
-  void accumulate(Trace& trace, LayerNorm& grad) const {
+  void accumulate(Trace& trace, Index, Index, LayerNorm& grad) const {
     grad.weight += trace.dweight;
     grad.bias += trace.dbias;
+    trace.dweight.setZero();
+    trace.dbias.setZero();
   }
 
   template <class F, class... Same>

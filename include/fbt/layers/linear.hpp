@@ -26,7 +26,7 @@ struct Linear {
 
   struct Trace {
     Matrix<Scalar> x;   // (in, T*B)
-    Matrix<Scalar> dy;  // (out, T*B)
+    Matrix<Scalar> dy;  // (out, delta_columns())
     SharedPack<Packed<Scalar>> forward, backward;
     SharedPack<CompactMatrix> compact;  // instead of these
     CompactColumns columns;
@@ -39,7 +39,7 @@ struct Linear {
     Team* team = nullptr;
 
     auto input(Index t) { return step_columns(x, t, lanes); }
-    auto delta(Index t) { return step_columns(dy, t, lanes); }
+    auto delta(Index t) { return step_columns(dy, delta_place(t), lanes); }
   };
 
   Linear() = default;
@@ -60,7 +60,7 @@ struct Linear {
     trace.train = segment.train;
     trace.team = segment.team;
     trace.x.resize(inputs(), segment.columns());
-    trace.dy.resize(outputs(), segment.columns());
+    trace.dy.resize(outputs(), segment.delta_columns());
     trace.scratch.resize(static_cast<std::size_t>(parts_of(segment.team)));
     const bool keep = segment.keep_packed && trace.probe.matches(weight);
     trace.format = segment.weights;
@@ -112,15 +112,16 @@ struct Linear {
     }
   }
 
-  void accumulate(Trace& trace, Linear& grad) const {
+  void accumulate(Trace& trace, Index first, Index count, Linear& grad) const {
+    const auto x = step_columns(trace.x, first, trace.lanes, count);
+    const auto dy = step_columns(trace.dy, delta_place(first), trace.lanes, count);
     // y = W x + b  =>  dW = sum over columns of dy x^T,  db = sum of dy
-    split_work(trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * trace.x.cols(),
-               [&](Index first, Index count, Index part) {
-                 const auto dy = trace.dy.middleRows(first, count);
-                 add_outer<Scalar>(dy, trace.x, grad.weight.middleRows(first, count),
-                                   trace.scratch[static_cast<std::size_t>(part)]);
-                 if (bias.size() > 0) add_columns<Scalar>(dy, grad.bias.data() + first);
-               });
+    split_work(
+        trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * x.cols(), [&](Index row, Index rows, Index part) {
+          const auto dy_part = dy.middleRows(row, rows);
+          add_outer<Scalar>(dy_part, x, grad.weight.middleRows(row, rows), trace.scratch[static_cast<std::size_t>(part)]);
+          if (bias.size() > 0) add_columns<Scalar>(dy_part, grad.bias.data() + row);
+        });
   }
 
   template <class F, class... Same>

@@ -25,11 +25,12 @@ struct Lstm {
   Linear<Scalar> gates;  ///< W (4n, in + n), b (4n); b of f starts at 1, so that at first most of a cell is kept
 
   struct Trace {
-    typename Linear<Scalar>::Trace gates;  // gates.dy holds the activated gates until backward puts their deltas there
-    Matrix<Scalar> before;                 // c' (n, T*B)
-    Matrix<Scalar> squashed;               // tanh(c) (n, T*B)
-    Matrix<Scalar> dhidden, dcell;         // (n, B): what the step after wants of h and c
-    Matrix<Scalar> djoined;                // of [x; h'] (in + n, B)
+    typename Linear<Scalar>::Trace gates;
+    Matrix<Scalar> activated;       // [i; f; o; g] (4n, T*B)
+    Matrix<Scalar> before;          // c' (n, T*B)
+    Matrix<Scalar> squashed;        // tanh(c) (n, T*B)
+    Matrix<Scalar> dhidden, dcell;  // (n, B): what the step after wants of h and c
+    Matrix<Scalar> djoined;         // of [x; h'] (in + n, B)
 
     /// The gradient of what a lane carried stops here.
     void forget(Index lane) {
@@ -50,6 +51,7 @@ struct Lstm {
   /// Also forgets what the step after wants: the segment's last step is followed by none.
   void prepare(Trace& trace, const Segment& segment) const {
     gates.prepare(trace.gates, segment);
+    trace.activated.resize(gates.outputs(), segment.columns());
     trace.before.resize(outputs(), segment.columns());
     trace.squashed.resize(outputs(), segment.columns());
     trace.dhidden.setZero(outputs(), segment.lanes);
@@ -65,7 +67,7 @@ struct Lstm {
     joined.bottomRows(n) = cell.hidden;
     step_columns(trace.before, t, lanes) = cell.cell;
 
-    auto a = trace.gates.delta(t);
+    auto a = step_columns(trace.activated, t, lanes);
     gates.forward(joined, trace.gates, t, a);
     a.topRows(3 * n) = a.topRows(3 * n).array().logistic();
     a.bottomRows(n) = a.bottomRows(n).array().tanh();
@@ -82,10 +84,11 @@ struct Lstm {
   /// began with.
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
     const Index n = outputs(), lanes = trace.gates.lanes;
-    auto a = trace.gates.delta(t);  // the activated gates, to be replaced by the deltas of what they were activated from
+    auto da = trace.gates.delta(t);  // of what the gates were activated from
     for (Index b = 0; b < lanes; ++b) {
       const auto before = trace.before.col(t * lanes + b), squashed = trace.squashed.col(t * lanes + b);
-      auto gate = a.col(b);
+      const auto gate = trace.activated.col(t * lanes + b);
+      auto dgate = da.col(b);
       for (Index k = 0; k < n; ++k) {
         const Scalar i = gate(k), f = gate(n + k), o = gate(2 * n + k), g = gate(3 * n + k);
         // h = o tanh(c)  =>  do = dh tanh(c),  dc += dh o (1 - tanh(c)^2)
@@ -94,19 +97,21 @@ struct Lstm {
         // c = f c' + i g  =>  df = dc c',  di = dc g,  dg = dc i,  dc' = dc f
         trace.dcell(k, b) = dc * f;
         // y = sigmoid(x)  =>  dx = dy y (1 - y);  y = tanh(x)  =>  dx = dy (1 - y^2)
-        gate(k) = dc * g * i * (1 - i);
-        gate(n + k) = dc * before(k) * f * (1 - f);
-        gate(2 * n + k) = dh * squashed(k) * o * (1 - o);
-        gate(3 * n + k) = dc * i * (1 - g * g);
+        dgate(k) = dc * g * i * (1 - i);
+        dgate(n + k) = dc * before(k) * f * (1 - f);
+        dgate(2 * n + k) = dh * squashed(k) * o * (1 - o);
+        dgate(3 * n + k) = dc * i * (1 - g * g);
       }
     }
     // [i; f; o; g] = W [x; h'] + b
-    gates.backward(a, trace.gates, t, trace.djoined);
+    gates.backward(da, trace.gates, t, trace.djoined);
     dx = trace.djoined.topRows(inputs());
     trace.dhidden = trace.djoined.bottomRows(n);
   }
 
-  void accumulate(Trace& trace, Lstm& grad) const { gates.accumulate(trace.gates, grad.gates); }
+  void accumulate(Trace& trace, Index first, Index count, Lstm& grad) const {
+    gates.accumulate(trace.gates, first, count, grad.gates);
+  }
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {

@@ -202,33 +202,34 @@ struct MemoryAggregator {
     key_values[i].backward(kv, t, dvector);  // k, v = key_value(m)
   }
 
-  /// After step 0 has been walked back: the gradient of zero slots, which are all copies of one.
-  void end_backward(Trace& trace) const {
+  /// After step 0 has been walked back: the gradient of the zero slots of bank i, which are all copies of one.
+  void end_backward(std::size_t i, Trace& trace) const {
     if (!trace.fresh_zeros) return;
     const Index e = options.head_size;
     const Window zeros{trace.first_slot - options.window, options.window};
-    for (std::size_t i = 0; i < key_values.size(); ++i) {
-      auto& kv = trace.zero_slots[i];
-      auto dk = kv.k(0), dv = kv.v(0);
-      dk.setZero();
-      dv.setZero();
-      const KeyValueCache<Scalar>& dbank = trace.dbanks[i];
-      for (Index b = 0; b < dbank.lanes; ++b) {
-        for (Index j = 0; j < options.heads; ++j) {
-          dk.middleRows(j * e, e) += dbank.key(b, j, zeros).colwise().sum().transpose();
-          dv.middleRows(j * e, e) += dbank.value(b, j, zeros).rowwise().sum();
-        }
+    auto& kv = trace.zero_slots[i];
+    auto dk = kv.k(0), dv = kv.v(0);
+    dk.setZero();
+    dv.setZero();
+    const KeyValueCache<Scalar>& dbank = trace.dbanks[i];
+    for (Index b = 0; b < dbank.lanes; ++b) {
+      for (Index j = 0; j < options.heads; ++j) {
+        dk.middleRows(j * e, e) += dbank.key(b, j, zeros).colwise().sum().transpose();
+        dv.middleRows(j * e, e) += dbank.value(b, j, zeros).rowwise().sum();
       }
-      key_values[i].backward(kv, 0, trace.dvector.leftCols(1));
     }
+    key_values[i].backward(kv, 0, trace.dvector.leftCols(1));
   }
 
-  void accumulate(Trace& trace, MemoryAggregator& grad) const {
-    mix.accumulate(trace.mix, grad.mix);
-    for (std::size_t i = 0; i < key_values.size(); ++i) {
-      key_values[i].accumulate(trace.key_values[i], grad.key_values[i]);
-      if (trace.fresh_zeros) key_values[i].accumulate(trace.zero_slots[i], grad.key_values[i]);
-    }
+  /// The zero slots belong to step 0.
+  void accumulate(Trace& trace, Index first, Index count, MemoryAggregator& grad) const {
+    mix.accumulate(trace.mix, first, count, grad.mix);
+    for (std::size_t i = 0; i < key_values.size(); ++i) accumulate_bank(i, trace, first, count, grad);
+  }
+  /// Only what bank i is made by.
+  void accumulate_bank(std::size_t i, Trace& trace, Index first, Index count, MemoryAggregator& grad) const {
+    key_values[i].accumulate(trace.key_values[i], first, count, grad.key_values[i]);
+    if (first == 0 && trace.fresh_zeros) key_values[i].accumulate(trace.zero_slots[i], 0, 1, grad.key_values[i]);
   }
 
   template <class F, class... Same>

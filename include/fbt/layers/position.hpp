@@ -45,12 +45,13 @@ struct Position {
 
   struct Trace {
     Matrix<Scalar> x;                                           // queries (e, H*B*T)
-    Matrix<Scalar> dy;                                          // deltas of the scores (rows, H*B*T)
+    Matrix<Scalar> dy;                                          // deltas of the scores (rows, H*B*T), of all steps, since
+                                                                // attention keeps its weights there until then
     std::vector<SharedPack<Packed<Scalar>>> forward, backward;  // one per table
     std::vector<WeightProbe<Scalar>> probes;
     Vector<Scalar> scratch;  // a panel
     Team* team = nullptr;
-    Vector<Scalar> dquery_bias;  // (e*H), which attention adds to
+    Vector<Scalar> dquery_bias;  // (e*H), which attention adds to until accumulate()
     Index lanes = 0, rows = 0;
     bool train = false;
 
@@ -127,19 +128,22 @@ struct Position {
       multiply(*trace.backward[static_cast<std::size_t>(k)], columns(dscores, k), columns(dqueries, k), trace.team);
   }
 
-  void accumulate(Trace& trace, Position& grad) const {
+  void accumulate(Trace& trace, Index first, Index count, Position& grad) const {
     // score = table q + bias  =>  dtable = sum of dscore q^T,  dbias = sum of dscore
-    const In<Scalar> queries = trace.x, dscores_of_all = trace.dy;
+    const In<Scalar> queries = step_columns(trace.x, first, trace.lanes, count);
+    const In<Scalar> dscores_of_all = step_columns(trace.dy, first, trace.lanes, count);
     for (Index k = 0; k < tables(); ++k) {
       const auto dscores = columns(dscores_of_all, k);
       add_outer<Scalar>(dscores, columns(queries, k), table(grad.weight, k).bottomRows(trace.rows), trace.scratch);
       if (bias.size() > 0) grad.bias.segment((k + 1) * window - trace.rows, trace.rows) += dscores.rowwise().sum();
     }
     if (term == PositionTerm::buckets) {
-      for (Index c = 0; c < trace.dy.cols(); ++c)
-        for (Index i = 0; i < trace.rows; ++i) grad.weight(age_bucket(trace.rows - i), c % heads) += root() * trace.dy(i, c);
+      for (Index c = 0; c < dscores_of_all.cols(); ++c)
+        for (Index i = 0; i < trace.rows; ++i)
+          grad.weight(age_bucket(trace.rows - i), c % heads) += root() * dscores_of_all(i, c);
     }
     grad.query_bias += trace.dquery_bias;
+    trace.dquery_bias.setZero();
   }
 
   template <class F, class... Same>

@@ -131,10 +131,10 @@ struct SelfAttention {
   }
 
   void accumulate(Trace& trace, SelfAttention& grad) const {
-    query.accumulate(trace.query, grad.query);
-    key.accumulate(trace.key, grad.key);
-    value.accumulate(trace.value, grad.value);
-    output.accumulate(trace.output, grad.output);
+    query.accumulate(trace.query, 0, 1, grad.query);
+    key.accumulate(trace.key, 0, 1, grad.key);
+    value.accumulate(trace.value, 0, 1, grad.value);
+    output.accumulate(trace.output, 0, 1, grad.output);
     for (Index i = 0; i < heads * trace.lanes; ++i) grad.relative += trace.drelative.middleCols(i * head_size, head_size);
   }
 

@@ -152,6 +152,7 @@ struct Block {
       first_norm(view).backward(branch, trace.norm1, t, dg);
     }
     if (!any_slot(view.windows)) {  // g = x
+      attention.skip(trace.attention, t);
       dx = dg;
       return;
     }
@@ -168,12 +169,12 @@ struct Block {
   }
 
   /// Without norm1 where the memory shares it: whoever owns that norm accumulates trace.norm1.
-  void accumulate(Trace& trace, Block& grad) const {
-    if (!shares_norm) norm1.accumulate(trace.norm1, grad.norm1);
-    norm2.accumulate(trace.norm2, grad.norm2);
-    attention.accumulate(trace.attention, grad.attention);
-    if (cross) cross->accumulate(trace.cross, *grad.cross);
-    feed_forward.accumulate(trace.feed_forward, grad.feed_forward);
+  void accumulate(Trace& trace, Index first, Index count, Block& grad) const {
+    if (!shares_norm) norm1.accumulate(trace.norm1, first, count, grad.norm1);
+    norm2.accumulate(trace.norm2, first, count, grad.norm2);
+    attention.accumulate(trace.attention, first, count, grad.attention);
+    if (cross) cross->accumulate(trace.cross, first, count, *grad.cross);
+    feed_forward.accumulate(trace.feed_forward, first, count, grad.feed_forward);
   }
 
   template <class F, class... Same>
@@ -216,7 +217,7 @@ concept BlockLayer = std::copyable<B> && std::constructible_from<B, const Config
   block.prepare(view, Index{}, trace, segment);
   block.forward(x, view, trace, Index{}, y);
   block.backward(x, view, trace, Index{}, y);
-  block.accumulate(trace, grad);
+  block.accumulate(trace, Index{}, Index{}, grad);
   B::visit([](std::string_view, auto&...) {}, grad, block);
   { grad.attention } -> std::same_as<Attention<typename B::Scalar>&>;
   { trace.attention } -> std::same_as<typename Attention<typename B::Scalar>::Trace&>;

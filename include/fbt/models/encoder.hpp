@@ -86,10 +86,10 @@ struct EncoderBlock {
   }
 
   void accumulate(Trace& trace, EncoderBlock& grad) const {
-    norm1.accumulate(trace.norm1, grad.norm1);
-    norm2.accumulate(trace.norm2, grad.norm2);
+    norm1.accumulate(trace.norm1, 0, 1, grad.norm1);
+    norm2.accumulate(trace.norm2, 0, 1, grad.norm2);
     attention.accumulate(trace.attention, grad.attention);
-    feed_forward.accumulate(trace.feed_forward, grad.feed_forward);
+    feed_forward.accumulate(trace.feed_forward, 0, 1, grad.feed_forward);
   }
 
   template <class F, class... Same>
@@ -160,7 +160,7 @@ struct Encoder {
   }
 
   void accumulate(Trace& trace, Encoder& grad) const {
-    input.accumulate(trace.input, grad.input);
+    input.accumulate(trace.input, 0, 1, grad.input);
     for (std::size_t l = 0; l < blocks.size(); ++l) blocks[l].accumulate(trace.blocks[l], grad.blocks[l]);
   }
 

@@ -168,8 +168,8 @@ class EncoderDecoder {
   const Matrix<Scalar>& step(Tokens tokens, Stepper& stepper) const { return decoder.step(tokens, stepper); }
 
   /// What a block (0 .. L-1) of the decoder looked at of the sources in the last step: attention weights (positions of what
-  /// was the longest source, H*B), head j of lane b in column b*H + j; those of a shorter source stand in the last rows. Throws
-  /// std::invalid_argument for a block that there is not, and before the first step.
+  /// was the longest source, H*B), head j of lane b in column b*H + j; those of a shorter source stand in the last rows.
+  /// Throws std::invalid_argument for a block that there is not, and before the first step.
   Matrix<Scalar> source_attention(Index block, const Stepper& stepper) const {
     const auto& blocks = stepper.trace.core.blocks;
     const Index layers = decoder.config().layers;
@@ -203,7 +203,7 @@ class EncoderDecoder {
       for (auto* deltas : {&dk, &dv}) deltas->rightCols(deltas->cols() - seen * lanes).setZero();
       source_key_values[i].backward(kv, 0, i == 0 ? dh : trace.encoder.other);
       if (i > 0) dh += trace.encoder.other;
-      source_key_values[i].accumulate(kv, grad.source_key_values[i]);
+      source_key_values[i].accumulate(kv, 0, 1, grad.source_key_values[i]);
     }
     encoder.backward(trace.encoder);
     encoder.accumulate(trace.encoder, grad.encoder);

@@ -112,8 +112,8 @@ class FeedbackCore {
     check(lanes >= 1, "memory: lanes must be at least 1, found {}", lanes);
     return aggregator.make_memory(lanes);
   }
-  /// Of a decoder: no source yet for so many lanes. banks: how many projections of the source there are, one for all blocks or
-  /// one per block.
+  /// Of a decoder: no source yet for so many lanes. banks: how many projections of the source there are, one for all blocks
+  /// or one per block.
   Source<Scalar> make_source(Index banks, Index lanes) const {
     return Source<Scalar>(banks, config_.head_columns(), config_.heads, lanes);
   }
@@ -201,21 +201,25 @@ class FeedbackCore {
       for (Index l = 0; l < config_.layers; ++l) add_to_source(static_cast<std::size_t>(l), l, 1, memory, trace, t);
     }
     dx = trace.dstack.topRows(d);
-    if (t == 0) aggregator.end_backward(trace.aggregator);
+    for (std::size_t i = 0; i < aggregator.key_values.size() && t == 0; ++i) aggregator.end_backward(i, trace.aggregator);
   }
 
   /// The way back of forward_segment(): dh (d, T*B) is the gradient of the outputs, and is overwritten by that of the
-  /// inputs.
-  void backward_segment(Out<Scalar> dh, const Memory& memory, Trace& trace) const {
+  /// inputs. ADDS the parameter gradients.
+  void backward_segment(Out<Scalar> dh, const Memory& memory, Trace& trace, FeedbackCore& grad) const {
     const Index T = trace.segment.steps, B = trace.segment.lanes;
     if (!aggregator.info().layer_by_layer()) {
-      for (Index t = T - 1; t >= 0; --t) backward(step_columns(dh, t, B), memory, trace, t, step_columns(dh, t, B));
+      walk_back(
+          T, [&](Index t) { backward(step_columns(dh, t, B), memory, trace, t, step_columns(dh, t, B)); },
+          [&](Index first, Index count) { accumulate(trace, first, count, grad); });
       return;
     }
     begin_backward(memory, trace);
-    for (Index t = T - 1; t >= 0; --t) trace.order.backward(t);
+    walk_back(
+        T, [&](Index t) { trace.order.backward(t); },
+        [&](Index first, Index count) { trace.order.accumulate(first, count); });
     for (std::size_t i = blocks.size(); i-- > 0;) {
-      for (Index t = T - 1; t >= 0; --t) {
+      const auto back = [&](Index t) {
         auto dlayer = step_columns(dh, t, B);  // of the layer's output, then of its input
         blocks[i].backward(dlayer, view(i, memory, trace.windows_of(t)), trace.blocks[i], t, trace.dinput);
         add_to_bank(i, static_cast<Index>(i), 1, trace, t);
@@ -223,21 +227,21 @@ class FeedbackCore {
           add_to_source(banks == 1 ? 0 : i, static_cast<Index>(i), 1, memory, trace, t);
         aggregator.back_to_remembered(i, trace.aggregator, t, trace.dremembered);
         dlayer = trace.dinput + trace.dremembered;
-      }
+        if (t == 0) aggregator.end_backward(i, trace.aggregator);
+      };
+      walk_back(T, back, [&](Index first, Index count) {
+        accumulate_block(i, trace, first, count, grad);
+        aggregator.accumulate_bank(i, trace.aggregator, first, count, grad.aggregator);
+      });
     }
-    aggregator.end_backward(trace.aggregator);
   }
 
-  /// ADDS the parameter gradients of the segment. Throws std::invalid_argument when it has not been walked back.
-  void accumulate(Trace& trace, FeedbackCore& grad) const {
-    trace.order.accumulate();
-    for (std::size_t l = 0; l < blocks.size(); ++l) {
-      blocks[l].accumulate(trace.blocks[l], grad.blocks[l]);
-      positions[position_of(l)].accumulate(trace.blocks[l].attention.position, grad.positions[position_of(l)]);
-      if (const std::size_t bank = aggregator.bank_of(l); config_.memory_norm == MemoryNorm::block)
-        aggregator.key_values[bank].norm->accumulate(trace.blocks[l].norm1, *grad.aggregator.key_values[bank].norm);
-    }
-    aggregator.accumulate(trace.aggregator, grad.aggregator);
+  /// ADDS the parameter gradients of count steps, from the given one on. Throws std::invalid_argument unless they are those
+  /// that have been walked back since the last time.
+  void accumulate(Trace& trace, Index first, Index count, FeedbackCore& grad) const {
+    trace.order.accumulate(first, count);
+    for (std::size_t l = 0; l < blocks.size(); ++l) accumulate_block(l, trace, first, count, grad);
+    aggregator.accumulate(trace.aggregator, first, count, grad.aggregator);
   }
 
   /// What a layer (0 .. L-1) looked at in the last step that was read: attention weights (slots seen, H*B), the oldest slot
@@ -345,6 +349,14 @@ class FeedbackCore {
     trace.dsource.banks.resize(config_.cross_attention ? memory.source.banks.size() : 0);
     for (std::size_t i = 0; i < trace.dsource.banks.size(); ++i)
       trace.dsource.banks[i].set_zero_like(memory.source.banks[i], memory.source.longest());
+  }
+
+  void accumulate_block(std::size_t l, Trace& trace, Index first, Index count, FeedbackCore& grad) const {
+    auto& block = trace.blocks[l];
+    blocks[l].accumulate(block, first, count, grad.blocks[l]);
+    positions[position_of(l)].accumulate(block.attention.position, first, count, grad.positions[position_of(l)]);
+    if (const std::size_t bank = aggregator.bank_of(l); config_.memory_norm == MemoryNorm::block)
+      aggregator.key_values[bank].norm->accumulate(block.norm1, first, count, *grad.aggregator.key_values[bank].norm);
   }
 
   /// ADDS to the gradient of bank i what so many blocks, from the given one on, have read of it at step t.

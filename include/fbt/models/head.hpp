@@ -82,9 +82,9 @@ struct Head {
     }
   }
 
-  void accumulate(Trace& trace, Head& grad) const {
-    if (normalizes) norm.accumulate(trace.norm, grad.norm);
-    linear.accumulate(trace.linear, grad.linear);
+  void accumulate(Trace& trace, Index first, Index count, Head& grad) const {
+    if (normalizes) norm.accumulate(trace.norm, first, count, grad.norm);
+    linear.accumulate(trace.linear, first, count, grad.linear);
   }
 
   template <class F, class... Same>

@@ -53,7 +53,9 @@ struct TokenInput {
     dropout.backward(dx, trace.dropout, t, dembedded);
     embedding.backward(dembedded, trace.embedding, t);
   }
-  void accumulate(Trace& trace, TokenInput& grad) const { embedding.accumulate(trace.embedding, grad.embedding); }
+  void accumulate(Trace& trace, Index first, Index count, TokenInput& grad) const {
+    embedding.accumulate(trace.embedding, first, count, grad.embedding);
+  }
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... inputs) {
@@ -108,7 +110,9 @@ struct VectorInput {
     dropout.backward(dx, trace.dropout, t, trace.dx);
     linear.backward(trace.dx, trace.linear, t, step_columns(trace.dvalues, t, trace.linear.lanes));
   }
-  void accumulate(Trace& trace, VectorInput& grad) const { linear.accumulate(trace.linear, grad.linear); }
+  void accumulate(Trace& trace, Index first, Index count, VectorInput& grad) const {
+    linear.accumulate(trace.linear, first, count, grad.linear);
+  }
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... inputs) {

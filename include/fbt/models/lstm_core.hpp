@@ -223,6 +223,8 @@ class LstmCore {
         attention.add_to_cache(
             1, [&](Index) -> auto& { return trace.attention; }, windows, t, trace.dbank);
         dh += trace.dinput;
+      } else {
+        attention.skip(trace.attention, t);
       }
       dh += trace.dremembered;
     }
@@ -237,20 +239,21 @@ class LstmCore {
   }
 
   /// As that of FeedbackCore.
-  void backward_segment(Out<Scalar> dh, const Memory& memory, Trace& trace) const {
+  void backward_segment(Out<Scalar> dh, const Memory& memory, Trace& trace, LstmCore& grad) const {
     const Index B = trace.segment.lanes;
-    for (Index t = trace.segment.steps - 1; t >= 0; --t)
-      backward(step_columns(dh, t, B), memory, trace, t, step_columns(dh, t, B));
+    walk_back(
+        trace.segment.steps, [&](Index t) { backward(step_columns(dh, t, B), memory, trace, t, step_columns(dh, t, B)); },
+        [&](Index first, Index count) { accumulate(trace, first, count, grad); });
   }
 
-  /// ADDS the parameter gradients of the segment. Throws std::invalid_argument when it has not been walked back.
-  void accumulate(Trace& trace, LstmCore& grad) const {
-    trace.order.accumulate();
-    for (std::size_t l = 0; l < layers.size(); ++l) layers[l].accumulate(trace.layers[l], grad.layers[l]);
+  /// As that of FeedbackCore.
+  void accumulate(Trace& trace, Index first, Index count, LstmCore& grad) const {
+    trace.order.accumulate(first, count);
+    for (std::size_t l = 0; l < layers.size(); ++l) layers[l].accumulate(trace.layers[l], first, count, grad.layers[l]);
     if (!config_.attention) return;
-    attention.accumulate(trace.attention, grad.attention);
-    position.accumulate(trace.attention.position, grad.position);
-    key_value.accumulate(trace.key_value, grad.key_value);
+    attention.accumulate(trace.attention, first, count, grad.attention);
+    position.accumulate(trace.attention.position, first, count, grad.position);
+    key_value.accumulate(trace.key_value, first, count, grad.key_value);
   }
 
   template <class F, class... Same>

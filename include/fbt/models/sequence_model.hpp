@@ -34,8 +34,8 @@ concept SequenceCore = std::copyable<C> && std::constructible_from<C, const type
   core.forward(x, memory, trace, Index{}, y);
   core.backward(x, memory, trace, Index{}, y);
   core.forward_segment(memory, trace);
-  core.backward_segment(y, memory, trace);
-  core.accumulate(trace, grad);
+  core.backward_segment(y, memory, trace, grad);
+  core.accumulate(trace, Index{}, Index{}, grad);
   C::visit([](std::string_view, auto&...) {}, grad, core);
   memory.clear();
   memory.clear(Index{});
@@ -239,11 +239,11 @@ void SequenceModel<Input_, Core_, Head_>::backward(const In<Scalar>& doutputs, c
         trace.outputs.cols(), doutputs.rows(), doutputs.cols());
   const Segment& segment = trace.core.segment;
   head.backward(doutputs, trace.head, 0, trace.dh);
-  core.backward_segment(trace.dh, memory, trace.core);
-  for (Index t = 0; t < segment.steps; ++t) input.backward(step_columns(trace.dh, t, segment.lanes), trace.input, t);
-  input.accumulate(trace.input, grad.input);
-  core.accumulate(trace.core, grad.core);
-  head.accumulate(trace.head, grad.head);
+  head.accumulate(trace.head, 0, 1, grad.head);
+  core.backward_segment(trace.dh, memory, trace.core, grad.core);
+  walk_back(
+      segment.steps, [&](Index t) { input.backward(step_columns(trace.dh, t, segment.lanes), trace.input, t); },
+      [&](Index first, Index count) { input.accumulate(trace.input, first, count, grad.input); });
 }
 
 /// The paper's model: tokens in, logits out. Block: another one than fbt::Block, or one with another norm or feed-forward

@@ -117,11 +117,14 @@ requires ColumnLayer<L, double> GradientReport check_layer(L layer, Index inputs
   };
   loss();
   Matrix<double> dx = Matrix<double>::Constant(inputs, segment.columns(), nan);
-  for (Index t = segment.steps - 1; t >= 0; --t)
-    layer.backward(step_columns(weights, t, segment.lanes), trace, t, step_columns(dx, t, segment.lanes));
   L grad = layer;
   visit([](std::string_view, auto& tensor) { tensor.setOnes(); }, grad);
-  layer.accumulate(trace, grad);
+  walk_back(
+      segment.steps,
+      [&](Index t) {
+        layer.backward(step_columns(weights, t, segment.lanes), trace, t, step_columns(dx, t, segment.lanes));
+      },
+      [&](Index first, Index count) { layer.accumulate(trace, first, count, grad); });
   visit([](std::string_view, auto& tensor) { tensor.array() -= 1; }, grad);
 
   GradientReport report;
@@ -164,15 +167,17 @@ GradientReport check_block(B block, Position<double> position, Index width, Rand
   loss();
   Matrix<double> dx = Matrix<double>::Constant(width, segment.columns(), nan);
   KeyValueCache<double> dcache(position.head_size, position.heads, lanes, slots);
-  for (Index t = T - 1; t >= 0; --t) {
+  B grad = zeros_like(block);
+  Position<double> dposition = zeros_like(position);
+  const auto back = [&](Index t) {
     block.backward(step_columns(weights, t, lanes), view(t), trace, t, step_columns(dx, t, lanes));
     Attention<double>::add_to_cache(
         1, [&](Index) -> auto& { return trace.attention; }, view(t).windows, t, dcache);
-  }
-  B grad = zeros_like(block);
-  Position<double> dposition = zeros_like(position);
-  block.accumulate(trace, grad);
-  position.accumulate(trace.attention.position, dposition);
+  };
+  walk_back(T, back, [&](Index first, Index count) {
+    block.accumulate(trace, first, count, grad);
+    position.accumulate(trace.attention.position, first, count, dposition);
+  });
 
   GradientReport report;
   compare(report, "input", loss, x, dx);
@@ -210,11 +215,12 @@ GradientReport check_core(Core core, Random& random, Segment segment = {5, 2, tr
   };
   loss();
   Matrix<double> dx = Matrix<double>::Constant(width, segment.columns(), nan);
-  for (Index t = segment.steps - 1; t >= 0; --t)
-    core.backward(step_columns(weights, t, lanes), memory, trace, t, step_columns(dx, t, lanes));
   Core grad = core;
   visit([](std::string_view, auto& tensor) { tensor.setOnes(); }, grad);
-  core.accumulate(trace, grad);
+  walk_back(
+      segment.steps,
+      [&](Index t) { core.backward(step_columns(weights, t, lanes), memory, trace, t, step_columns(dx, t, lanes)); },
+      [&](Index first, Index count) { core.accumulate(trace, first, count, grad); });
   visit([](std::string_view, auto& tensor) { tensor.array() -= 1; }, grad);
 
   GradientReport report;
