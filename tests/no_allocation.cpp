@@ -92,7 +92,7 @@ template <class Model, class AnyConfig>
 bool check_model(const AnyConfig& config, const char* name, Index lanes) {
   Random random(1);
   const Model model(config, random);
-  const Segment segment{16, lanes, true, 1};
+  Segment segment{20, lanes, true, 1};
   std::vector<Token> tokens(static_cast<std::size_t>(segment.columns()));
   for (Token& token : tokens) token = static_cast<Token>(random.below(config.vocabulary));
   const Matrix<float> delta = Matrix<float>::Constant(config.vocabulary, segment.columns(), 0.01f);
@@ -122,7 +122,12 @@ bool check_model(const AnyConfig& config, const char* name, Index lanes) {
     step_is_silent =
         silent(("  150 steps with weights of " + std::string(format)).c_str(), lanes, count(step)) && step_is_silent;
   }
-  const bool segments_are_silent = silent("  10 segments forward and backward", lanes, count(segments));
+  bool segments_are_silent = silent("  10 segments forward and backward", lanes, count(segments));
+  if constexpr (std::is_same_v<Model, FeedbackTransformer<float>>) {
+    segment.recompute = true;
+    segments();
+    segments_are_silent = silent("  10 segments with recompute", lanes, count(segments)) && segments_are_silent;
+  }
   return step_is_silent && segments_are_silent;
 }
 

@@ -56,21 +56,22 @@ inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) 
 }
 
 /// Throws std::invalid_argument when the machine cannot hold what a training needs.
-inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& batches, fbt::Index shards,
+inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& batches, const fbt::TrainerOptions& trainer,
                          const Processes& processes) {
   // the model, its moments, a gradient per shard, of several processes also what they exchange; keys and values of twice the
-  // window and their gradients; inputs, outputs
-  // and attention weights of a segment
+  // window and their gradients; of a segment
+  // the outputs of layers, and of the steps whose activations are kept hidden units and attention weights
   const auto number = [](auto... factors) { return (static_cast<double>(factors) * ...); };
-  const auto [first, end] = processes.own_part(shards);
-  const double own = static_cast<double>(end - first), share = own / static_cast<double>(shards);
+  const auto [first, end] = processes.own_part(trainer.shards);
+  const double own = static_cast<double>(end - first), share = own / static_cast<double>(trainer.shards);
   const double models = processes.count() == 1 ? 3 + own : 2 + 2 * own + 4 * share;
   const double slot = share * 2 * number(batches.lanes, config.heads, config.head_columns(), config.key_values());
-  const double token =
-      number(config.layers + 1, config.width) +
-      number(config.layers, 2 * config.hidden_units() + config.heads * std::min(config.window, batches.segment));
+  const fbt::Index kept = trainer.recompute ? std::min(batches.segment, fbt::delta_steps) : batches.segment;
+  const double activations =
+      number(batches.segment, config.layers + 1, config.width) +
+      number(kept, config.layers, config.hidden_units() + config.heads * std::min(config.window, batches.segment));
   const double needed = sizeof(float) * (models * config.parameters() + 4 * static_cast<double>(config.window) * slot +
-                                         share * number(batches.lanes, batches.segment) * token);
+                                         share * static_cast<double>(batches.lanes) * activations);
   const double present = physical_memory();
   fbt::check(
       needed < present,
@@ -134,7 +135,7 @@ inline int train(TrainFlags flags, const CLI::App& command, Processes& processes
   if (!stored) flags.config.vocabulary = vocabulary.size();
   if (!stored && !start) flags.config.share_key_value = !flags.config.remembers_per_layer();
   flags.config.validate();
-  detail::check_memory(flags.config, flags.batches, flags.trainer.shards, processes);
+  detail::check_memory(flags.config, flags.batches, flags.trainer, processes);
   const std::size_t held_out = detail::choose_held_out(flags, tokens.size());
   fbt::Random random(flags.batches.seed);
   Model model = start ? with_vocabulary(*start, flags.config, vocabulary, random) : Model(flags.config, random);

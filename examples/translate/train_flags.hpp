@@ -95,6 +95,9 @@ inline void add_pair_train_flags(CLI::App& command, PairTrainFlags& flags) {
            "end after so many seconds of training, evaluations included; with --resume so many more; 0: no limit")
       ->default_str("60, without --updates");
   add_flag(command, "threads", flags.trainer.threads, "most threads to work on");
+  add_flag(command, "recompute", flags.trainer.recompute,
+           "keep the activations of 16 tokens and compute the others twice: less memory for long segments, more time, the "
+           "same result");
   visit_flags([&](const char* name, auto& value, OnResume, const char* help) { add_flag(command, name, value, help); },
               flags);
 }

@@ -33,12 +33,12 @@ TEST_CASE("walk_back: every step from the last to the first, and all of them acc
         steps,
         [&](Index t) {
           CHECK(t == next--);
-          CHECK(places.insert(delta_place(t)).second);
+          CHECK(places.insert(delta_index(t)).second);
         },
         [&](Index first, Index count) {
           CHECK(first + count == accumulated);
           CHECK(static_cast<Index>(places.size()) == count);
-          CHECK(delta_place(first) == 0);
+          CHECK(delta_index(first) == 0);
           accumulated = first;
           places.clear();
         });

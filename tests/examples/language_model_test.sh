@@ -27,10 +27,13 @@ test_seconds_bound_the_whole_run() {
   [ "$(tail -n 1 run/metrics.jsonl | grep -c '"validation_loss":[0-9]')" -eq 1 ] || fail "no last evaluation"
 }
 
-test_threads_do_not_change_the_model() {
+test_threads_and_recompute_do_not_change_the_model() {
   for threads in 1 2 3; do train run$threads --updates 6 --threads $threads; done
   same run1/model.safetensors run2/model.safetensors
   same run1/model.safetensors run3/model.safetensors
+  # nor does computing twice what is not kept
+  train kept --updates 6 --segment 40; train again --updates 6 --segment 40 --recompute
+  same kept/model.safetensors again/model.safetensors
   train other --updates 6 --seed 2
   ! cmp -s run1/model.safetensors other/model.safetensors || fail "the seed has no effect"
 }

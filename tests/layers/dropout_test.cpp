@@ -52,6 +52,20 @@ TEST_CASE("Dropout: one seed gives one mask") {
   CHECK(step_columns(mask, 0, 2) != step_columns(mask, 1, 2));
 }
 
+TEST_CASE("Dropout: the masks of a group of steps can be drawn again alone") {
+  const Dropout<double> layer{3, 0.4};
+  const Segment segment{2 * delta_steps + 3, 3, true, 7};
+  const Matrix<double> mask = mask_of(layer, segment);
+  for (Index g = 0; g < 3; ++g) {
+    CAPTURE(g);
+    const Index steps = g < 2 ? delta_steps : 3;
+    const Matrix<double> again = mask_of(layer, segment.group(g));
+    CHECK(again.cols() == delta_steps * 3);
+    CHECK(again.leftCols(steps * 3) == mask.middleCols(g * delta_steps * 3, steps * 3));
+  }
+  CHECK(mask.leftCols(delta_steps * 3) != mask.middleCols(delta_steps * 3, delta_steps * 3));
+}
+
 TEST_CASE("Dropout: the identity when evaluating, or at rate 0") {
   Random random(1);
   const auto [rate, train] = GENERATE(table<double, bool>({{0.5, false}, {0, true}, {1e-9, true}}));

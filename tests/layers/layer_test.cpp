@@ -6,7 +6,9 @@
 #include "fbt/layers/layer_mix.hpp"
 #include "fbt/layers/layer_norm.hpp"
 #include "fbt/layers/linear.hpp"
+#include "fbt/testing/gradient_check.hpp"
 #include "support/catch.hpp"
+#include "support/helpers.hpp"
 
 using namespace fbt;
 
@@ -59,6 +61,23 @@ static_assert(Layer<Embedding<double>> && !ColumnLayer<Embedding<double>, double
 static_assert(!Layer<Attention<double>>);                                            // reads a cache
 
 }  // namespace
+
+TEST_CASE("layer: gradients of a segment whose deltas are not kept all at once") {
+  Random random(1);
+  const Segment segment{delta_steps + 3, 2, true, 7};
+  const auto check_long = [&](auto layer, Index inputs, Index outputs) {
+    scatter(layer, random);
+    const GradientReport report = check_layer(layer, inputs, outputs, random, segment);
+    INFO(report.where << ", " << report.worst);
+    CHECK(report.ok());
+    CHECK(report.compared == inputs * segment.columns() + count_parameters(layer));
+  };
+  check_long(Linear<double>(3, 4, random), 3, 4);
+  check_long(LayerNorm<double>(4, 0.1), 4, 4);
+  check_long(LayerMix<double>(2, 3), 9, 3);
+  for (const Activation activation : {Activation::relu, Activation::gelu, Activation::geglu})
+    check_long(FeedForward<double>(3, 4, activation, 0.3, random), 3, 3);
+}
 
 TEST_CASE("layer: an input goes straight into a Trace that has the place, else into another matrix") {
   Random random(1);

@@ -61,6 +61,38 @@ TEST_CASE("EncoderDecoder: gradients, ragged sources included") {
   CHECK(report.worst < 1e-7);
 }
 
+TEST_CASE("EncoderDecoder: to the last bit the same when activations are computed twice instead of kept") {
+  Random random(4);
+  EncoderDecoderConfig c = tiny_config();
+  c.share_source_key_value = GENERATE(true, false);
+  c.decoder.dropout = GENERATE(0.0, 0.3);
+  c.decoder.memory_rule = GENERATE(MemoryRule::feedback, MemoryRule::transformer);
+  c.decoder.share_key_value = c.decoder.memory_rule == MemoryRule::feedback;
+  Model model(c, random);
+  scatter(model, random);
+  Batch batch(random);
+  batch.segment.steps = 2 * delta_steps + 3;
+  batch.target = random_tokens(batch.segment.columns(), 5, random);
+  const Matrix<double> weights = random_matrix(5, batch.segment.columns(), random);
+  std::vector<Model> gradients;
+  std::vector<Matrix<double>> outputs;
+  for (const bool recompute : {false, true}) {
+    batch.segment.recompute = recompute;
+    auto memory = model.make_memory(3);
+    Model::Trace trace;
+    outputs.push_back(model.forward(batch.values(), batch.segment, memory, trace));
+    model.backward(weights, memory, trace, gradients.emplace_back(zeros_like(model)));
+  }
+  CHECK(outputs[0] == outputs[1]);
+  visit(
+      [](std::string_view name, const auto& kept, const auto& again) {
+        INFO(name);
+        CHECK(kept == again);
+      },
+      gradients[0], gradients[1]);
+  CHECK(squared_norm(gradients[0]) > 1e-3);
+}
+
 TEST_CASE("EncoderDecoder: gradients do not depend on what the Trace was used for before, nor on padding") {
   Random random(8);
   Model model(tiny_config(), random);

@@ -112,6 +112,77 @@ TEST_CASE("FeedbackCore: a whole segment is its steps, to the bit, there and bac
   CHECK(squared_norm(whole.grad) > 1e-3);
 }
 
+TEST_CASE("FeedbackCore: gradients of a segment whose deltas are not kept all at once") {
+  Config c = config_of(GENERATE(MemoryRule::feedback, MemoryRule::transformer));
+  c.dropout = GENERATE(0.0, 0.3);
+  c.activation = Activation::gelu;
+  const bool whole = GENERATE(false, true);
+  Random random(1);
+  const Core core = scattered_core(c, random);
+  const Core::Memory carried = carried_memory(core, 2, 2, random);
+  Segment segment{delta_steps + 3, 2, true, 11};
+  segment.recompute = GENERATE(false, true);
+  const GradientReport report = check_carried_core(core, carried, segment, whole, random);
+  INFO(describe(c) << "whole = " << whole << ", recompute = " << segment.recompute << ": " << report.where);
+  CHECK(report.compared == c.width * segment.columns() + count_parameters(core));
+  CHECK(report.worst < 1e-7);
+}
+
+TEST_CASE("FeedbackCore: with recompute it keeps less, and all numbers are the same to the bit") {
+  Config c = config_of(any_rule());
+  c.memory_layer = c.memory_rule == MemoryRule::layer ? 1 : 0;
+  c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
+  c.dropout = GENERATE(0.0, 0.3);
+  c.pre_norm = GENERATE(true, false);
+  const Index lanes = 3, steps = GENERATE(16, 32, 35);
+  CAPTURE(describe(c), steps);
+  Random random(1);
+  const Core core = scattered_core(c, random);
+  const Core::Memory carried = carried_memory(core, 5, lanes, random);
+  const Matrix<double> x = random_matrix(c.width, lanes * steps, random), dy = random_matrix(c.width, lanes * steps, random);
+  Segment segment{steps, lanes, true, 11};
+  std::vector<std::uint8_t> starts(static_cast<std::size_t>(segment.columns()));
+  if (c.empty_memory == EmptyMemory::skip) {
+    starts[static_cast<std::size_t>(7 * lanes + 1)] = 1;
+    for (Index b = 0; b < lanes; ++b) starts[static_cast<std::size_t>(11 * lanes + b)] = 1;  // nothing to see for any lane
+    segment.starts = starts;
+  }
+  CoreRun kept(core, carried), again(core, carried);
+  const bool whole = GENERATE(false, true);
+  const auto forward = [&](CoreRun<Core>& run) {
+    return whole ? run.forward_segment(x, segment) : run.forward_steps(x, segment);
+  };
+  const auto backward = [&](CoreRun<Core>& run) { return whole ? run.backward_segment(dy) : run.backward_steps(dy); };
+  const Matrix<double> y = forward(kept);
+  segment.recompute = true;
+  CHECK(forward(again) == y);
+  const auto columns = [](CoreRun<Core>& run) { return run.trace.blocks[0].feed_forward.second.x.cols(); };
+  CHECK(columns(kept) == steps * lanes);
+  CHECK(columns(again) == delta_steps * lanes);
+  CHECK(backward(again) == backward(kept));
+  CHECK(again.trace.outputs() == y);
+  CHECK(parameter_difference(kept.grad, again.grad) == 0);
+  CHECK(squared_norm(kept.grad) > 1e-3);
+}
+
+TEST_CASE("FeedbackCore: with recompute weights that have changed since are refused") {
+  Random random(1);
+  Core core = scattered_core(config_of(MemoryRule::feedback), random);
+  const Matrix<double> x = random_matrix(4, 2 * 20, random);
+  Segment segment{20, 2, true, 0};
+  segment.recompute = true;
+  CoreRun run(core, 2);
+  run.forward_segment(x, segment);
+  auto& weight = core.blocks[1].feed_forward.first.weight;
+  weight *= 2;
+  CHECK_THROWS_WITH(run.backward_segment(x),
+                    "the feed_forward.first.weight (3, 4) have changed since the Trace was "
+                    "prepared: call prepare() again, or a model's start()");
+  weight *= 0.5;
+  run.backward_segment(x);
+  CHECK(squared_norm(run.grad) > 0);
+}
+
 TEST_CASE("FeedbackCore: inputs and outputs in the trace's own places are not copied, others are") {
   Random random(1);
   const Core core = scattered_core(config_of(MemoryRule::feedback), random);

@@ -234,6 +234,23 @@ TEST_CASE("LstmCore: a whole segment is its steps, to the bit, there and back") 
   CHECK(squared_norm(whole.grad) > 1e-3);
 }
 
+TEST_CASE("LstmCore: gradients of a segment whose deltas are not kept all at once, and no recompute") {
+  LstmConfig config = small_config(GENERATE(false, true));
+  config.dropout = GENERATE(0.0, 0.3);
+  Random random(1);
+  const Core core = scattered_core(config, random);
+  Segment segment{delta_steps + 3, 2, true, 11};
+  const GradientReport report =
+      check_carried_core(core, carried_memory(core, 2, 2, random), segment, GENERATE(false, true), random);
+  INFO(report.where);
+  CHECK(report.compared == config.width * segment.columns() + count_parameters(core));
+  CHECK(report.worst < 1e-7);
+  segment.recompute = true;
+  Core::Trace trace;
+  CHECK_THROWS_WITH(core.prepare(trace, segment),
+                    "an LstmCore keeps what it needs of all steps: expected a segment without recompute");
+}
+
 TEST_CASE("LstmCore: a call that is refused moves nothing") {
   Random random(1);
   const Core core = scattered_core(small_config(true), random);

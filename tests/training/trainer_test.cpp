@@ -618,6 +618,23 @@ TEST_CASE("Trainer: to the last bit the same with any number of threads") {
   CHECK(distance(results[0], tiny_model(config)) > 0.1);
 }
 
+TEST_CASE("Trainer: to the last bit the same when activations are computed twice instead of kept") {
+  Config config = tiny_config();
+  config.dropout = 0.2;
+  const auto text = tiny_text(200);
+  Options options;
+  options.batches.segment = 40;
+  std::vector<Model> results;
+  for (const bool recompute : {false, true}) {
+    options.trainer.recompute = recompute;
+    Model& model = results.emplace_back(tiny_model(config));
+    TinyTraining training(model, text, options);
+    for (int n = 0; n < 5; ++n) training.update(rate);
+  }
+  CHECK(same(results[0], results[1]));
+  CHECK(distance(results[0], tiny_model(config)) > 0.1);
+}
+
 TEST_CASE("Trainer: to the last bit the same when a team shares the steps of a shard") {
   Config config = tiny_config();  // wide enough for the work of a step to be shared
   config.width = 96;

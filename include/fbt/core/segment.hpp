@@ -16,7 +16,7 @@ namespace fbt {
 /// How many steps' deltas a Trace keeps on the way back, until accumulate() has made parameter gradients of them.
 constexpr Index delta_steps = 16;
 /// Where the deltas of step t stand meanwhile.
-constexpr Index delta_place(Index t) { return t % delta_steps; }
+constexpr Index delta_index(Index t) { return t % delta_steps; }
 
 /// The way back through a segment: back(t) from its last step to its first, and accumulate(first, count) of the steps whose
 /// deltas are kept before others take their places.
@@ -24,7 +24,7 @@ template <class Back, class Accumulate>
 void walk_back(Index steps, Back&& back, Accumulate&& accumulate) {
   for (Index t = steps - 1; t >= 0; --t) {
     back(t);
-    if (delta_place(t) == 0) accumulate(t, std::min(delta_steps, steps - t));
+    if (delta_index(t) == 0) accumulate(t, std::min(delta_steps, steps - t));
   }
 }
 
@@ -43,10 +43,23 @@ struct Segment {
   /// them.
   bool keep_packed = false;
   WeightFormat weights = WeightFormat::full;  ///< others need a segment that is not to be differentiated
+  /// Keeps less: a FeedbackCore's blocks keep what they need of delta_steps steps only, and go through these steps once more
+  /// on the way back (gradient checkpointing; Chen et al., 2016). The result is the same to the last bit.
+  bool recompute = false;
+  Index first_group = 0;  ///< of group(): how many groups come before, since dropout masks are drawn group by group
 
   Index columns() const { return steps * lanes; }
   /// Of the deltas that are kept: those of delta_steps steps at most.
   Index delta_columns() const { return std::min(steps, delta_steps) * lanes; }
+  /// Steps g * delta_steps and on, at most so many: what a part of a model is prepared for that keeps no more of a segment.
+  Segment group(Index g) const {
+    Segment result = *this;
+    result.steps = std::min(steps, delta_steps);
+    result.first_group = g;
+    return result;
+  }
+  /// Whether parts that are prepared for a group() of steps have to be prepared for several, one after the other.
+  bool in_groups() const { return recompute && steps > delta_steps; }
   /// The same segment with the seed of the given child.
   Segment child(std::uint64_t number) const {
     Segment result = *this;
@@ -96,7 +109,7 @@ class StepOrder {
   void check_backward(Index t) const {
     if (left_ < 1) check_read();
     check(t == left_ - 1, "backward: expected step {}, found {}", left_ - 1, t);
-    check(kept_ == 0 || delta_place(t) != delta_steps - 1,
+    check(kept_ == 0 || delta_index(t) != delta_steps - 1,
           "backward: expected accumulate() of steps {} to {} before step {}", left_, left_ + kept_ - 1, t);
   }
   void accumulate(Index first, Index count) {

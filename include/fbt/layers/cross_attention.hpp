@@ -39,7 +39,7 @@ struct CrossAttention {
   /// A group are the steps that accumulate() takes together.
   static constexpr Index group_steps = delta_steps;
   /// Where the Trace holds step t, while it holds the step's group.
-  static constexpr Index place(Index t) { return delta_place(t); }
+  static constexpr Index place(Index t) { return delta_index(t); }
 
   CrossAttention() = default;
   CrossAttention(Index width, Index heads, Index head_size, bool output_bias, double dropout_rate, double epsilon,
@@ -117,13 +117,7 @@ struct CrossAttention {
   }
 
  private:
-  /// What a group is prepared for. Its masks are drawn from its own seed, so that they can be drawn again.
-  static Segment group_segment(const Trace& trace) {
-    Segment segment = trace.segment;
-    segment.steps = std::min(segment.steps, group_steps);
-    if (trace.group > 0) segment.seed = mix_seed(segment.seed, static_cast<std::uint64_t>(trace.group));
-    return segment;
-  }
+  static Segment group_segment(const Trace& trace) { return trace.segment.group(trace.segment.first_group + trace.group); }
   void begin_group(Index group, Trace& trace) const {
     trace.group = group;
     const Segment segment = group_segment(trace);

@@ -1,6 +1,6 @@
 // Dropout: in training, y = x * mask, where an entry of the mask is 0 with probability rate and 1 / (1 - rate) otherwise
-// (Srivastava et al., 2014); else y = x. The masks of a segment are drawn from Segment::seed. Follows the contract of
-// layer.hpp.
+// (Srivastava et al., 2014); else y = x. The masks of a segment are drawn from Segment::seed, those of every delta_steps
+// steps anew, so that they can be drawn again for these steps alone (Segment::group). Follows the contract of layer.hpp.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 namespace fbt {
 
@@ -37,15 +38,12 @@ struct Dropout {
     }
     trace.mask.resize(rows, segment.columns());
     const auto keep = static_cast<Scalar>(65536.0 / (65536.0 - static_cast<double>(threshold)));
-    Random random(segment.seed);
-    Scalar* const mask = trace.mask.data();
-    const auto draw = [&](Index i, Index count) {  // a constant count makes this a few instructions
-      std::uint64_t bits = random.bits();
-      for (Index j = i; j < i + count; ++j, bits >>= 16) mask[j] = (bits & 0xffff) < threshold ? Scalar(0) : keep;
-    };
-    const Index size = trace.mask.size(), whole = size / 4 * 4;
-    for (Index i = 0; i < whole; i += 4) draw(i, 4);
-    if (whole < size) draw(whole, size - whole);
+    for (Index first = 0; first < segment.steps; first += delta_steps) {
+      const Index group = segment.first_group + first / delta_steps;
+      auto mask = step_columns(trace.mask, first, segment.lanes, std::min(delta_steps, segment.steps - first));
+      draw(mask.data(), mask.size(), threshold, keep,
+           group == 0 ? segment.seed : mix_seed(segment.seed, static_cast<std::uint64_t>(group)));
+    }
   }
 
   /// x, y (rows, B); y may be x.
@@ -58,6 +56,16 @@ struct Dropout {
   static void visit(F&&, Same&...) {}
 
  private:
+  static void draw(Scalar* mask, Index size, std::uint64_t threshold, Scalar keep, std::uint64_t seed) {
+    Random random(seed);
+    const auto draw_some = [&](Index i, Index count) {  // a constant count makes this a few instructions
+      std::uint64_t bits = random.bits();
+      for (Index j = i; j < i + count; ++j, bits >>= 16) mask[j] = (bits & 0xffff) < threshold ? Scalar(0) : keep;
+    };
+    const Index whole = size / 4 * 4;
+    for (Index i = 0; i < whole; i += 4) draw_some(i, 4);
+    if (whole < size) draw_some(whole, size - whole);
+  }
   static void apply(const In<Scalar>& from, const Trace& trace, Index t, Out<Scalar> to) {
     if (trace.active()) {
       to = from.cwiseProduct(step_columns(trace.mask, t, trace.lanes));

@@ -29,7 +29,7 @@ struct Embedding {
     Matrix<Scalar> dy;          // (d, delta_columns())
     Index lanes = 0;
 
-    auto delta(Index t) { return step_columns(dy, delta_place(t), lanes); }
+    auto delta(Index t) { return step_columns(dy, delta_index(t), lanes); }
   };
 
   Embedding() = default;
@@ -59,7 +59,7 @@ struct Embedding {
   }
 
   void accumulate(Trace& trace, Index first, Index count, Embedding& grad) const {
-    const auto dy = step_columns(trace.dy, delta_place(first), trace.lanes, count);
+    const auto dy = step_columns(trace.dy, delta_index(first), trace.lanes, count);
     // y = weight.row(x)  =>  dweight.row(x) += dy
     for (Index i = 0; i < dy.cols(); ++i)
       grad.weight.row(trace.tokens[static_cast<std::size_t>(first * trace.lanes + i)]) += dy.col(i).transpose();

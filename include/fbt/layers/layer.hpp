@@ -19,8 +19,8 @@
 //       names the parameters.
 // A Trace keeps the inputs of all T * B columns, but output deltas of delta_steps steps only: whoever walks back calls
 // accumulate() before others take their places, as walk_back() does (core/segment.hpp). A caller may write a layer's input
-// straight into trace.input(t), and an output delta into trace.delta(t), and pass that block: then nothing is copied. A layer
-// need not have these two. What is read and what is written do not overlap, unless a layer allows it (Dropout does).
+// straight into trace.input(t), and an output delta into trace.delta(t), and pass that block: then nothing is copied. A
+// layer need not have these two. What is read and what is written do not overlap, unless a layer allows it (Dropout does).
 // A layer that reads something else besides x (a memory, tokens) takes it as a further argument of the same verbs.
 #pragma once
 

@@ -24,7 +24,7 @@ struct LayerMix {
     Index lanes = 0;
 
     auto input(Index t) { return step_columns(x, t, lanes); }
-    auto delta(Index t) { return step_columns(dy, delta_place(t), lanes); }
+    auto delta(Index t) { return step_columns(dy, delta_index(t), lanes); }
   };
 
   LayerMix() = default;
@@ -63,7 +63,7 @@ struct LayerMix {
   void accumulate(Trace& trace, Index first, Index count, LayerMix& grad) const {
     if (weight.size() == 0) return;
     const auto x = step_columns(trace.x, first, trace.lanes, count);
-    const auto dy = step_columns(trace.dy, delta_place(first), trace.lanes, count);
+    const auto dy = step_columns(trace.dy, delta_index(first), trace.lanes, count);
     // m = sum_l p_l h^l  =>  dp_l = <dm, h^l>;  p = softmax(w)  =>  dw = p * (dp - <p, dp>)
     auto& dmix = trace.dmix_weights;
     dmix.resize(weight.size());

@@ -39,7 +39,7 @@ struct Linear {
     Team* team = nullptr;
 
     auto input(Index t) { return step_columns(x, t, lanes); }
-    auto delta(Index t) { return step_columns(dy, delta_place(t), lanes); }
+    auto delta(Index t) { return step_columns(dy, delta_index(t), lanes); }
   };
 
   Linear() = default;
@@ -114,7 +114,7 @@ struct Linear {
 
   void accumulate(Trace& trace, Index first, Index count, Linear& grad) const {
     const auto x = step_columns(trace.x, first, trace.lanes, count);
-    const auto dy = step_columns(trace.dy, delta_place(first), trace.lanes, count);
+    const auto dy = step_columns(trace.dy, delta_index(first), trace.lanes, count);
     // y = W x + b  =>  dW = sum over columns of dy x^T,  db = sum of dy
     split_work(
         trace.team, outputs(), detail::panel_rows<Scalar>, weight.size() * x.cols(), [&](Index row, Index rows, Index part) {

@@ -8,10 +8,12 @@
 
 #include "fbt/core/check.hpp"
 #include "fbt/layers/memory_aggregator.hpp"
+#include "fbt/layers/weight_probe.hpp"
 #include "fbt/models/block.hpp"
 #include "fbt/models/config.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <vector>
 
 namespace fbt {
@@ -31,6 +33,8 @@ class FeedbackCore {
     Segment segment;
     StepOrder order;
     std::vector<typename Block::Trace> blocks;
+    std::vector<Index> groups;                // (L): of which group of steps each holds what it needs (Segment::recompute)
+    std::vector<WeightProbe<Scalar>> probes;  // of the blocks' parameters, where they go through steps once more
     typename MemoryAggregator<Scalar, Norm>::Trace
         aggregator;                              // its input is the stack of all layers' outputs ((L+1) d, T*B)
     std::vector<Window> windows;                 // (T*B): what every lane sees at every step
@@ -135,7 +139,12 @@ class FeedbackCore {
     trace.reach = longest_span();
     trace.rows = rows = rows > 0 ? rows : trace.reach;
     trace.blocks.resize(blocks.size());
-    for (std::size_t l = 0; l < blocks.size(); ++l) blocks[l].prepare(view(l), rows, trace.blocks[l], segment.child(l + 1));
+    trace.groups.assign(blocks.size(), 0);
+    for (std::size_t l = 0; l < blocks.size(); ++l)
+      blocks[l].prepare(view(l), rows, trace.blocks[l], block_segment(l, segment, 0));
+    trace.probes.clear();
+    if (segment.in_groups())
+      for_each_block_tensor([&](std::string_view, const In<Scalar>& w) { trace.probes.emplace_back().take(w); });
     aggregator.prepare(trace.aggregator, segment);
     trace.windows.resize(static_cast<std::size_t>(segment.columns()));
     trace.dstack.resize(trace.aggregator.mix.x.rows(), segment.lanes);
@@ -186,8 +195,7 @@ class FeedbackCore {
     trace.dstack.bottomRows(d) += dy;  // y = h^L
     for (std::size_t i = blocks.size(); i-- > 0;) {
       const Index l = static_cast<Index>(i);
-      blocks[i].backward(trace.dstack.middleRows((l + 1) * d, d), view(i, memory, trace.windows_of(t)), trace.blocks[i], t,
-                         trace.dinput);
+      back_through(i, trace.dstack.middleRows((l + 1) * d, d), memory, trace, t);
       trace.dstack.middleRows(l * d, d) += trace.dinput;
     }
     if (config_.share_key_value) {
@@ -221,7 +229,7 @@ class FeedbackCore {
     for (std::size_t i = blocks.size(); i-- > 0;) {
       const auto back = [&](Index t) {
         auto dlayer = step_columns(dh, t, B);  // of the layer's output, then of its input
-        blocks[i].backward(dlayer, view(i, memory, trace.windows_of(t)), trace.blocks[i], t, trace.dinput);
+        back_through(i, dlayer, memory, trace, t);
         add_to_bank(i, static_cast<Index>(i), 1, trace, t);
         if (const std::size_t banks = trace.dsource.banks.size(); banks > 0)
           add_to_source(banks == 1 ? 0 : i, static_cast<Index>(i), 1, memory, trace, t);
@@ -288,6 +296,11 @@ class FeedbackCore {
   }
 
  private:
+  template <class F>
+  void for_each_block_tensor(F&& f) const {
+    for (const Block& block : blocks) fbt::visit(f, block);
+  }
+
   static constexpr bool has_cross = requires(Block block, typename Block::Trace trace) {
     block.cross->prepare_source(Index{}, trace.cross);
   };
@@ -315,11 +328,14 @@ class FeedbackCore {
     if (trace.segment.steps > 1 || trace.segment.train || memory.window != trace.reach) memory.set_window(trace.reach);
     aggregator.begin(trace.aggregator, memory);
     if (trace.segment.train) trace.source_windows = memory.source.windows;
-    if constexpr (has_cross)
-      for (std::size_t l = 0; l < blocks.size() && config_.cross_attention; ++l)
-        blocks[l].cross->prepare_source(memory.source.longest(), trace.blocks[l].cross);
+    for (std::size_t l = 0; l < blocks.size(); ++l) prepare_source(l, memory, trace);
     const Index most = std::min(trace.reach, memory.visible().count + trace.segment.steps - 1);
     check(most <= trace.rows, "forward: the Trace was prepared for windows of at most {} slots, found {}", trace.rows, most);
+  }
+
+  void prepare_source(std::size_t l, const Memory& memory, Trace& trace) const {
+    if constexpr (has_cross)
+      if (config_.cross_attention) blocks[l].cross->prepare_source(memory.source.longest(), trace.blocks[l].cross);
   }
 
   /// Notes what step t sees, which will write the given slot.
@@ -331,10 +347,36 @@ class FeedbackCore {
     }
   }
 
+  /// What block l is prepared for: the segment, or one of its groups of steps.
+  static Segment block_segment(std::size_t l, const Segment& segment, Index group) {
+    const Segment all = segment.child(l + 1);
+    return segment.in_groups() ? all.group(group) : all;
+  }
+  /// Where a block's Trace holds step t, while it holds the step's group.
+  static Index place(const Trace& trace, Index t) { return trace.segment.in_groups() ? delta_index(t) : t; }
+  /// Prepares block i for the group of step t. False if it is already.
+  bool begin_group(std::size_t i, const Memory& memory, Trace& trace, Index t) const {
+    const Index group = t / delta_steps;
+    if (!trace.segment.in_groups() || trace.groups[i] == group) return false;
+    trace.groups[i] = group;
+    Segment segment = block_segment(i, trace.segment, group);
+    segment.keep_packed = true;
+    blocks[i].prepare(view(i), trace.rows, trace.blocks[i], segment);
+    prepare_source(i, memory, trace);
+    return true;
+  }
+  /// From the gradient of the output of block i at step t to that of its input, in trace.dinput.
+  void back_through(std::size_t i, const In<Scalar>& dy, const Memory& memory, Trace& trace, Index t) const {
+    if (begin_group(i, memory, trace, t))
+      for (Index k = t - delta_index(t); k <= t; ++k) run_block(i, memory, trace, k);  // writes what is there already
+    blocks[i].backward(dy, view(i, memory, trace.windows_of(t)), trace.blocks[i], place(trace, t), trace.dinput);
+  }
+
   void run_block(std::size_t i, const Memory& memory, Trace& trace, Index t) const {
+    begin_group(i, memory, trace, t);
     auto stack = trace.aggregator.input(t);
     const Index d = config_.width, l = static_cast<Index>(i);
-    blocks[i].forward(stack.middleRows(l * d, d), view(i, memory, trace.windows_of(t)), trace.blocks[i], t,
+    blocks[i].forward(stack.middleRows(l * d, d), view(i, memory, trace.windows_of(t)), trace.blocks[i], place(trace, t),
                       stack.middleRows((l + 1) * d, d));
   }
 
@@ -345,6 +387,10 @@ class FeedbackCore {
           "backward: the memory has changed since forward(): expected {} slots in use, found {}",
           trace.aggregator.first_slot + trace.segment.steps, memory.banks.empty() ? 0 : memory.end);
     check(memory.source.windows == trace.source_windows, "backward: the memory has other sources than in forward()");
+    if (trace.segment.in_groups())
+      for_each_block_tensor([&, i = std::size_t{0}](std::string_view name, const In<Scalar>& w) mutable {
+        trace.probes[i++].check_same(w, name);
+      });
     aggregator.begin_backward(trace.aggregator, memory);
     trace.dsource.banks.resize(config_.cross_attention ? memory.source.banks.size() : 0);
     for (std::size_t i = 0; i < trace.dsource.banks.size(); ++i)
@@ -353,16 +399,17 @@ class FeedbackCore {
 
   void accumulate_block(std::size_t l, Trace& trace, Index first, Index count, FeedbackCore& grad) const {
     auto& block = trace.blocks[l];
-    blocks[l].accumulate(block, first, count, grad.blocks[l]);
-    positions[position_of(l)].accumulate(block.attention.position, first, count, grad.positions[position_of(l)]);
+    const Index from = place(trace, first);
+    blocks[l].accumulate(block, from, count, grad.blocks[l]);
+    positions[position_of(l)].accumulate(block.attention.position, from, count, grad.positions[position_of(l)]);
     if (const std::size_t bank = aggregator.bank_of(l); config_.memory_norm == MemoryNorm::block)
-      aggregator.key_values[bank].norm->accumulate(block.norm1, first, count, *grad.aggregator.key_values[bank].norm);
+      aggregator.key_values[bank].norm->accumulate(block.norm1, from, count, *grad.aggregator.key_values[bank].norm);
   }
 
   /// ADDS to the gradient of bank i what so many blocks, from the given one on, have read of it at step t.
   void add_to_bank(std::size_t i, Index first, Index count, Trace& trace, Index t) const {
     const auto trace_of = [&](Index l) -> auto& { return trace.blocks[static_cast<std::size_t>(first + l)].attention; };
-    Attention<Scalar>::add_to_cache(count, trace_of, trace.windows_of(t), t, trace.aggregator.dbanks[i]);
+    Attention<Scalar>::add_to_cache(count, trace_of, trace.windows_of(t), place(trace, t), trace.aggregator.dbanks[i]);
   }
   /// The same for bank i of the source.
   void add_to_source(std::size_t i, Index first, Index count, const Memory& memory, Trace& trace, Index t) const {
@@ -370,8 +417,8 @@ class FeedbackCore {
       const auto trace_of = [&](Index l) -> auto& {
         return trace.blocks[static_cast<std::size_t>(first + l)].cross.attention;
       };
-      const Index place = blocks.front().cross->place(t);
-      Attention<Scalar>::add_to_cache(count, trace_of, memory.source.windows, place, trace.dsource.banks[i]);
+      const Index at = blocks.front().cross->place(t);
+      Attention<Scalar>::add_to_cache(count, trace_of, memory.source.windows, at, trace.dsource.banks[i]);
     }
   }
 

@@ -158,6 +158,7 @@ class LstmCore {
 
   /// As that of FeedbackCore.
   void prepare(Trace& trace, const Segment& segment, Index rows = 0) const {
+    check(!segment.recompute, "an LstmCore keeps what it needs of all steps: expected a segment without recompute");
     const Index d = config_.width;
     trace.segment = segment;
     trace.order.prepare(segment);

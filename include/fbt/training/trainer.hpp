@@ -39,6 +39,8 @@ struct TrainerOptions {
   /// them.
   Index shards = 2;
   Index threads = 1;  ///< at most; no more than there are processors for are started
+  /// Segment::recompute, of a model whose core can: less memory for long segments, more time, and the same result.
+  bool recompute = false;
   /// Share of the training, from its start, in which every segment begins with an empty memory. Few slots to choose from are
   /// an easier lesson: with carried memory from the first update on, the loss stays on its first plateau far longer.
   double fresh = 0.5;
@@ -230,7 +232,8 @@ auto Trainer<Model, Loss, Optimizer, Data>::read_and_update(double learning_rate
         .train = true,
         .seed = mix_seed(mix_seed(batches_.seed(), number), static_cast<std::uint64_t>(reduction_.first_shard + s)),
         .team = shard.team.get(),
-        .starts = shard.part.starts()};
+        .starts = shard.part.starts(),
+        .recompute = options_.recompute};
     const Matrix<Scalar>& outputs = model_.forward(shard.part.values(), segment, shard.memory, shard.trace);
     shard.doutputs.resize(outputs.rows(), outputs.cols());
     losses[static_cast<std::size_t>(s)] = loss_(outputs, shard.part.targets(), scale, shard.doutputs);
