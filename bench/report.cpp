@@ -38,6 +38,8 @@ std::vector<Column> speed_columns() {
           {"fma_fraction", "of FMA peak", "{:.2f}"},
           {"bandwidth_fraction", "of bandwidth", "{:.2f}"},
           {"peak_memory_mib", "peak MiB", "{:.0f}"},
+          {"train_recompute_tokens_per_second", "recompute", "{:.0f}"},
+          {"training_recompute_memory_mib", "MiB", "{:.0f}"},
           {"decode_8_tokens_per_second", "decode 8", "{:.0f}"},
           {"decode_32_tokens_per_second", "decode 32", "{:.0f}"},
           {"prompt_tokens_per_second", "prompt", "{:.0f}"},

@@ -31,7 +31,8 @@ using Json = nlohmann::ordered_json;
 /// Forward, backward and update through a Trainer. carried: with the memory of the segment before, else each segment starts
 /// empty. Every thread has a shard of its own if that leaves it 16 lanes, so that a reading of the weights serves many; else
 /// all share the steps of one.
-inline double train_rate(const Configuration& configuration, fbt::Index threads, bool carried, const Effort& effort) {
+inline double train_rate(const Configuration& configuration, fbt::Index threads, const Effort& effort, bool carried = false,
+                         bool recompute = false) {
   const fbt::Config config = configuration.config();
   Model model = make_model(config);
   fbt::Adam adam(model);
@@ -39,22 +40,31 @@ inline double train_rate(const Configuration& configuration, fbt::Index threads,
   constexpr fbt::Index segments = 64;
   const auto data = random_tokens(tokens * segments + 1, config.vocabulary);
   fbt::Trainer trainer(model, adam, fbt::Batches(data, {.lanes = lanes, .segment = config.window}),
-                       {.shards = lanes / threads >= 16 ? threads : 1, .threads = threads, .fresh = carried ? 0.0 : 1.0});
+                       {.shards = lanes / threads >= 16 ? threads : 1,
+                        .threads = threads,
+                        .recompute = recompute,
+                        .fresh = carried ? 0.0 : 1.0});
   return best_rate(effort, static_cast<double>(tokens), [&] { trainer.update(1e-3, 0); });
 }
 
 inline Json measure_training(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
   const fbt::Config config = configuration.config();
   const double peak_before = multiply_add_peak(threads);
-  const double fresh = train_rate(configuration, threads, false, effort);
+  const double fresh = train_rate(configuration, threads, effort);
   const double memory = peak_memory_mib();
   const double peak = std::max(peak_before, multiply_add_peak(threads));
   return {{"train_tokens_per_second", fresh},
-          {"train_carried_tokens_per_second", train_rate(configuration, threads, true, effort)},
+          {"train_carried_tokens_per_second", train_rate(configuration, threads, effort, true)},
           {"fma_fraction", fresh * train_flop(config, config.window, 0) / peak},
           {"fma_peak", peak},
           {"peak_memory_mib", memory},
           {"training_memory_mib", memory}};
+}
+
+/// With Segment::recompute.
+inline Json measure_recompute(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
+  const double rate = train_rate(configuration, threads, effort, false, true);
+  return {{"train_recompute_tokens_per_second", rate}, {"training_recompute_memory_mib", peak_memory_mib()}};
 }
 
 /// Tokens per second of all lanes together, with a full window.
@@ -102,10 +112,14 @@ inline Json measure_decoding(const Configuration& configuration, fbt::Index thre
 inline nlohmann::ordered_json measure_speed(const Configuration& configuration, fbt::Index threads, const Effort& effort) {
   nlohmann::ordered_json row{{"config", configuration.name}, {"threads", threads}};
   for (const char* key : {"train_tokens_per_second", "decode_tokens_per_second", "fma_fraction", "bandwidth_fraction",
-                          "peak_memory_mib", "training_memory_mib", "train_carried_tokens_per_second"})
+                          "peak_memory_mib", "training_memory_mib", "train_carried_tokens_per_second",
+                          "train_recompute_tokens_per_second", "training_recompute_memory_mib"})
     row[key] = nullptr;
   row.update(in_child([&] { return detail::measure_decoding(configuration, threads, effort); }));
-  if (configuration.trains) row.update(in_child([&] { return detail::measure_training(configuration, threads, effort); }));
+  if (configuration.trains) {
+    row.update(in_child([&] { return detail::measure_training(configuration, threads, effort); }));
+    row.update(in_child([&] { return detail::measure_recompute(configuration, threads, effort); }));
+  }
   row["compiler"] = compiler();
   return row;
 }

@@ -118,17 +118,26 @@ TEST_CASE("KeyValueCache: a gradient that begins at zero") {
   CHECK(gradient.keys.topRows(3).isZero(0));
   for (Index i = 0; i < heads * lanes; ++i) CHECK(gradient.values.middleCols(4 * i, 3).isZero(0));
   CHECK(steps.is_in(gradient, 3, 3));
-  // each size that differs makes it a new one
+  // each size that differs, and too little room, make it a new one, with room for the slots that are asked for
   for (const KeyValueCache<double>& other :
-       {KeyValueCache<double>(2, heads, lanes, 4), KeyValueCache<double>(head_size, 1, lanes, 4),
-        KeyValueCache<double>(head_size, heads, 1, 4), KeyValueCache<double>(head_size, heads, lanes, 5)}) {
+       {KeyValueCache<double>(2, heads, lanes, 9), KeyValueCache<double>(head_size, 1, lanes, 9),
+        KeyValueCache<double>(head_size, heads, 1, 9), KeyValueCache<double>(head_size, heads, lanes, 9)}) {
     KeyValueCache<double> resized = steps.cache(4);
-    resized.set_zero_like(other, 1);
+    resized.set_zero_like(other, 5);
     CHECK(resized.head_size == other.head_size);
     CHECK(resized.heads == other.heads);
     CHECK(resized.lanes == other.lanes);
-    CHECK(resized.capacity == other.capacity);
-    CHECK(resized.keys == other.keys);
-    CHECK(resized.values == other.values);
+    CHECK(resized.capacity == 5);
+    CHECK(resized.keys == other.keys.topRows(5));
+    CHECK(resized.values == other.values.leftCols(5 * other.heads * other.lanes));
   }
+}
+
+TEST_CASE("KeyValueCache: a large capacity is an odd number of cache lines") {
+  for (const Index slots : {1, 31, 32}) CHECK(KeyValueCache<double>::padded(slots) == slots);
+  CHECK(KeyValueCache<double>::padded(33) == 40);
+  CHECK(KeyValueCache<double>::padded(64) == 72);
+  CHECK(KeyValueCache<float>::padded(64) == 64);
+  CHECK(KeyValueCache<float>::padded(65) == 80);
+  CHECK(KeyValueCache<float>::padded(128) == 144);
 }

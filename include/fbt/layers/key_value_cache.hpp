@@ -52,10 +52,17 @@ struct KeyValueCache {
     values.setZero(head_size, capacity * heads * lanes);
   }
 
-  /// Becomes a cache of the size of another, whose first `count` slots are zero: a gradient to add to.
+  /// The capacity to take for at least so many slots: an odd number of cache lines between the columns of the keys, which at
+  /// a power of two would share few cache sets.
+  static Index padded(Index slots) {
+    constexpr Index line = 64 / Index{sizeof(Scalar)};
+    return slots > 4 * line ? ((slots + line - 1) / line | 1) * line : slots;
+  }
+
+  /// Becomes the gradient of the first `count` slots of another, to add to: zero, and with room for no more than these need.
   void set_zero_like(const KeyValueCache& other, Index count) {
-    if (capacity != other.capacity || lanes != other.lanes || heads != other.heads || head_size != other.head_size) {
-      *this = KeyValueCache(other.head_size, other.heads, other.lanes, other.capacity);
+    if (capacity < count || lanes != other.lanes || heads != other.heads || head_size != other.head_size) {
+      *this = KeyValueCache(other.head_size, other.heads, other.lanes, padded(count));
     } else {
       keys.topRows(count).setZero();
       for (Index i = 0; i < heads * lanes; ++i) values.middleCols(i * capacity, count).setZero();

@@ -145,10 +145,7 @@ struct Memory {
     if (end + std::max(steps, end) <= banks.front().capacity) return;  // else the next move would come soon
     // room for as many steps again as are visible, so that moving is rare; a long window's room grows as it fills
     Index capacity = std::max(end + steps, std::min(2 * window, std::max<Index>(1024, 2 * banks.front().capacity)));
-    // a distance of an odd number of cache lines between the keys' columns: at a power of two they would share few cache
-    // sets
-    constexpr Index line = 64 / Index{sizeof(Scalar)};
-    if (capacity > 4 * line) capacity = ((capacity + line - 1) / line | 1) * line;
+    capacity = KeyValueCache<Scalar>::padded(capacity);
     std::vector<KeyValueCache<Scalar>> all;  // all or none are replaced
     for (const auto& bank : banks) {
       KeyValueCache<Scalar>& larger = all.emplace_back(bank.head_size, bank.heads, bank.lanes, capacity);
