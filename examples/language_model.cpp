@@ -1,13 +1,16 @@
-// A language model on text: train, evaluate, generate, show.
+// A language model on text: train, evaluate, generate, show, convert.
 #include "language_model/evaluate.hpp"
 #include "language_model/generate.hpp"
 #include "language_model/show.hpp"
 #include "language_model/train.hpp"
 #include "support/completion.hpp"
+#include "support/convert.hpp"
 #include "support/processes.hpp"
 #include "support/program.hpp"
 
 #include <CLI/CLI.hpp>
+
+#include <utility>
 
 int main(int argc, char** argv) {
   example::Processes processes(argc, argv);
@@ -35,6 +38,16 @@ int main(int argc, char** argv) {
   auto* const show_command = app.add_subcommand("show", "draw what a model looks at while it reads a text");
   add_show_flags(*show_command, show);
   show_command->callback([&] { example::show(show); });
+
+  example::ConvertFlags convert;
+  auto* const convert_command = app.add_subcommand("convert", "write a model with weights of 16, 8 or 4 bits");
+  example::add_model_flags(*convert_command, convert.model);
+  add_convert_flags(*convert_command, convert);
+  convert_command->callback([&] {
+    auto [model, vocabulary] = example::load_text_model(convert.model);
+    const bool numbers = vocabulary.kind() == fbt::TokenKind::number;  // which no file keeps
+    example::convert(std::move(model), numbers ? fbt::Metadata{} : vocabulary.metadata(), convert);
+  });
 
   example::add_completion(app, "language_model");
 

@@ -1,5 +1,6 @@
-// From one text to another: translations, or summaries. prepare, train, evaluate, write, show.
+// From one text to another: translations, or summaries. prepare, train, evaluate, write, show, convert.
 #include "support/completion.hpp"
+#include "support/convert.hpp"
 #include "support/processes.hpp"
 #include "support/program.hpp"
 #include "translate/evaluate.hpp"
@@ -9,6 +10,8 @@
 #include "translate/write.hpp"
 
 #include <CLI/CLI.hpp>
+
+#include <utility>
 
 int main(int argc, char** argv) {
   example::Processes processes(argc, argv);
@@ -41,6 +44,15 @@ int main(int argc, char** argv) {
   auto* const show_command = app.add_subcommand("show", "draw what of a source a model looks at while it writes");
   add_pair_show_flags(*show_command, show);
   show_command->callback([&] { example::show(show, *show_command); });
+
+  example::ConvertFlags convert;
+  auto* const convert_command = app.add_subcommand("convert", "write a model with weights of 16, 8 or 4 bits");
+  example::add_model_flag(*convert_command, convert.model);
+  add_convert_flags(*convert_command, convert);
+  convert_command->callback([&] {
+    auto [model, vocabulary, task, source_limit] = example::load_translator(convert.model);
+    example::convert(std::move(model), example::translator_metadata(vocabulary, task, source_limit), convert);
+  });
 
   example::add_completion(app, "translate");
 

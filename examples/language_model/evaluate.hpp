@@ -97,10 +97,12 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
       flags.per_token ? fbt::evaluate(model, read, labels, options, EachLoss<decltype(print_token)>{print_token})
                       : fbt::evaluate(model, read, labels, options);
   const double nats = result.mean(), bits = nats / std::numbers::ln2;
-  const bool rounded = options.weights != fbt::WeightFormat::full;
+  const bool compact = fbt::weights_of(model) != fbt::WeightFormat::full;  // there are no full ones to compare with
+  const bool rounded = !compact && options.weights != fbt::WeightFormat::full;
   options.weights = fbt::WeightFormat::full;
   const double full_nats = rounded ? fbt::evaluate(model, read, labels, options).mean() : nats;
-  fbt::ensure(std::isfinite(nats) && std::isfinite(full_nats), "{}: expected finite losses, found a mean of {}", flags.model, nats);
+  fbt::ensure(std::isfinite(nats) && std::isfinite(full_nats), "{}: expected finite losses, found a mean of {}", flags.model,
+              nats);
   const bool numbers = vocabulary.kind() == fbt::TokenKind::number;  // of no known text
   double bytes = 0;
   for (const fbt::Token token : labels) bytes += static_cast<double>(vocabulary.text(token).size());
@@ -113,6 +115,7 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
     if (flags.skip_unknown) line["unknown"] = unknown;
     if (rounded) line.update({{"weights", fbt::name_of(flags.execution.weights)}, {"full_nats_per_token", full_nats}});
     line["lanes"] = flags.lanes;
+    if (compact) line["weights"] = fbt::name_of(fbt::weights_of(model));
     line["exact"] = flags.lanes == 1 && !rounded;
     fmt::print("{}\n", line.dump());
     return;
@@ -120,6 +123,7 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
   fmt::print("{} tokens\n{:.4f} nats per token\n{:.4f} bits per {}\n{:.4f} perplexity\n", kept, nats, bits,
              numbers ? "token" : fbt::name_of(vocabulary.kind()), std::exp(nats));
   if (rounded) print_full_loss(full_nats, nats, flags.execution.weights);
+  if (compact) fmt::print("by weights of {}, which are all that the file has\n", fbt::name_of(fbt::weights_of(model)));
   if (vocabulary.kind() != fbt::TokenKind::byte && !numbers) fmt::print("{:.4f} bits per byte\n", bits_per_byte);
   if (flags.skip_unknown) fmt::print("{} unknown characters were left out\n", unknown);
   if (flags.lanes > 1)

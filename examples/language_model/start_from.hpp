@@ -24,6 +24,9 @@ inline TextModel read_start(TrainFlags& flags, const CLI::App& command) {
   TextModel start = load_text_model(flags.start_from);
   fbt::check(start.vocabulary.kind() != fbt::TokenKind::number,
              "--start-from {}: expected a model of text, found one without a vocabulary", flags.start_from);
+  const fbt::WeightFormat weights = fbt::weights_of(start.model);
+  fbt::check(weights == fbt::WeightFormat::full, "--start-from {}: expected a model of full weights, found weights of {}",
+             flags.start_from, fbt::name_of(weights));
   if (const auto rule = start.model.config().memory_rule; rule != flags.config.memory_rule)
     fmt::print("the memory rule changes from {} to {}\n", fbt::name_of(rule), fbt::name_of(flags.config.memory_rule));
   start.model.core.set_memory_rule(flags.config.memory_rule, flags.config.memory_layer);

@@ -132,7 +132,8 @@ inline void evaluate(PairEvaluateFlags flags) {
 
   const fbt::Execution execution = flags.writing.execution;
   const double loss = pair_loss(translator.model, encoded.pairs, translator.boundary(), execution).mean();
-  const bool rounded = execution.weights != fbt::WeightFormat::full;
+  const fbt::WeightFormat kept = fbt::weights_of(translator.model);  // not full: there are none to compare with
+  const bool rounded = kept == fbt::WeightFormat::full && execution.weights != fbt::WeightFormat::full;
   const double full_loss =
       rounded ? pair_loss(translator.model, encoded.pairs, translator.boundary(), execution.threads).mean() : loss;
   // sources of about the same length are written side by side
@@ -184,6 +185,7 @@ inline void evaluate(PairEvaluateFlags flags) {
     if (translates) json["signature"] = bleu_signature;
     json["nats_per_token"] = loss;
     if (rounded) json.update({{"weights", fbt::name_of(execution.weights)}, {"full_nats_per_token", full_loss}});
+    if (kept != fbt::WeightFormat::full) json["weights"] = fbt::name_of(kept);
     json.update({{"baseline_name", baseline_name},
                  {"baseline", json_of(baseline)},
                  {"unfinished", unfinished},

@@ -110,3 +110,13 @@ TEST_CASE("Random: filling matrices") {
   fill_normal(n, 3, random);
   CHECK(n.squaredNorm() / 2000 == Approx(9).epsilon(0.1));
 }
+
+TEST_CASE("Random: an idle one fills nothing") {
+  Random random = Random::idle();
+  Matrix<double> m = Matrix<double>::Constant(2, 3, 7);
+  fill_uniform(m, 1, random);
+  fill_normal(m, 1, random);
+  CHECK(m == Matrix<double>::Constant(2, 3, 7));
+  CHECK(random.is_idle());
+  CHECK_FALSE(Random(0).is_idle());
+}

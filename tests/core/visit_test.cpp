@@ -53,6 +53,38 @@ TEST_CASE("visit: twins, const or not, side by side") {
   CHECK(a.table == RowMatrix<float>::Constant(2, 2, 6));
 }
 
+namespace {
+
+struct Entering {
+  std::vector<std::string> seen = {};
+
+  template <class Tensor>
+  void operator()(std::string_view name, Tensor&) {
+    seen.emplace_back(name);
+  }
+  void enter(std::string_view name, const Leaf&) { seen.push_back(std::string(name) + ":"); }
+};
+struct Trunk {
+  Tree tree;
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... layers) {
+    visit_child("tree", f, layers.tree...);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("visit: a visitor is told of the layers that it can enter, before their tensors") {
+  Entering visitor;
+  const Trunk trunk;
+  visit(visitor, trunk);
+  CHECK(visitor.seen == std::vector<std::string>{"tree.root:", "tree.root.weight", "tree.root.bias",
+                                                 "tree.leaves.0:", "tree.leaves.0.weight", "tree.leaves.0.bias",
+                                                 "tree.leaves.1:", "tree.leaves.1.weight", "tree.leaves.1.bias",
+                                                 "tree.table"});
+}
+
 TEST_CASE("visit: functions over all parameters") {
   const Tree tree;
   CHECK(count_parameters(tree) == 3 * 8 + 4);

@@ -726,10 +726,34 @@ complete_words() {
   printf '%s\n' "${COMPREPLY[@]-}" | tr '\n' ' '
 }
 
+test_convert() {
+  train run --updates 3
+  local format
+  for format in bf16 int8 int4; do
+    succeed convert --model run --weights $format --out $format.safetensors
+    [[ $output == "$format.safetensors: "*" parameters with weights of $format in "*" MB, full ones take "*" MB" ]] || fail "$output"
+    succeed generate --model run --weights $format --length 20 --seed 1; local rounded=$output
+    succeed generate --model $format.safetensors --length 20 --seed 1; [ "$output" = "$rounded" ] || fail "$output, not $rounded"
+    succeed evaluate --model run --data text --weights $format --json; rounded=$(grep -o '"nats_per_token":[^,]*' <<<"$output" | head -n 1)
+    succeed evaluate --model $format.safetensors --data text --json; contains "$output" "$rounded"; contains "$output" "\"weights\":\"$format\""
+    succeed evaluate --model $format.safetensors --data text --weights $format; contains "$output" "by weights of $format, which are all that the file has"
+    succeed show --model $format.safetensors --text "the word" --out map.svg
+  done
+  error "the model has weights of int8: expected these, or full for what it has, found int4" generate --model int8.safetensors --weights int4
+  error "int8.safetensors: expected a model of full weights, found weights of int8" convert --model int8.safetensors --weights int4 --out x
+  error "--weights: expected bf16, int8 or int4, found full" convert --model run --weights full --out x
+  error "--start-from int8.safetensors: expected a model of full weights, found weights of int8" \
+    train --data text --start-from int8.safetensors --segment 16 --lanes 6 --out x --updates 1
+  succeed convert --last run --out last.safetensors; succeed generate --model last.safetensors --length 5
+  error "none: cannot open the file" convert --model none --out x
+  error "no/x: cannot write the file" convert --model run --out no/x
+  [ ! -e x ] || fail "x was written"
+}
+
 test_completion() {
   succeed completion bash
   eval "$output"
-  [ "$(complete_words language_model "")" = "train evaluate generate show completion --help --version " ] || fail "$(complete_words language_model "")"
+  [ "$(complete_words language_model "")" = "train evaluate generate show convert completion --help --version " ] || fail "$(complete_words language_model "")"
   [ "$(complete_words language_model ge)" = "generate " ] || fail "$(complete_words language_model ge)"
   [ "$(complete_words language_model train --memory-)" = "--memory-rule --memory-layer " ] || fail "$(complete_words language_model train --memory-)"
   [ "$(complete_words language_model train --data text --memory-rule t)" = "top_only transformer " ] || fail "$(complete_words language_model train --data text --memory-rule t)"
@@ -738,7 +762,7 @@ test_completion() {
   [ "$(complete_words language_model show --text in --ou)" = "--out " ] || fail "$(complete_words language_model show --text in --ou)"
   [ "$(complete_words language_model completion f)" = "fish " ] || fail "$(complete_words language_model completion f)"
   # every flag of every command is among them
-  for command in train evaluate generate show; do
+  for command in train evaluate generate show convert; do
     succeed $command --help
     [ "$(complete_words language_model $command -- | tr ' ' '\n' | sort)" = "$(grep -oE '^  (-h,)?--[a-z-]+' <<<"$output" | grep -oE -- '--[a-z-]+' | sort; echo)" ] ||
       fail "$command: $(complete_words language_model $command --) of $output"

@@ -242,8 +242,11 @@ test_evaluate() {
   [[ $output =~ ^'{"task":"en_de","split":"validation","pairs":2,"beam":1,"bleu":'[0-9.e-]+',"chrf":'[0-9.]+',"signature":"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp","nats_per_token":'[0-9.]+',"baseline_name":"the source itself","baseline":{"bleu":'[0-9.]+',"chrf":'[0-9.]+'},"unfinished":'[0-9]+',"sources_cut":0,"seconds":'.*',"sentences_per_second":'.*',"tokens_per_second":'.*'}'$ ]] || fail "$output"
   succeed evaluate --model run --data data --limit 2 --beam 1 --length 5 --weights int8
   contains "$output" "nats per token by the full weights: weights of int8 cost "
-  succeed write --model run --beam 2 --length 10 --weights bf16 <sources
-  [ "$(wc -l <<<"$output")" -eq "$count" ] || fail "$output"
+  succeed write --model run --beam 2 --length 10 --weights bf16 <sources; local rounded=$output
+  succeed convert --model run --weights bf16 --out bf16.safetensors
+  succeed write --model bf16.safetensors --beam 2 --length 10 <sources; [ "$output" = "$rounded" ] || fail "$output, not $rounded"
+  succeed evaluate --model bf16.safetensors --data data --limit 2 --beam 1 --length 5 --json; contains "$output" '"weights":"bf16"'
+  [ "$(wc -l <<<"$rounded")" -eq "$count" ] || fail "$rounded"
   error "--split: expected one of train, validation, test, found \"dev\"" evaluate --model run --data data --split dev
 }
 

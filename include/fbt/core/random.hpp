@@ -25,6 +25,14 @@ class Random {
  public:
   using State = std::array<std::uint64_t, 4>;
 
+  /// For objects whose numbers come from elsewhere: what it is to fill is left as it is, and no memory of that is touched.
+  static Random idle() {
+    Random random(0);
+    random.idle_ = true;
+    return random;
+  }
+  bool is_idle() const { return idle_; }
+
   explicit Random(std::uint64_t seed) {
     for (auto& word : state_) {
       seed = mix_seed(seed);
@@ -66,11 +74,13 @@ class Random {
 
  private:
   State state_;
+  bool idle_ = false;
 };
 
 /// Fills a matrix or vector with uniform numbers in [-bound, bound).
 template <class Derived>
 void fill_uniform(Eigen::DenseBase<Derived>& m, double bound, Random& random) {
+  if (random.is_idle()) return;
   for (Index j = 0; j < m.cols(); ++j)
     for (Index i = 0; i < m.rows(); ++i)
       m.derived()(i, j) = static_cast<typename Derived::Scalar>(bound * (2 * random.uniform() - 1));
@@ -79,6 +89,7 @@ void fill_uniform(Eigen::DenseBase<Derived>& m, double bound, Random& random) {
 /// Fills a matrix or vector with normal numbers of the given standard deviation.
 template <class Derived>
 void fill_normal(Eigen::DenseBase<Derived>& m, double deviation, Random& random) {
+  if (random.is_idle()) return;
   for (Index j = 0; j < m.cols(); ++j)
     for (Index i = 0; i < m.rows(); ++i)
       m.derived()(i, j) = static_cast<typename Derived::Scalar>(deviation * random.normal());

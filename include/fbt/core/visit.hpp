@@ -7,7 +7,8 @@
 //
 // and everything else (zeroing, norms, counting, the optimiser, saving, loading, the gradient check) is a function over it.
 // Tensors are Eigen matrices or vectors that own their storage. A layer may skip a tensor that its options leave out,
-// as long as all objects of a model agree.
+// as long as all objects of a model agree. A visitor that has a member enter(name, layers...) is told of every layer within
+// the visited one, by its dotted name, before its tensors.
 #pragma once
 
 #include "fbt/core/types.hpp"
@@ -29,11 +30,32 @@ void visit(F&& f, First& first, Rest&... rest) {
   std::remove_const_t<First>::visit(f, first, rest...);
 }
 
+namespace detail {
+
+/// A visitor of what is within a child.
+template <class F>
+struct WithinChild {
+  std::string_view child;
+  F& f;
+
+  template <class... Tensors>
+  void operator()(std::string_view name, Tensors&... tensors) {
+    f(fmt::format("{}.{}", child, name), tensors...);
+  }
+  template <class... Layers>
+  void enter(std::string_view name, Layers&... layers) {
+    if constexpr (requires { f.enter(name, layers...); }) f.enter(fmt::format("{}.{}", child, name), layers...);
+  }
+};
+
+}  // namespace detail
+
 /// For the visit of a composite: the parameters of a child, under the dotted name "child.parameter".
 template <class F, class First, class... Rest>
 void visit_child(std::string_view child, F&& f, First& first, Rest&... rest) {
-  std::remove_const_t<First>::visit(
-      [&](std::string_view name, auto&... tensors) { f(fmt::format("{}.{}", child, name), tensors...); }, first, rest...);
+  if constexpr (requires { f.enter(child, first, rest...); }) f.enter(child, first, rest...);
+  detail::WithinChild<std::remove_reference_t<F>> within{child, f};
+  std::remove_const_t<First>::visit(within, first, rest...);
 }
 
 /// For the visit of a composite: children held in vectors of equal length, as "child.0.parameter", "child.1.parameter", ...
@@ -64,12 +86,29 @@ Layer zeros_like(const Layer& layer) {
   return zeros;
 }
 
-/// The number of parameters.
+namespace detail {
+
+struct ParameterCounter {
+  Index count = 0;
+
+  template <class Tensor>
+  void operator()(std::string_view, const Tensor& tensor) {
+    count += tensor.size();
+  }
+  template <class Layer>
+  void enter(std::string_view, const Layer& layer) {
+    if constexpr (requires { layer.compact; }) count += layer.compact ? layer.outputs() * layer.inputs() : 0;
+  }
+};
+
+}  // namespace detail
+
+/// The number of parameters; those of layers within a model count also where they are kept in another form than tensors.
 template <class Layer>
 Index count_parameters(const Layer& layer) {
-  Index count = 0;
-  visit([&](std::string_view, const auto& tensor) { count += tensor.size(); }, layer);
-  return count;
+  detail::ParameterCounter counter;
+  visit(counter, layer);
+  return counter.count;
 }
 
 /// Calls f(piece) for one piece of a vector after the other. A sum over the pieces of all parameters is the same whoever

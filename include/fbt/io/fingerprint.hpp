@@ -4,6 +4,7 @@
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 #include "fbt/io/json.hpp"
+#include "fbt/layers/compact_weights.hpp"
 
 #include <fmt/format.h>
 
@@ -49,6 +50,12 @@ std::string model_fingerprint(const Model& model) {
   Fingerprint hash;
   for (const char c : write_config(model.config())) hash.add(static_cast<std::uint32_t>(static_cast<unsigned char>(c)));
   visit([&](std::string_view, const auto& tensor) { hash.add_numbers(tensor); }, model);
+  visit_linear(model, [&](std::string_view, const auto& linear) {
+    if (!linear.compact) return;
+    for (Index row = 0; row < linear.outputs(); ++row)
+      for (Index column = 0; column < linear.inputs(); ++column)
+        hash.add(std::bit_cast<std::uint32_t>((*linear.compact)(row, column)));
+  });
   return fmt::format("{} parameters {:016x}", count_parameters(model), hash.value());
 }
 

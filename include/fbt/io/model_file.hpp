@@ -1,12 +1,15 @@
 // Model files, as safetensors files: every parameter under its dotted name, the config (JSON) in __metadata__ beside
-// whatever the caller adds (a vocabulary, say), and on demand a probe that the model is tested with when it is loaded.
+// whatever the caller adds (a vocabulary, say), and on demand a probe that the model is tested with when it is loaded. A
+// model of compact weights is written as it is, and loaded without a full copy of them.
 #pragma once
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/random.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
+#include "fbt/io/compact_tensors.hpp"
 #include "fbt/io/safetensors.hpp"
+#include "fbt/layers/compact_weights.hpp"
 #include "fbt/models/config.hpp"
 
 #include <fmt/ranges.h>
@@ -25,49 +28,112 @@
 
 namespace fbt {
 
+namespace detail {
+
+struct ParameterWriter {
+  TensorWriter& writer;
+  const std::string& prefix;
+
+  template <class Tensor>
+  void operator()(std::string_view name, const Tensor& tensor) {
+    writer.add(fmt::format("{}{}", prefix, name), tensor);
+  }
+  template <class Layer>
+  void enter(std::string_view name, const Layer& layer) {
+    if constexpr (is_linear<Layer>)
+      if (layer.compact) add_compact(writer, fmt::format("{}{}", prefix, name), *layer.compact);
+  }
+};
+
+/// Whether a file has what a model wants, whose matrices are full still.
+struct ParameterChecker {
+  const TensorFile& file;
+  const std::string& prefix;
+  WeightFormat format;
+  std::vector<std::string> problems = {};
+  std::set<std::string, std::less<>> expected = {};
+
+  template <class Tensor>
+  void operator()(std::string_view name, const Tensor& tensor) {
+    const std::string full = fmt::format("{}{}", prefix, name);
+    if (expected.contains(full)) return;  // a compact one
+    if (const TensorView* const found = find(full, shape_of(tensor)); found && !dtype_info(found->dtype).parameters)
+      problems.push_back(
+          fmt::format("{}: expected dtype F16, BF16, F32 or F64, found {}", full, dtype_info(found->dtype).name));
+  }
+  template <class Layer>
+  void enter(std::string_view name, const Layer& layer) {
+    if constexpr (is_linear<Layer>) {
+      if (format == WeightFormat::full) return;
+      for (const auto& [full, dtype, shape] :
+           compact_tensors(fmt::format("{}{}", prefix, name), format, layer.outputs(), layer.inputs()))
+        if (const TensorView* const found = find(full, shape); found && found->dtype != dtype)
+          problems.push_back(
+              fmt::format("{}: expected dtype {}, found {}", full, dtype_info(dtype).name, dtype_info(found->dtype).name));
+    }
+  }
+  /// The tensor, if it is there and has the shape.
+  const TensorView* find(const std::string& full, const std::vector<std::uint64_t>& shape) {
+    expected.insert(full);
+    const TensorView* const found = file.find(full);
+    if (!found) {
+      problems.push_back(fmt::format("missing {} of shape {}", full, shape_text(shape)));
+    } else if (found->shape != shape) {
+      problems.push_back(fmt::format("{}: expected shape {}, found {}", full, shape_text(shape), shape_text(found->shape)));
+      return nullptr;
+    }
+    return found;
+  }
+};
+
+struct ParameterReader {
+  const TensorFile& file;
+  const std::string& prefix;
+  WeightFormat format;
+
+  template <class Tensor>
+  void operator()(std::string_view name, Tensor& tensor) {
+    const TensorView& found = file.get(fmt::format("{}{}", prefix, name));
+    for (Index i = 0; i < tensor.rows(); ++i)
+      for (Index j = 0; j < tensor.cols(); ++j)
+        tensor(i, j) = static_cast<typename Tensor::Scalar>(found.number(static_cast<std::uint64_t>(i * tensor.cols() + j)));
+  }
+  /// Before its tensors are visited, of which the matrix is none then.
+  template <class Layer>
+  void enter(std::string_view name, Layer& layer) {
+    if constexpr (is_linear<Layer>) {
+      if (format == WeightFormat::full) return;
+      layer.compact = read_compact(file, fmt::format("{}{}", prefix, name), format, layer.outputs(), layer.inputs());
+      layer.weight.resize(0, 0);
+    }
+  }
+};
+
+}  // namespace detail
+
 /// Adds every parameter of a layer under prefix + name.
 template <class Layer>
 void add_parameters(TensorWriter& writer, const std::string& prefix, const Layer& layer) {
-  visit([&](std::string_view name, const auto& tensor) { writer.add(fmt::format("{}{}", prefix, name), tensor); }, layer);
+  detail::ParameterWriter visitor{writer, prefix};
+  visit(visitor, layer);
 }
 
 /// Fills every parameter of a layer from the tensor prefix + name. Throws std::runtime_error that lists every missing or
 /// misshapen tensor, and every tensor with the prefix that the layer does not have; the layer is then untouched. Names that
-/// begin with "fbt." are not those of parameters.
+/// begin with "fbt." are not those of parameters. From compact weights, that of its Linear layers, which are full, become
+/// compact.
 template <class Layer>
 void read_parameters(const TensorFile& file, const std::string& prefix, Layer& layer) {
-  std::vector<std::string> problems;
-  std::set<std::string, std::less<>> expected;
-  visit(
-      [&](std::string_view name, const auto& tensor) {
-        const std::string full = fmt::format("{}{}", prefix, name);
-        const auto shape = shape_of(tensor);
-        const TensorView* const found = file.find(full);
-        if (!found) {
-          problems.push_back(fmt::format("missing {} of shape {}", full, shape_text(shape)));
-        } else if (found->shape != shape) {
-          problems.push_back(
-              fmt::format("{}: expected shape {}, found {}", full, shape_text(shape), shape_text(found->shape)));
-        } else if (!dtype_info(found->dtype).parameters) {
-          problems.push_back(
-              fmt::format("{}: expected dtype F16, BF16, F32 or F64, found {}", full, dtype_info(found->dtype).name));
-        }
-        expected.insert(full);
-      },
-      std::as_const(layer));
+  const WeightFormat format = stored_weights(file);
+  detail::ParameterChecker checker{file, prefix, format};
+  visit(checker, std::as_const(layer));
+  auto& problems = checker.problems;
   for (const TensorView& tensor : file.tensors())
-    if (tensor.name.starts_with(prefix) && !tensor.name.starts_with("fbt.") && !expected.contains(tensor.name))
+    if (tensor.name.starts_with(prefix) && !tensor.name.starts_with("fbt.") && !checker.expected.contains(tensor.name))
       problems.push_back(fmt::format("unexpected {} of shape {}", tensor.name, shape_text(tensor.shape)));
   ensure(problems.empty(), "{}: the tensors do not fit the model:\n  {}", file.name(), fmt::join(problems, "\n  "));
-  visit(
-      [&]<class Tensor>(std::string_view name, Tensor& tensor) {
-        const TensorView& found = file.get(fmt::format("{}{}", prefix, name));
-        for (Index i = 0; i < tensor.rows(); ++i)
-          for (Index j = 0; j < tensor.cols(); ++j)
-            tensor(i, j) =
-                static_cast<typename Tensor::Scalar>(found.number(static_cast<std::uint64_t>(i * tensor.cols() + j)));
-      },
-      layer);
+  detail::ParameterReader reader{file, prefix, format};
+  visit(reader, layer);
 }
 
 /// Whether a model's file gets a probe: a few tokens, and the logits that the model gave for them. load_model() runs them
@@ -235,6 +301,8 @@ void save_model(const std::filesystem::path& path, const Model& model, const Met
   TensorWriter writer;
   writer.metadata = extra;
   writer.metadata[Model::config_key] = write_config(model.config());
+  if (const WeightFormat weights = weights_of(model); weights != WeightFormat::full)
+    writer.metadata[weights_key] = std::string(name_of(weights));
   add_parameters(writer, "", model);
   if constexpr (detail::has_probe<Model>)
     if (probe == Probe::store) detail::add_probe(writer, model);
@@ -262,7 +330,11 @@ LoadedModel<Model> load_parameters(const TensorFile& file, const std::string& st
   const auto tensors = static_cast<Index>(file.tensors().size());
   ensure(config.depth() <= tensors / 4 + 64, "{}: expected {} layers by its config, found only {} tensors", file.name(),
          config.depth(), tensors);
-  Random random(0);
+  const WeightFormat weights = stored_weights(file);
+  ensure((weights == WeightFormat::full || std::is_same_v<typename Model::Scalar, float>),
+         "{}: expected a model of full weights, since it is to be one of double, found weights of {}", file.name(),
+         name_of(weights));
+  Random random = Random::idle();  // all is read
   LoadedModel<Model> result{Model(config, random), file.metadata()};
   read_parameters(file, prefix, result.model);
   return result;

@@ -57,6 +57,12 @@ struct CompactColumn {
   std::int32_t sum;  ///< of q
 };
 
+/// 32 entries of a row of a matrix.
+struct CompactRow {
+  float scale = 0;                                    ///< of int8 and int4: w = scale * entry
+  std::array<std::int16_t, compact_depth> entries{};  ///< of bf16 their bits
+};
+
 inline std::uint32_t float_bits(float x) { return std::bit_cast<std::uint32_t>(x); }
 
 /// The upper half of a float's bits, rounded to the nearest, of two that are as near to the even one.
@@ -78,6 +84,23 @@ inline float greatest_entry(const float* entries) {
 inline int rounded_quotient(float w, float scale, int least, int most) {
   if (!is_finite(static_cast<double>(scale)) || std::abs(scale) < std::numeric_limits<float>::min()) return 0;
   return static_cast<int>(std::clamp(std::nearbyint(w / scale), static_cast<float>(least), static_cast<float>(most)));
+}
+
+/// Rounds 32 entries of a row.
+inline CompactRow rounded_row(const float* w, WeightFormat format) {
+  CompactRow result;
+  if (format == WeightFormat::bf16) {
+    for (Index k = 0; k < compact_depth; ++k)
+      result.entries[static_cast<std::size_t>(k)] = std::bit_cast<std::int16_t>(to_bf16(w[k]));
+    return result;
+  }
+  const bool bytes = format == WeightFormat::int8;
+  // of 4 bits there are -8 to 7: the greatest becomes -8
+  result.scale = bytes ? std::abs(greatest_entry(w)) / 127 : greatest_entry(w) / -8;
+  for (Index k = 0; k < compact_depth; ++k)
+    result.entries[static_cast<std::size_t>(k)] =
+        static_cast<std::int16_t>(rounded_quotient(w[k], result.scale, bytes ? -127 : -8, bytes ? 127 : 7));
+  return result;
 }
 
 /// Rounds a column of 32 entries of x.
@@ -254,18 +277,33 @@ class CompactMatrix {
  public:
   /// W = w (rows, depth), rounded. An entry that is not finite makes its row's products so.
   void pack(const In<float>& w, WeightFormat format, Team* team = nullptr) {
+    pack(w.rows(), w.cols(), format, team, [&](Index row, Index block) {
+      float entries[detail::compact_depth]{};
+      const Index first = block * detail::compact_depth, count = std::min(detail::compact_depth, w.cols() - first);
+      for (Index k = 0; k < count; ++k) entries[k] = w(row, first + k);
+      return detail::rounded_row(entries, format);
+    });
+  }
+  /// From numbers that are rounded already: row_of(row, block) gives the CompactRow of 32 columns, zero beyond the depth.
+  template <class RowOf>
+  void pack(Index rows, Index depth, WeightFormat format, Team* team, RowOf&& row_of) {
     eigen_assert(format != WeightFormat::full);
-    const Index panels = (w.rows() + detail::compact_rows - 1) / detail::compact_rows;
-    const Index blocks_of_panel = (w.cols() + detail::compact_depth - 1) / detail::compact_depth;
-    detail::resize_exactly(data_, panels * blocks_of_panel * detail::block_bytes(format));
-    rows_ = w.rows();
-    depth_ = w.cols();
+    rows_ = rows;
+    depth_ = depth;
     format_ = format;
-    split_work(team, panels, 1, w.size(), [&](Index first, Index count) {
-      for (Index panel = first; panel < first + count; ++panel)
-        for (Index b = 0; b < blocks(); ++b)
-          pack_block(w, panel * detail::compact_rows, b * detail::compact_depth,
-                     data_.data() + panel * panel_bytes() + b * detail::block_bytes(format));
+    const Index panels = (rows + detail::compact_rows - 1) / detail::compact_rows;
+    detail::resize_exactly(data_, panels * panel_bytes());
+    split_work(team, panels, 1, rows * depth, [&](Index first, Index count) {
+      for (Index panel = first; panel < first + count; ++panel) {
+        for (Index b = 0; b < blocks(); ++b) {
+          std::byte* const block = data_.data() + panel * panel_bytes() + b * detail::block_bytes(format);
+          std::memset(block, 0, static_cast<std::size_t>(detail::block_bytes(format)));
+          for (Index r = 0; r < detail::compact_rows; ++r) {
+            const Index row = panel * detail::compact_rows + r;
+            place(block, r, row < rows ? row_of(row, b) : detail::CompactRow{});
+          }
+        }
+      }
     });
   }
 
@@ -273,6 +311,7 @@ class CompactMatrix {
   Index depth() const { return depth_; }
   WeightFormat format() const { return format_; }
   Index bytes() const { return static_cast<Index>(data_.size()); }
+  Index blocks() const { return (depth_ + detail::compact_depth - 1) / detail::compact_depth; }  ///< of 32 columns
 
   /// Only the given rows of y = epilogue of W x, from a multiple of detail::compact_rows on, up to another or the last. A
   /// column's result does not depend on the columns beside it.
@@ -287,27 +326,39 @@ class CompactMatrix {
     }
   }
 
+  /// The given 32 columns of a row, as they were rounded.
+  detail::CompactRow row(Index row, Index block) const {
+    const std::byte* const from =
+        data_.data() + row / detail::compact_rows * panel_bytes() + block * detail::block_bytes(format_);
+    const Index r = row % detail::compact_rows;
+    detail::CompactRow result;
+    if (format_ != WeightFormat::bf16) result.scale = scale(from, r);
+    for (Index k = 0; k < detail::compact_depth; ++k)
+      result.entries[static_cast<std::size_t>(k)] = static_cast<std::int16_t>(
+          format_ == WeightFormat::int8   ? whole<WeightFormat::int8>(from, r, k)
+          : format_ == WeightFormat::int4 ? whole<WeightFormat::int4>(from, r, k)
+                                          : int{std::bit_cast<std::int16_t>(half_bits(from, r, k))});
+    return result;
+  }
   /// The entry as it was rounded.
-  float operator()(Index row, Index column) const {
-    const std::byte* const block = data_.data() + row / detail::compact_rows * panel_bytes() +
-                                   column / detail::compact_depth * detail::block_bytes(format_);
-    const Index r = row % detail::compact_rows, k = column % detail::compact_depth;
-    switch (format_) {
-      case WeightFormat::int8: return scale(block, r) * static_cast<float>(whole<WeightFormat::int8>(block, r, k));
-      case WeightFormat::int4: return scale(block, r) * static_cast<float>(whole<WeightFormat::int4>(block, r, k));
-      default: return half(block, r, k);
-    }
+  float operator()(Index row_, Index column) const {
+    const detail::CompactRow entries = row(row_, column / detail::compact_depth);
+    const std::int16_t entry = entries.entries[static_cast<std::size_t>(column % detail::compact_depth)];
+    if (format_ != WeightFormat::bf16) return entries.scale * static_cast<float>(entry);
+    return std::bit_cast<float>(std::uint32_t{std::bit_cast<std::uint16_t>(entry)} << 16);
   }
 
  private:
-  Index blocks() const { return (depth_ + detail::compact_depth - 1) / detail::compact_depth; }
   Index panel_bytes() const { return blocks() * detail::block_bytes(format_); }
 
   // of entry (r, k) of a block
-  static float half(const std::byte* block, Index r, Index k) {
+  static std::uint16_t half_bits(const std::byte* block, Index r, Index k) {
     std::uint16_t bits;
     std::memcpy(&bits, block + detail::half_place(r, k), sizeof(bits));
-    return std::bit_cast<float>(std::uint32_t{bits} << 16);
+    return bits;
+  }
+  static float half(const std::byte* block, Index r, Index k) {
+    return std::bit_cast<float>(std::uint32_t{half_bits(block, r, k)} << 16);
   }
   static float scale(const std::byte* block, Index r) {
     float result;
@@ -323,32 +374,21 @@ class CompactMatrix {
     return static_cast<int>(k < 16 ? both & std::byte{15} : both >> 4) - 8;
   }
 
-  void pack_block(const In<float>& w, Index row, Index column, std::byte* block) const {
-    std::memset(block, 0, static_cast<std::size_t>(detail::block_bytes(format_)));
+  /// Writes row r of a block, which is zero.
+  void place(std::byte* block, Index r, const detail::CompactRow& row) const {
     std::byte* const entries = block + detail::compact_vector;
-    for (Index r = 0; r < detail::compact_rows; ++r) {
-      float own[detail::compact_depth]{};
-      for (Index k = 0; k < detail::compact_depth; ++k)
-        if (row + r < rows_ && column + k < depth_) own[k] = w(row + r, column + k);
-      if (format_ == WeightFormat::bf16) {
-        for (Index k = 0; k < detail::compact_depth; ++k) {
-          const std::uint16_t half = detail::to_bf16(own[k]);
-          std::memcpy(block + detail::half_place(r, k), &half, sizeof(half));
-        }
-        continue;
-      }
-      const bool bytes = format_ == WeightFormat::int8;
-      // of 4 bits there are -8 to 7: the greatest becomes -8
-      const float scale = bytes ? std::abs(detail::greatest_entry(own)) / 127 : detail::greatest_entry(own) / -8;
-      std::memcpy(block + 4 * r, &scale, sizeof(scale));
-      for (Index k = 0; k < detail::compact_depth; ++k) {
-        if (bytes) {
-          entries[4 * r + detail::compact_vector * (k / 4) + k % 4] =
-              static_cast<std::byte>(detail::rounded_quotient(own[k], scale, -127, 127) + 128);
-        } else {
+    if (format_ != WeightFormat::bf16) std::memcpy(block + 4 * r, &row.scale, sizeof(row.scale));
+    for (Index k = 0; k < detail::compact_depth; ++k) {
+      const std::int16_t entry = row.entries[static_cast<std::size_t>(k)];
+      switch (format_) {
+        case WeightFormat::int8:
+          entries[4 * r + detail::compact_vector * (k / 4) + k % 4] = static_cast<std::byte>(entry + 128);
+          break;
+        case WeightFormat::int4:
           entries[4 * r + detail::compact_vector * (k % 16 / 4) + k % 4] |=
-              static_cast<std::byte>((detail::rounded_quotient(own[k], scale, -8, 7) + 8) << (k < 16 ? 0 : 4));
-        }
+              static_cast<std::byte>((entry + 8) << (k < 16 ? 0 : 4));
+          break;
+        default: std::memcpy(block + detail::half_place(r, k), &entry, sizeof(entry));
       }
     }
   }

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 namespace fbt {
@@ -23,6 +24,8 @@ template <class Scalar>
 struct Linear {
   Matrix<Scalar> weight;  ///< W (out, in)
   Vector<Scalar> bias;    ///< b (out), or empty
+  /// In place of weight, which is then empty: W rounded (compact_weights.hpp). Copies share it; it cannot be trained.
+  std::shared_ptr<const CompactMatrix> compact;
 
   struct Trace {
     Matrix<Scalar> x;   // (in, T*B)
@@ -49,11 +52,11 @@ struct Linear {
     if (with_bias) bias.setZero(out);
   }
 
-  Index inputs() const { return weight.cols(); }
-  Index outputs() const { return weight.rows(); }
+  Index inputs() const { return compact ? compact->depth() : weight.cols(); }
+  Index outputs() const { return compact ? compact->rows() : weight.rows(); }
 
   /// Throws std::invalid_argument for weights of another format than full in a segment that is to be differentiated, or of
-  /// another scalar than float.
+  /// another scalar than float, or than those that the layer has.
   void prepare(Trace& trace, const Segment& segment) const {
     check_format(segment);
     trace.lanes = segment.lanes;
@@ -63,9 +66,9 @@ struct Linear {
     trace.dy.resize(outputs(), segment.delta_columns());
     trace.scratch.resize(static_cast<std::size_t>(parts_of(segment.team)));
     const bool keep = segment.keep_packed && trace.probe.matches(weight);
-    trace.format = segment.weights;
+    trace.format = compact ? compact->format() : segment.weights;
     if constexpr (std::is_same_v<Scalar, float>)
-      if (segment.weights != WeightFormat::full) return prepare_compact(trace, segment, keep);
+      if (trace.format != WeightFormat::full) return prepare_compact(trace, segment, keep);
     trace.compact = {};
     if (segment.lanes == 1) {  // a single column streams the weights once: there is nothing to gain from packing
       if (!trace.probe.matches(weight)) trace.forward = trace.backward = {};  // what was packed for more lanes
@@ -126,7 +129,7 @@ struct Linear {
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
-    f("weight", layers.weight...);
+    if ((!layers.compact && ...)) f("weight", layers.weight...);
     if (((layers.bias.size() > 0) && ...)) f("bias", layers.bias...);
   }
 
@@ -137,14 +140,23 @@ struct Linear {
     constexpr Index least = 1 << 16, most = 8;
     return std::clamp<Index>(weight.size() / least, 1, most);
   }
-  static void check_format(const Segment& segment) {
-    if (segment.weights == WeightFormat::full) return;
-    check(!segment.train, "weights of {} cannot be trained: expected a segment to evaluate", name_of(segment.weights));
-    check(std::is_same_v<Scalar, float>, "weights of {} need a model of float", name_of(segment.weights));
+  void check_format(const Segment& segment) const {
+    const WeightFormat format = compact ? compact->format() : segment.weights;
+    if (format == WeightFormat::full) return;
+    check(!segment.train, "weights of {} cannot be trained: expected a segment to evaluate", name_of(format));
+    check(std::is_same_v<Scalar, float>, "weights of {} need a model of float", name_of(format));
+    check(segment.weights == format || segment.weights == WeightFormat::full,
+          "the model has weights of {}: expected these, or full for what it has, found {}", name_of(format),
+          name_of(segment.weights));
   }
   void prepare_compact(Trace& trace, const Segment& segment, bool keep) const {
     trace.forward = trace.backward = {};
-    trace.columns.resize(inputs(), segment.lanes, segment.weights);
+    trace.columns.resize(inputs(), segment.lanes, trace.format);
+    if (compact) {
+      trace.compact = {};
+      trace.probe.take(weight);
+      return;
+    }
     if (keep && trace.compact.has() && trace.compact->format() == segment.weights) return;
     trace.probe = {};
     trace.compact.own().pack(weight, segment.weights, segment.team);
@@ -153,8 +165,9 @@ struct Linear {
   void multiply_compact(const In<float>& x, Trace& trace, Out<float> y, const Epilogue<float>& epilogue) const {
     trace.columns.take(x);
     constexpr Index quicker = 4;  // than a full multiply-add, about
-    split_work(trace.team, outputs(), detail::compact_rows, weight.size() * trace.lanes / quicker,
-               [&](Index first, Index count) { trace.compact->multiply_rows(first, count, trace.columns, y, epilogue); });
+    const CompactMatrix& matrix = compact ? *compact : *trace.compact;
+    split_work(trace.team, outputs(), detail::compact_rows, outputs() * inputs() * trace.lanes / quicker,
+               [&](Index first, Index count) { matrix.multiply_rows(first, count, trace.columns, y, epilogue); });
   }
   void stream(const Scalar* x, Trace& trace, Scalar* y, const Epilogue<Scalar>& epilogue) const {
     const Index count = pieces();

@@ -160,6 +160,8 @@ void export_model(const std::filesystem::path& path, const FeedbackTransformer<S
                   const LayoutDetails& details = {}) {
   if (layout == Layout::fbt) return save_model(path, model);
   check_layout(model.config(), layout);
+  const WeightFormat weights = weights_of(model);
+  check(weights == WeightFormat::full, "export: expected a model of full weights, found weights of {}", name_of(weights));
   FeedbackTransformer<Scalar> copy = model;
   TensorWriter writer;
   writer.metadata["format"] = "pt";
