@@ -5,7 +5,8 @@ feedback  the same Feedback Transformer: one shared key and value per step, in p
           functions that write and read the memory in place; decoding is a frozen TorchScript module.
 parallel  a causal Transformer of the same size, which reads all steps of a segment at once (training only).
 
-Prints one JSON object. --check FILE compares the feedback model with what fbt's sample_model wrote.
+--device cuda runs the same models on a GPU, with TF32 and fused Adam, and --graph the whole update, or decoding step, as one CUDA
+graph. Prints one JSON object. --check FILE compares the feedback model with what fbt's sample_model wrote (on the CPU).
 """
 import argparse
 import ctypes
@@ -42,8 +43,8 @@ CONFIGURATIONS = {
 class Memory:
     """Keys and values (lanes * heads, steps, head_size) of a segment, and the gradients with respect to them."""
 
-    def __init__(self, rows, steps, head_size):
-        self.keys, self.values, self.dkeys, self.dvalues = (torch.zeros(rows, steps, head_size) for _ in range(4))
+    def __init__(self, rows, steps, head_size, device):
+        self.keys, self.values, self.dkeys, self.dvalues = (torch.zeros(rows, steps, head_size, device=device) for _ in range(4))
 
 
 class Remember(torch.autograd.Function):
@@ -114,8 +115,8 @@ class FeedbackTransformer(nn.Module):
         """Logits (T, B, V) of tokens (T, B), from an empty memory."""
         s = self.sizes
         steps, lanes = tokens.shape
-        memory = Memory(lanes * s.heads, steps, s.head_size)
-        link = torch.zeros(1, requires_grad=True)
+        memory = Memory(lanes * s.heads, steps, s.head_size, tokens.device)
+        link = torch.zeros(1, device=tokens.device, requires_grad=True)
         shares = self.mix.softmax(0).unsqueeze(0)
         scale = 1 / math.sqrt(s.head_size)
         table = self.position.t().contiguous()
@@ -207,18 +208,41 @@ class ParallelTransformer(nn.Module):
 
 def best_rate(args, amount, f):
     """The best of several repetitions, after one call that is not timed."""
+    def wait():
+        if args.device == "cuda":
+            torch.cuda.synchronize()
+
     f()
+    wait()
     best = 0.0
     for _ in range(args.repetitions):
-        start, done = time.perf_counter(), 0
+        start, done, calls = time.perf_counter(), 0, 1
         while True:
-            f()
-            done += amount
+            for _ in range(calls):
+                f()
+            wait()
+            done += amount * calls
             seconds = time.perf_counter() - start
             if seconds >= args.seconds:
                 break
+            if args.device == "cuda":
+                calls *= 2  # waiting costs time, so it is done ever more rarely
         best = max(best, done / seconds)
     return best
+
+
+def as_graph(f):
+    """f, which always works on the same tensors, as one CUDA graph."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):  # what happens in first calls only is not to be part of the graph
+            f()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        f()
+    return graph.replay
 
 
 def peak_memory_mib():
@@ -228,18 +252,20 @@ def peak_memory_mib():
 
 def train_rate(args):
     sizes, lanes = CONFIGURATIONS[args.config]
+    lanes = args.lanes or lanes
     feedback = args.model == "feedback"
-    model = (FeedbackTransformer if feedback else ParallelTransformer)(sizes)
+    model = (FeedbackTransformer if feedback else ParallelTransformer)(sizes).to(args.device)
     shape = (sizes.window, lanes) if feedback else (lanes, sizes.window)
-    tokens, targets = torch.randint(sizes.vocabulary, shape), torch.randint(sizes.vocabulary, shape)
-    adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+    tokens, targets = (torch.randint(sizes.vocabulary, shape).to(args.device) for _ in range(2))
+    on_gpu = {"fused": True, "capturable": args.graph} if args.device == "cuda" else {}
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, **on_gpu)
 
     def update():
         adam.zero_grad(set_to_none=True)
         F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten()).backward()
         adam.step()
 
-    return best_rate(args, tokens.numel(), update)
+    return best_rate(args, tokens.numel(), as_graph(update) if args.graph else update)
 
 
 def freeze(model: FeedbackTransformer):
@@ -250,10 +276,14 @@ def freeze(model: FeedbackTransformer):
 def decode_rate(args):
     """Tokens per second of one sequence with a full window."""
     sizes, _ = CONFIGURATIONS[args.config]
-    step = freeze(FeedbackTransformer(sizes))
+    model = FeedbackTransformer(sizes).to(args.device)
+    step = FeedbackStep(model).eval() if args.device == "cuda" else freeze(model)
     window, capacity = sizes.window, 2 * sizes.window
-    keys, values = (torch.randn(sizes.heads, capacity, sizes.head_size) for _ in range(2))
-    token = torch.zeros(1, dtype=torch.long)
+    keys, values = (torch.randn(sizes.heads, capacity, sizes.head_size).to(args.device) for _ in range(2))
+    token = torch.zeros(1, dtype=torch.long, device=args.device)
+    if args.graph:
+        # A graph is bound to its slots. A program would have one for every place of the window; each takes as long as this one.
+        return best_rate(args, 1, as_graph(lambda: step(token, keys, values, 0, window)))
     end = window
 
     def decode():
@@ -348,6 +378,9 @@ def main():
     parser.add_argument("--model", choices=["feedback", "parallel"], default="feedback")
     parser.add_argument("--mode", choices=["train", "decode"], default="train")
     parser.add_argument("--config", choices=list(CONFIGURATIONS), default="A")
+    parser.add_argument("--lanes", type=int, help="sequences side by side in training; those of the configuration unless given")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--graph", action="store_true", help="the whole update, or decoding step, as one CUDA graph")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1, help="least time of one repetition")
     parser.add_argument("--repetitions", type=int, default=3, help="the best of so many is reported")
@@ -359,12 +392,29 @@ def main():
         return check(args.check)
     if args.mode == "decode" and args.model != "feedback":
         parser.error("only the feedback model is decoded")
+    if args.lanes is not None and (args.mode == "decode" or args.lanes < 1):
+        parser.error("--lanes: expected at least 1, in training; one sequence is decoded")
+    if args.graph and args.device != "cuda":
+        sys.exit("error: --graph needs --device cuda")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("error: --device cuda: PyTorch finds no CUDA device here")
+    if args.device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
     before = peak_memory_mib()
     rate = train_rate(args) if args.mode == "train" else decode_rate(args)
     memory = peak_memory_mib()
-    print(json.dumps({"model": args.model, "mode": args.mode, "config": args.config, "threads": args.threads,
-                      "tokens_per_second": rate, "peak_memory_mib": memory, "peak_memory_without_pytorch_mib": memory - before,
-                      "pytorch": torch.__version__, "vectors": vectors(), "blas": blas()}))
+    result = {"model": args.model, "mode": args.mode, "config": args.config, "threads": args.threads}
+    if args.lanes:
+        result["lanes"] = args.lanes
+    result["tokens_per_second"] = rate
+    if args.device == "cuda":
+        result.update({"device": torch.cuda.get_device_name(), "graph": args.graph,
+                       "peak_device_memory_mib": torch.cuda.max_memory_reserved() / 2**20, "pytorch": torch.__version__,
+                       "cuda": torch.version.cuda})
+    else:
+        result.update({"peak_memory_mib": memory, "peak_memory_without_pytorch_mib": memory - before,
+                       "pytorch": torch.__version__, "vectors": vectors(), "blas": blas()})
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
