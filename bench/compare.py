@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Measures fbt and PyTorch in alternation and writes what came of it: README.md, compare.json, compare.svg and growth.svg.
+"""Measures fbt, PyTorch and, where it is there, ONNX Runtime in alternation and writes what came of it: README.md, compare.json,
+compare.svg and growth.svg.
 Called by compare.sh. --from compare.json writes the pages from an earlier run."""
 import argparse
 import datetime
@@ -24,7 +25,7 @@ ATTACHED = {"train_tokens_per_second": ["fma_fraction", "fma_peak", "peak_memory
             "decode_8_tokens_per_second": [], "decode_32_tokens_per_second": [], "prompt_tokens_per_second": [],
             **{f"decode_{form}_tokens_per_second": [] for form in FORMATS}}
 BUSY = 0.2  # cores
-FEEDBACK, PARALLEL = "PyTorch feedback", "PyTorch parallel"
+FEEDBACK, PARALLEL, ONNX = "PyTorch feedback", "PyTorch parallel", "ONNX Runtime"
 
 
 def run(command, threads=None):
@@ -47,6 +48,12 @@ def run_pytorch(model, mode, config, threads, effort):
                              "--threads", str(threads), *effort], threads))
     verb = "train" if mode == "train" else "decode"
     return {f"{verb}_tokens_per_second": result.pop("tokens_per_second"), **result}
+
+
+def run_onnx(library, config, threads, effort):
+    result = json.loads(run([sys.executable, str(HERE / "onnx_step.py"), "--library", library, "--config", config,
+                             "--threads", str(threads), *effort]))
+    return {"decode_tokens_per_second": result["tokens_per_second"], "onnxruntime": result["onnxruntime"]}
 
 
 def keep_best(best, row):
@@ -74,7 +81,7 @@ def measure(args):
     if busy > BUSY:
         print(f"warning: {busy:.1f} cores are busy with something else; the figures will be too low", file=sys.stderr)
     effort = ["--seconds", str(args.seconds), "--repetitions", str(args.repetitions)]
-    versions = find_versions([pair.split("=", 1)[0] for pair in args.fbt])
+    versions = find_versions([pair.split("=", 1)[0] for pair in args.fbt], args.onnxruntime)
     programs = dict(pair.split("=", 1) for pair in args.fbt)
     best = {}
     start = time.time()
@@ -86,6 +93,8 @@ def measure(args):
             rows = [(f"fbt, {name}", run_fbt(program, ["--config", config, "--threads", str(threads), *effort])[0])
                     for name, program in programs.items()]
             rows.append((FEEDBACK, run_pytorch("feedback", "decode", config, threads, effort)))
+            if args.onnxruntime:
+                rows.append((ONNX, run_onnx(args.onnxruntime, config, threads, effort)))
             if config != "D":
                 rows.append((FEEDBACK, run_pytorch("feedback", "train", config, threads, effort)))
                 rows.append((PARALLEL, run_pytorch("parallel", "train", config, threads, effort)))
@@ -93,7 +102,8 @@ def measure(args):
                 keep_best(best.setdefault(name, {}).setdefault(f"{config} {threads}", {}), row)
     print(f"{time.time() - start:5.0f} s  growth", flush=True)
     growth = run_fbt(next(iter(programs.values())), ["--growth", "--svg", str(args.out / "growth.svg"), *effort])
-    flags = [flag for flag in sys.argv[1:] if flag != "--fbt" and flag not in args.fbt]
+    from_script = ["--fbt", *args.fbt, "--onnxruntime", args.onnxruntime]
+    flags = [flag for flag in sys.argv[1:] if flag not in from_script]
     return {"date": datetime.date.today().isoformat(), "flags": "".join(" " + flag for flag in flags), "machine": machine(),
             "versions": versions, "rounds": args.rounds, "seconds": args.seconds, "repetitions": args.repetitions, "minutes": (time.time() - start) / 60,
             "busy_cores": busy, "best": best, "growth": growth}
@@ -122,9 +132,12 @@ def commit():
         return "(unknown commit)"
 
 
-def find_versions(compilers):
+def find_versions(compilers, onnxruntime):
     found = {name: run([name, "--version"]).splitlines()[0] for name in compilers}
-    row = run_pytorch("parallel", "train", "A", 1, ["--seconds", "0.01", "--repetitions", "1"])
+    little = ["--seconds", "0.01", "--repetitions", "1"]
+    row = run_pytorch("parallel", "train", "A", 1, little)
+    if onnxruntime:
+        found[ONNX] = run_onnx(onnxruntime, "A", 1, little)["onnxruntime"]
     with open("/etc/os-release") as file:
         system = next(line.split("=", 1)[1].strip().strip('"') for line in file if line.startswith("PRETTY_NAME"))
     return {**found, "PyTorch": f"{row['pytorch']}, {row['vectors']}", "BLAS": row["blas"], "system": system,
@@ -212,11 +225,18 @@ def readme(data):
 """
 
     names = list(results.best)
+    took_turns, opponents, onnx_note = "fbt and PyTorch", "PyTorch", ""
+    if ONNX in names:
+        took_turns, opponents = "fbt, PyTorch and ONNX Runtime", "PyTorch and ONNX Runtime"
+        onnx_note = f"""
+- {ONNX} decodes with the same model (`bench/onnx_step.py`), one step as a graph, by its C library: before every measurement some
+  steps are checked against PyTorch's. Keys and values stay where they are, and the new slot takes the place of the oldest."""
     ratios = []
     for name in results.fbt:
         ratios += [(f"training, {name} / {FEEDBACK}", over(name, FEEDBACK, train), ".2f"),
                    (f"training, {name} / {PARALLEL}", over(name, PARALLEL, train), ".2f"),
-                   (f"decoding, {name} / {FEEDBACK}", over(name, FEEDBACK, decode), ".2f")]
+                   (f"decoding, {name} / {FEEDBACK}", over(name, FEEDBACK, decode), ".2f"),
+                   (f"decoding, {name} / {ONNX}", over(name, ONNX, decode), ".2f")]
     threads = [(f"{verb}, {name}", scaling(name, key), ".2f") for verb, key in (("training", train), ("decoding", decode))
                for name in names]
     many = [("decoding, 1 sequence", decode), ("decoding, 8 sequences", "decode_8_tokens_per_second"),
@@ -237,7 +257,7 @@ def readme(data):
                                       ("read bandwidth of what a decoding step reads, GB/s", "read_bandwidth"))]
     return f"""# Benchmarks
 
-Written by `bash bench/compare.sh{data.get("flags", "")}` on {data["date"]}, from fbt {data["versions"]["fbt"]}. fbt and PyTorch took turns,
+Written by `bash bench/compare.sh{data.get("flags", "")}` on {data["date"]}, from fbt {data["versions"]["fbt"]}. {took_turns} took turns,
 {data["rounds"]} rounds in {data["minutes"]:.0f} minutes; of every figure the best of {data["rounds"]} × {data["repetitions"]} repetitions of at least {data["seconds"]:g} s counts.
 A 2 is configuration A on 2 threads.{f" Something else kept {data['busy_cores']:.1f} cores busy: these figures are not to be relied on." if data["busy_cores"] > BUSY else ""}
 
@@ -252,7 +272,7 @@ A 2 is configuration A on 2 threads.{f" Something else kept {data['busy_cores']:
 
 ## Ratios
 
-fbt over PyTorch in the same run; above 1, fbt is faster.
+fbt over {opponents} in the same run; above 1, fbt is faster.
 
 {by_cell("speed", ratios)}
 
@@ -283,7 +303,7 @@ Peak memory of the training process.
 
 Tokens per second of one sequence with a full window.
 
-{by_cell("tokens/s", [(name, rate(name, decode), ",.0f") for name in (*results.fbt, FEEDBACK)])}
+{by_cell("tokens/s", [(name, rate(name, decode), ",.0f") for name in (*results.fbt, FEEDBACK, ONNX)])}
 
 Weights, keys and values that a step reads, as a share of the measured read bandwidth.
 
@@ -322,7 +342,7 @@ cmake --preset bench && cmake --build --preset bench && build/bench/bench/layers
 - {FEEDBACK} is our own implementation of the same model (`bench/pytorch_models.py`): its logits, loss and gradients are
   checked against fbt's before every run. It keeps keys and values in preallocated memory, which autograd alone does not allow;
   decoding runs as a frozen TorchScript module. {PARALLEL} is a causal Transformer of the same size, which reads all steps of a segment
-  at once. Neither clips gradients, fbt does.
+  at once. Neither clips gradients, fbt does.{onnx_note}
 - Two threads of fbt train two shards of lanes for A and B; for C, of 16 lanes, one shard whose steps they share. The result does not
   depend on the number of threads, but on that of the shards.
 - Matrix arithmetic is that of the Linear layers and of attention over the slots that are really seen (scores, values, position term),
@@ -338,6 +358,8 @@ def bars(data):
     """An SVG picture: training and decoding speed over that of the same model in PyTorch."""
     results = Results(data["best"])
     colours = dict(zip([FEEDBACK, PARALLEL, *results.fbt], ["#999999", "#e69f00", "#0072b2", "#56b4e9"]))
+    if ONNX in data["best"]:
+        colours[ONNX] = "#009e73"
     width, left, right, height = 900, 60, 880, 240
     out = []
     for panel, (verb, key) in enumerate((("Training", "train_tokens_per_second"), ("Decoding one sequence", "decode_tokens_per_second"))):
@@ -368,7 +390,7 @@ def bars(data):
             out.append(f'<text x="{left + (i + 0.5) * group:.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>')
         out.append(f'<line x1="{left}" y1="{bottom}" x2="{right}" y2="{bottom}" stroke="#333333"/>')
     for k, (name, colour) in enumerate(colours.items()):
-        x = left + 190 * k
+        x = left + 170 * k
         out.append(f'<rect x="{x}" y="14" width="14" height="14" fill="{colour}"/><text x="{x + 20}" y="26">{name}</text>')
     total = 70 + 2 * (height + 70) - 30
     return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{total}" viewBox="0 0 {width} {total}" '
@@ -379,6 +401,7 @@ def bars(data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fbt", action="append", default=[], metavar="COMPILER=PROGRAM", help="a report program of fbt")
+    parser.add_argument("--onnxruntime", metavar="FILE", help="libonnxruntime.so; without it ONNX Runtime is left out")
     parser.add_argument("--config", type=lambda names: names.split(","), default=CONFIGURATIONS, help="of A,B,C,D")
     parser.add_argument("--threads", type=lambda counts: [int(count) for count in counts.split(",")], default=THREADS, help="of 1,2")
     parser.add_argument("--rounds", type=int, default=3)
