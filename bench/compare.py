@@ -21,7 +21,8 @@ ONE_THREAD = [(config, 1) for config in CONFIGURATIONS]
 CELLS = [(config, threads) for config in CONFIGURATIONS for threads in THREADS]
 # rates, and what belongs to the run in which they were the best
 ATTACHED = {"train_tokens_per_second": ["fma_fraction", "fma_peak", "peak_memory_mib", "peak_memory_without_pytorch_mib"],
-            "train_carried_tokens_per_second": [], "decode_tokens_per_second": ["bandwidth_fraction", "read_bandwidth"],
+            "train_carried_tokens_per_second": [], "train_recompute_tokens_per_second": ["training_recompute_memory_mib"],
+            "decode_tokens_per_second": ["bandwidth_fraction", "read_bandwidth"],
             "decode_8_tokens_per_second": [], "decode_32_tokens_per_second": [], "prompt_tokens_per_second": [],
             **{f"decode_{form}_tokens_per_second": [] for form in FORMATS}}
 BUSY = 0.2  # cores
@@ -54,6 +55,25 @@ def run_onnx(library, config, threads, effort):
     result = json.loads(run([sys.executable, str(HERE / "onnx_step.py"), "--library", library, "--config", config,
                              "--threads", str(threads), *effort]))
     return {"decode_tokens_per_second": result["tokens_per_second"], "onnxruntime": result["onnxruntime"]}
+
+
+def kept():
+    """What training keeps by the formulas of the layers' Traces, and for C: d, L, H, f, T = S, B."""
+    d, layers, heads, f, steps, lanes = 512, 6, 8, 2048, 128, 16
+    parameters = layers * (2 * d * d + d + 2 * d * f + f + 5 * d) + 2 * d * d + (d // heads) * steps + 2 * 65 * d
+    columns = steps * lanes
+    parts = [("parameters, gradient, two moments", "4 P", 4 * parameters),
+             ("packed matrices, as they are and transposed", "2 P", 2 * parameters),
+             ("of every block and column: both norms, inputs of the query and the feed-forward part", "4 d", layers * 4 * d * columns),
+             ("queries, and what the heads found", "2 d", layers * 2 * d * columns),
+             ("attention weights", "H S", layers * heads * steps * columns),
+             ("hidden units", "f", layers * f * columns),
+             ("outputs of all layers, of every column", "(L + 1) d", (layers + 1) * d * columns),
+             ("inputs and norms of key, value and head, gradient of the outputs", "7 d", 7 * d * columns),
+             ("deltas of every block, of the columns of 16 steps", "3 d + f", layers * (3 * d + f) * 16 * lanes),
+             ("slots for twice the window, their gradients for once", "6 S d, of every lane", 6 * steps * d * lanes)]
+    lines = [f"| {name} | {formula} | {4 * floats / 2**20:.0f} |" for name, formula, floats in parts]
+    return "\n".join(["| kept | floats | MiB of C |", "|---|---|---:|", *lines])
 
 
 def keep_best(best, row):
@@ -287,7 +307,8 @@ Two threads over one.
 Tokens per second, forward + backward + Adam, every segment with an empty memory.
 
 {by_cell("tokens/s", [(name, rate(name, train), ",.0f") for name in names] +
-         [(f"{name}, memory carried on", rate(name, "train_carried_tokens_per_second"), ",.0f") for name in results.fbt], trained)}
+         [(f"{name}, memory carried on", rate(name, "train_carried_tokens_per_second"), ",.0f") for name in results.fbt] +
+         [(f"{name}, with recompute", rate(name, "train_recompute_tokens_per_second"), ",.0f") for name in results.fbt], trained)}
 
 Matrix arithmetic alone, as a share of the multiply-add peak of the same threads.
 
@@ -296,8 +317,13 @@ Matrix arithmetic alone, as a share of the multiply-add peak of the same threads
 Peak memory of the training process.
 
 {by_cell("MiB", [(name, rate(name, memory), ",.0f") for name in names] +
+         [(f"{name}, with recompute", rate(name, "training_recompute_memory_mib"), ",.0f") for name in results.fbt] +
          [(f"{name}, without PyTorch itself", rate(name, "peak_memory_without_pytorch_mib"), ",.0f") for name in (FEEDBACK, PARALLEL)],
          trained)}
+
+What fbt keeps, in floats, and how much that is of C on one thread. With recompute the activations of blocks are those of 16 steps.
+
+{kept()}
 
 ## Decoding
 

@@ -116,7 +116,7 @@ inline void evaluate(const EvaluateFlags& flags, const CLI::App& command) {
     if (rounded) line.update({{"weights", fbt::name_of(flags.execution.weights)}, {"full_nats_per_token", full_nats}});
     line["lanes"] = flags.lanes;
     if (compact) line["weights"] = fbt::name_of(fbt::weights_of(model));
-    line["exact"] = flags.lanes == 1 && !rounded;
+    line["exact"] = flags.lanes == 1 && !rounded && !compact;
     fmt::print("{}\n", line.dump());
     return;
   }

@@ -59,17 +59,20 @@ inline std::size_t choose_held_out(const TrainFlags& flags, std::size_t tokens) 
 inline void check_memory(const fbt::Config& config, const fbt::BatchOptions& batches, const fbt::TrainerOptions& trainer,
                          const Processes& processes) {
   // the model, its moments, a gradient per shard, of several processes also what they exchange; keys and values of twice the
-  // window and their gradients; of a segment
-  // the outputs of layers, and of the steps whose activations are kept hidden units and attention weights
+  // window and their gradients; of a segment the outputs of layers, and of the steps whose activations are kept hidden
+  // units, for gelu and geglu also what they are made from, and attention weights
   const auto number = [](auto... factors) { return (static_cast<double>(factors) * ...); };
   const auto [first, end] = processes.own_part(trainer.shards);
   const double own = static_cast<double>(end - first), share = own / static_cast<double>(trainer.shards);
   const double models = processes.count() == 1 ? 3 + own : 2 + 2 * own + 4 * share;
   const double slot = share * 2 * number(batches.lanes, config.heads, config.head_columns(), config.key_values());
   const fbt::Index kept = trainer.recompute ? std::min(batches.segment, fbt::delta_steps) : batches.segment;
+  const fbt::Index hidden = config.activation == fbt::Activation::relu   ? 1
+                            : config.activation == fbt::Activation::gelu ? 2
+                                                                         : 3;
   const double activations =
       number(batches.segment, config.layers + 1, config.width) +
-      number(kept, config.layers, config.hidden_units() + config.heads * std::min(config.window, batches.segment));
+      number(kept, config.layers, hidden * config.hidden_units() + config.heads * std::min(config.window, batches.segment));
   const double needed = sizeof(float) * (models * config.parameters() + 4 * static_cast<double>(config.window) * slot +
                                          share * static_cast<double>(batches.lanes) * activations);
   const double present = physical_memory();

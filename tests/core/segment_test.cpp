@@ -75,9 +75,13 @@ TEST_CASE("StepOrder: forward in order, backward in the opposite one, accumulate
   order.accumulate(0, 2);
   CHECK_THROWS_WITH(order.accumulate(0, 2), none_walked);
   CHECK_THROWS_WITH(order.backward(1), none_read);
+  constexpr const char* walked = "forward: expected prepare() after a walk back, before the next segment is read";
+  CHECK_THROWS_WITH(order.forward(0), walked);
+  order.prepare({2, 3, true});
   order.forward(0);
   order.forward(1);
   order.backward(1);
+  CHECK_THROWS_WITH(order.forward(0), walked);
   order.accumulate(1, 1);  // sooner than needed
   order.backward(0);
   order.accumulate(0, 1);

@@ -16,9 +16,10 @@ namespace {
 
 using Model = EncoderDecoder<double>;
 
-Model small_translator() {
+Model small_translator(EmptyMemory empty = EmptyMemory::skip) {
   EncoderDecoderConfig c;
   c.decoder = small_config();
+  c.decoder.empty_memory = empty;
   c.decoder.vocabulary = 4;
   c.decoder.cross_attention = true;
   c.source_vocabulary = 6;
@@ -138,7 +139,7 @@ struct Counting {
 }  // namespace
 
 TEST_CASE("beam_search: the lanes of what has been written leave, and nothing else changes") {
-  const Model model = small_translator();
+  const Model model = small_translator(GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots));
   const std::vector<std::vector<Token>> many{{1, 2, 3}, {5}, {4, 4, 4, 0, 1}, {2, 2}, {3, 1, 5, 5}};
   const Index beams = GENERATE(1, 2, 3);
   CAPTURE(beams);

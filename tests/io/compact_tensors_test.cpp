@@ -52,6 +52,18 @@ TEST_CASE("compact tensors: a model comes back as it was written, probe included
   CHECK(read_all(folder / "again") == read_all(folder / "model"));
 }
 
+TEST_CASE("compact tensors: what a file says of its weights is not handed on to another model's") {
+  const ScratchFolder folder;
+  save_model(folder / "model", odd_model(WeightFormat::int8));
+  const auto metadata = load_model<Model>(folder / "model").metadata;
+  save_model(folder / "full", odd_model(WeightFormat::full), metadata);
+  CHECK(weights_of(load_model<Model>(folder / "full").model) == WeightFormat::full);
+  Model mixed = odd_model(WeightFormat::full);
+  compact_weights(mixed.head, WeightFormat::int8);
+  CHECK_THROWS_AS(save_model(folder / "mixed", mixed), std::invalid_argument);
+  CHECK_FALSE(std::filesystem::exists(folder / "mixed"));
+}
+
 TEST_CASE("compact tensors: the numbers in a file, as other programs read them") {
   const WeightFormat format = any_format();
   const ScratchFolder folder;

@@ -88,6 +88,39 @@ TEST_CASE("compact weights: an encoder-decoder") {
   }
 }
 
+TEST_CASE("compact weights: a stepper of one model does not step another") {
+  Model model = small_model();
+  compact_weights(model, WeightFormat::bf16);
+  auto stepper = model.start(2);
+  const std::vector<Token> tokens{1, 2};
+  model.step(tokens, stepper);
+  const auto message = [&] { return message_of<std::invalid_argument>([&] { model.step(tokens, stepper); }); };
+  for (const WeightFormat format : {WeightFormat::int8, WeightFormat::int8, WeightFormat::full}) {
+    const Index before = stepper.memory.end;
+    Model other = small_model();
+    if (format != WeightFormat::full) compact_weights(other, format);
+    model = other;
+    CHECK(message().find("call prepare() again, or a model's start()") != std::string::npos);
+    CHECK(stepper.memory.end == before);
+    stepper = model.start(2);
+    model.step(tokens, stepper);
+  }
+  compact_weights(model, WeightFormat::int4);
+  CHECK(message().find("call prepare() again, or a model's start()") != std::string::npos);
+}
+
+TEST_CASE("compact weights: of a Linear alone, and models of which only a part is compact") {
+  Random random(1);
+  Linear<float> linear(3, 4, random);
+  compact_weights(linear, WeightFormat::int8);
+  CHECK(weights_of(linear) == WeightFormat::int8);
+  CHECK(linear.weight.size() == 0);
+  Model model = small_model();
+  compact_weights(model.head, WeightFormat::int8);
+  CHECK(message_of<std::invalid_argument>([&] { weights_of(model); }) ==
+        "expected weights of one format in all of a model, found full and, in head, int8");
+}
+
 TEST_CASE("compact weights: what they are not for") {
   const WeightFormat format = any_format();
   Model model = small_model();

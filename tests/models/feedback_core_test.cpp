@@ -1,7 +1,9 @@
 #include "fbt/models/feedback_core.hpp"
 
+#include "fbt/layers/compact_weights.hpp"
 #include "support/catch.hpp"
 #include "support/core_run.hpp"
+#include "support/expect.hpp"
 #include "support/small_models.hpp"
 
 #include <set>
@@ -181,6 +183,32 @@ TEST_CASE("FeedbackCore: with recompute weights that have changed since are refu
   weight *= 0.5;
   run.backward_segment(x);
   CHECK(squared_norm(run.grad) > 0);
+
+  // also those that blocks share, with one another or with the memory
+  Config c = config_of(MemoryRule::feedback);
+  c.memory_norm = MemoryNorm::block;
+  Core sharing = scattered_core(c, random);
+  const auto message = [&](auto& tensor) {
+    CoreRun shared(sharing, 2);
+    shared.forward_segment(x, segment);
+    tensor *= 2;
+    return message_of<std::invalid_argument>([&] { shared.backward_segment(x); });
+  };
+  CHECK(message(sharing.positions[0].weight).starts_with("the weight (3, 2) have changed since"));
+  CHECK(message(sharing.aggregator.key_values[0].norm->weight).starts_with("the weight (4, 1) have changed since"));
+}
+
+TEST_CASE("FeedbackCore: a Trace whose preparation was refused is not prepared") {
+  Random random(1);
+  FeedbackCore<float> core(config_of(MemoryRule::feedback), random);
+  compact_weights(core, WeightFormat::int8);
+  FeedbackCore<float>::Trace trace;
+  CHECK_THROWS_AS(core.prepare(trace, {2, 2, true, 0}), std::invalid_argument);
+  auto memory = core.make_memory(2);
+  const Matrix<float> x = Matrix<float>::Zero(4, 2);
+  Matrix<float> y(4, 2);
+  CHECK_THROWS_WITH(core.forward(x, memory, trace, 0, y),
+                    "forward: expected a Trace that prepare() has sized, found one that it has not");
 }
 
 TEST_CASE("FeedbackCore: inputs and outputs in the trace's own places are not copied, others are") {
@@ -279,7 +307,9 @@ TEST_CASE("FeedbackCore: steps in a wrong order are refused") {
   CHECK(squared_norm(grad) > 0);
   CHECK_THROWS_WITH(core.accumulate(run.trace, 0, 3, grad), none_walked);
 
-  // step 0 begins the segment again, at any time
+  // step 0 begins the segment again, until a walk back has begun
+  CHECK_THROWS_WITH(forward(0), "forward: expected prepare() after a walk back, before the next segment is read");
+  run.prepare({3, 2, true, 0});
   forward(0);
   forward(1);
   forward(0);

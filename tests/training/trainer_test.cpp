@@ -786,6 +786,17 @@ TEST_CASE("Trainer: a rate that is far too large ends with the message, not with
   CHECK_THAT(message_of<std::runtime_error>(run), ContainsSubstring("expected a finite"));
 }
 
+TEST_CASE("Trainer: a model of compact weights is refused") {
+  using Floats = FeedbackTransformer<float>;
+  Random random(1);
+  Floats model(tiny_config(), random);
+  compact_weights(model, WeightFormat::int8);
+  Adam<Floats> adam(model);
+  const auto text = tiny_text(41);
+  CHECK_THROWS_WITH((Trainer<Floats>(model, adam, {text, BatchOptions{.lanes = 2, .segment = 4}}, {})),
+                    "a trainer: expected a model of full weights, found weights of int8");
+}
+
 TEST_CASE("Trainer: a token outside the vocabulary, and a label that is no class") {
   auto text = tiny_text(100);
   std::vector<Token> labels(text.size(), 5);

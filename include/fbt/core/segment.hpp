@@ -87,14 +87,14 @@ class StepOrder {
   void check_prepared() const {
     check(steps_ > 0, "forward: expected a Trace that prepare() has sized, found one that it has not");
   }
-  /// Step 0 may come at any time: it begins the segment again.
+  /// Step 0 may come again until a walk back has begun: it begins the segment anew.
   void forward(Index t) {
     check_prepared();
+    check(left_ < 0 || left_ == steps_, "forward: expected prepare() after a walk back, before the next segment is read");
     check(t >= 0 && t < steps_ && (t == 0 || t == done_), "forward: expected step {} of a segment of {}, found {}", done_,
           steps_, t);
     done_ = t + 1;
     left_ = train_ && done_ == steps_ ? steps_ : -1;
-    kept_ = 0;
   }
   /// Whether a walk back may begin.
   void check_read() const {

@@ -97,7 +97,7 @@ struct ParameterCounter {
   }
   template <class Layer>
   void enter(std::string_view, const Layer& layer) {
-    if constexpr (requires { layer.compact; }) count += layer.compact ? layer.outputs() * layer.inputs() : 0;
+    if constexpr (requires { layer.compact->blocks(); }) count += layer.compact ? layer.outputs() * layer.inputs() : 0;
   }
 };
 

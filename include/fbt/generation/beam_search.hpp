@@ -199,11 +199,12 @@ std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<c
         stepper->memory.reorder(from);
       } else if (!going_on.empty()) {
         // lanes without a source cost as much as others, so those that go on move together; a single lane would be computed
-        // in another order than many
+        // in another order than many, so it stands there twice
         tokens.resize(std::max(kept.size(), std::min<std::size_t>(tokens.size(), 2)));
         auto fewer = model.start(static_cast<Index>(tokens.size()), *stepper);
         fewer.memory.source.reserve(stepper->memory.source.longest());
-        for (std::size_t i = 0; i < kept.size(); ++i) fewer.memory.put(static_cast<Index>(i), stepper->memory.take(kept[i]));
+        for (std::size_t i = 0; i < tokens.size(); ++i)
+          fewer.memory.put(static_cast<Index>(i), stepper->memory.take(kept[std::min(i, kept.size() - 1)]));
         stepper = std::move(fewer);
       }
       running = std::move(going_on);

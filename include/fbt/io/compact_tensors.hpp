@@ -10,10 +10,12 @@
 #include "fbt/io/safetensors.hpp"
 #include "fbt/kernels/compact.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 

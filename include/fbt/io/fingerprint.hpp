@@ -52,9 +52,13 @@ std::string model_fingerprint(const Model& model) {
   visit([&](std::string_view, const auto& tensor) { hash.add_numbers(tensor); }, model);
   visit_linear(model, [&](std::string_view, const auto& linear) {
     if (!linear.compact) return;
-    for (Index row = 0; row < linear.outputs(); ++row)
-      for (Index column = 0; column < linear.inputs(); ++column)
-        hash.add(std::bit_cast<std::uint32_t>((*linear.compact)(row, column)));
+    for (Index row = 0; row < linear.outputs(); ++row) {
+      for (Index b = 0; b < linear.compact->blocks(); ++b) {
+        const auto block = linear.compact->row(row, b);
+        hash.add(std::bit_cast<std::uint32_t>(block.scale));
+        for (const std::int16_t entry : block.entries) hash.add(std::bit_cast<std::uint16_t>(entry));
+      }
+    }
   });
   return fmt::format("{} parameters {:016x}", count_parameters(model), hash.value());
 }

@@ -1,6 +1,6 @@
 // Model files, as safetensors files: every parameter under its dotted name, the config (JSON) in __metadata__ beside
 // whatever the caller adds (a vocabulary, say), and on demand a probe that the model is tested with when it is loaded. A
-// model of compact weights is written as it is, and loaded without a full copy of them.
+// model of compact weights is written as it is, and loaded without memory (though with addresses) for the full ones.
 #pragma once
 
 #include "fbt/core/check.hpp"
@@ -301,6 +301,7 @@ void save_model(const std::filesystem::path& path, const Model& model, const Met
   TensorWriter writer;
   writer.metadata = extra;
   writer.metadata[Model::config_key] = write_config(model.config());
+  writer.metadata.erase(weights_key);  // of the file that extra comes from
   if (const WeightFormat weights = weights_of(model); weights != WeightFormat::full)
     writer.metadata[weights_key] = std::string(name_of(weights));
   add_parameters(writer, "", model);

@@ -107,6 +107,11 @@ auto read_memories(const TensorFile& file, const Model& model, const AnyTrainer&
   return memories;
 }
 
+inline void expect_full_weights(const TensorFile& file) {
+  ensure(stored_weights(file) == WeightFormat::full, "{}: expected a training of full weights, found weights of {}",
+         file.name(), name_of(stored_weights(file)));
+}
+
 }  // namespace detail
 
 /// Writes all that a training needs to go on; extra goes into the file's __metadata__. Throws as save_model().
@@ -114,6 +119,7 @@ template <class AnyTrainer>
 void save_training(const std::filesystem::path& path, const AnyTrainer& trainer, const Metadata& extra = {}) {
   TensorWriter writer;
   writer.metadata = extra;
+  writer.metadata.erase(weights_key);
   writer.metadata["fbt.training.config"] = write_config(trainer.model().config());
   for (const auto& [key, value] : detail::training_identity(trainer)) writer.metadata["fbt.training." + key] = value;
   add_parameters(writer, "model.", trainer.model());
@@ -134,6 +140,7 @@ template <class Model>
 LoadedModel<Model> load_trained_model(const TensorFile& file) {
   ensure(is_training(file), "{}: expected a training written by fbt, found no fbt.training.config in its __metadata__",
          file.name());
+  detail::expect_full_weights(file);
   return detail::load_parameters<Model>(file, file.metadata().at("fbt.training.config"), "model.");
 }
 
@@ -149,6 +156,7 @@ Metadata load_training(const TensorFile& file, AnyTrainer& trainer) {
            "{}: expected a training written by fbt, found no fbt.training.{} in its __metadata__", file.name(), key);
     return found->second;
   };
+  detail::expect_full_weights(file);
   detail::expect_config(stored("config"), trainer.model().config(), file.name());
   for (const auto& [key, expected] : detail::training_identity(trainer))
     ensure(stored(key) == expected, "{}: the training belongs to another {}: expected {}, found {}", file.name(),

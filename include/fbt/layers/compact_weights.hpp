@@ -10,6 +10,7 @@
 #include "fbt/layers/linear.hpp"
 
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -38,21 +39,25 @@ struct LinearVisitor {
 
 }  // namespace detail
 
-/// Calls f(name, layer) for every Linear within a model.
+/// Calls f(name, layer) for every Linear within a model, or for a Linear itself, without a name.
 template <class Model, class F>
 void visit_linear(Model& model, F&& f) {
+  if constexpr (is_linear<std::remove_const_t<Model>>) return f("", model);
   detail::LinearVisitor<std::remove_reference_t<F>> visitor{f};
   visit(visitor, model);
 }
 
-/// As what the matrices of a model are kept. All are of one format.
+/// As what the matrices of a model are kept. Throws std::invalid_argument unless all are of one format.
 template <class Model>
 WeightFormat weights_of(const Model& model) {
-  WeightFormat format = WeightFormat::full;
-  visit_linear(model, [&](std::string_view, const auto& linear) {
-    if (linear.compact) format = linear.compact->format();
+  std::optional<WeightFormat> format;
+  visit_linear(model, [&](std::string_view name, const auto& linear) {
+    const WeightFormat own = linear.compact ? linear.compact->format() : WeightFormat::full;
+    check(format.value_or(own) == own, "expected weights of one format in all of a model, found {} and, in {}, {}",
+          name_of(format.value_or(own)), name, name_of(own));
+    format = own;
   });
-  return format;
+  return format.value_or(WeightFormat::full);
 }
 
 /// Rounds the matrices of a model of float, and gives the room of the full ones free, one after the other. Throws

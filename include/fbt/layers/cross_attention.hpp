@@ -71,6 +71,7 @@ struct CrossAttention {
   void forward(const In<Scalar>& x, const SourceView<Scalar>& source, Trace& trace, Index t, Out<Scalar> y) const {
     const Index k = place(t);
     if (!any_slot(source.windows)) {
+      norm.forward(x, trace.norm, k, trace.branch);  // its gradient is to be that of this step
       attention.skip(trace.attention, k);
       y = x;
       return;
@@ -92,6 +93,8 @@ struct CrossAttention {
     const Index k = place(t);
     if (!any_slot(source.windows)) {
       attention.skip(trace.attention, k);
+      trace.dnormed.setZero();
+      norm.backward(trace.dnormed, trace.norm, k, dx);
       dx = dy;
       return;
     }

@@ -41,8 +41,9 @@ struct Dropout {
     for (Index first = 0; first < segment.steps; first += delta_steps) {
       const Index group = segment.first_group + first / delta_steps;
       auto mask = step_columns(trace.mask, first, segment.lanes, std::min(delta_steps, segment.steps - first));
+      // of a seed that no child of the segment has
       draw(mask.data(), mask.size(), threshold, keep,
-           group == 0 ? segment.seed : mix_seed(segment.seed, static_cast<std::uint64_t>(group)));
+           group == 0 ? segment.seed : mix_seed(~segment.seed, static_cast<std::uint64_t>(group)));
     }
   }
 

@@ -31,7 +31,8 @@ struct Linear {
     Matrix<Scalar> x;   // (in, T*B)
     Matrix<Scalar> dy;  // (out, delta_columns())
     SharedPack<Packed<Scalar>> forward, backward;
-    SharedPack<CompactMatrix> compact;  // instead of these
+    SharedPack<CompactMatrix> compact;          // instead of these
+    std::shared_ptr<const CompactMatrix> kept;  // instead of all: the layer's own
     CompactColumns columns;
     WeightProbe<Scalar> probe;
     std::vector<Vector<Scalar>> scratch;  // one per thread: a panel
@@ -65,7 +66,8 @@ struct Linear {
     trace.x.resize(inputs(), segment.columns());
     trace.dy.resize(outputs(), segment.delta_columns());
     trace.scratch.resize(static_cast<std::size_t>(parts_of(segment.team)));
-    const bool keep = segment.keep_packed && trace.probe.matches(weight);
+    const bool keep = segment.keep_packed && trace.kept == compact && trace.probe.matches(weight);
+    trace.kept = compact;
     trace.format = compact ? compact->format() : segment.weights;
     if constexpr (std::is_same_v<Scalar, float>)
       if (trace.format != WeightFormat::full) return prepare_compact(trace, segment, keep);
@@ -98,7 +100,13 @@ struct Linear {
   }
 
   /// Throws std::invalid_argument when the weights are not those that the Trace was prepared with.
-  void check_weights(const Trace& trace) const { trace.probe.check_same(weight, "weights"); }
+  void check_weights(const Trace& trace) const {
+    trace.probe.check_same(weight, "weights");
+    check(trace.kept == compact,
+          "the weights ({}, {}) of {} are not those that the Trace was prepared with: call prepare() again, or a model's "
+          "start()",
+          outputs(), inputs(), name_of(trace.format));
+  }
 
   /// Throws std::invalid_argument when the Trace was not prepared with segment.train, or the weights have changed since.
   void backward(const In<Scalar>& dy, Trace& trace, Index t, Out<Scalar> dx) const {
@@ -129,6 +137,7 @@ struct Linear {
 
   template <class F, class... Same>
   static void visit(F&& f, Same&... layers) {
+    eigen_assert((!layers.compact && ...) || (layers.compact && ...));
     if ((!layers.compact && ...)) f("weight", layers.weight...);
     if (((layers.bias.size() > 0) && ...)) f("bias", layers.bias...);
   }
@@ -165,7 +174,7 @@ struct Linear {
   void multiply_compact(const In<float>& x, Trace& trace, Out<float> y, const Epilogue<float>& epilogue) const {
     trace.columns.take(x);
     constexpr Index quicker = 4;  // than a full multiply-add, about
-    const CompactMatrix& matrix = compact ? *compact : *trace.compact;
+    const CompactMatrix& matrix = trace.kept ? *trace.kept : *trace.compact;
     split_work(trace.team, outputs(), detail::compact_rows, outputs() * inputs() * trace.lanes / quicker,
                [&](Index first, Index count) { matrix.multiply_rows(first, count, trace.columns, y, epilogue); });
   }

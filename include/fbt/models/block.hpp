@@ -105,6 +105,7 @@ struct Block {
       });
       for_each_empty(view.windows, [&](Index b) { g.col(b) = x.col(b); });
     } else {
+      if (pre_norm) first_norm(view).forward(x, trace.norm1, t, query_input);  // its gradient is to be that of this step
       attention.skip(trace.attention, t);
       g = x;
     }
@@ -153,6 +154,10 @@ struct Block {
     }
     if (!any_slot(view.windows)) {  // g = x
       attention.skip(trace.attention, t);
+      if (pre_norm) {
+        trace.sum.setZero();
+        first_norm(view).backward(trace.sum, trace.norm1, t, dx);
+      }
       dx = dg;
       return;
     }

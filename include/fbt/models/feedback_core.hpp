@@ -34,7 +34,7 @@ class FeedbackCore {
     StepOrder order;
     std::vector<typename Block::Trace> blocks;
     std::vector<Index> groups;                // (L): of which group of steps each holds what it needs (Segment::recompute)
-    std::vector<WeightProbe<Scalar>> probes;  // of the blocks' parameters, where they go through steps once more
+    std::vector<WeightProbe<Scalar>> probes;  // of the parameters, where they go through steps once more
     typename MemoryAggregator<Scalar, Norm>::Trace
         aggregator;                              // its input is the stack of all layers' outputs ((L+1) d, T*B)
     std::vector<Window> windows;                 // (T*B): what every lane sees at every step
@@ -133,8 +133,8 @@ class FeedbackCore {
 
   /// rows: the most slots that a step of the segment will see (most_slots()); 0: as many as there can be.
   void prepare(Trace& trace, const Segment& segment, Index rows = 0) const {
+    trace.order = {};
     trace.segment = segment;
-    trace.order.prepare(segment);
     trace.width = config_.width;
     trace.reach = longest_span();
     trace.rows = rows = rows > 0 ? rows : trace.reach;
@@ -144,12 +144,13 @@ class FeedbackCore {
       blocks[l].prepare(view(l), rows, trace.blocks[l], block_segment(l, segment, 0));
     trace.probes.clear();
     if (segment.in_groups())
-      for_each_block_tensor([&](std::string_view, const In<Scalar>& w) { trace.probes.emplace_back().take(w); });
+      for_each_repeated_tensor([&](std::string_view, const In<Scalar>& w) { trace.probes.emplace_back().take(w); });
     aggregator.prepare(trace.aggregator, segment);
     trace.windows.resize(static_cast<std::size_t>(segment.columns()));
     trace.dstack.resize(trace.aggregator.mix.x.rows(), segment.lanes);
     trace.dinput.resize(config_.width, segment.lanes);
     trace.dremembered.resize(config_.width, segment.lanes);
+    trace.order.prepare(segment);
   }
 
   /// Reads x (d, B), remembers the step in the memory, and overwrites y (d, B). Throws std::invalid_argument when it is not
@@ -296,9 +297,13 @@ class FeedbackCore {
   }
 
  private:
+  /// Of what goes through steps once more with Segment::recompute.
   template <class F>
-  void for_each_block_tensor(F&& f) const {
+  void for_each_repeated_tensor(F&& f) const {
     for (const Block& block : blocks) fbt::visit(f, block);
+    for (const Position<Scalar>& position : positions) fbt::visit(f, position);
+    for (std::size_t i = 0; i < blocks.size(); ++i)
+      if (const Norm* const norm = shared_norm(i)) fbt::visit(f, *norm);
   }
 
   static constexpr bool has_cross = requires(Block block, typename Block::Trace trace) {
@@ -388,7 +393,7 @@ class FeedbackCore {
           trace.aggregator.first_slot + trace.segment.steps, memory.banks.empty() ? 0 : memory.end);
     check(memory.source.windows == trace.source_windows, "backward: the memory has other sources than in forward()");
     if (trace.segment.in_groups())
-      for_each_block_tensor([&, i = std::size_t{0}](std::string_view name, const In<Scalar>& w) mutable {
+      for_each_repeated_tensor([&, i = std::size_t{0}](std::string_view name, const In<Scalar>& w) mutable {
         trace.probes[i++].check_same(w, name);
       });
     aggregator.begin_backward(trace.aggregator, memory);

@@ -160,8 +160,8 @@ class LstmCore {
   void prepare(Trace& trace, const Segment& segment, Index rows = 0) const {
     check(!segment.recompute, "an LstmCore keeps what it needs of all steps: expected a segment without recompute");
     const Index d = config_.width;
+    trace.order = {};
     trace.segment = segment;
-    trace.order.prepare(segment);
     trace.rows = rows > 0 ? rows : config_.window;
     trace.layers.resize(layers.size());
     trace.dropouts.resize(layers.size());
@@ -174,6 +174,7 @@ class LstmCore {
     trace.windows.resize(config_.attention ? static_cast<std::size_t>(segment.columns()) : 0);
     trace.top.resize(d, segment.columns());
     for (auto* m : {&trace.attended, &trace.dinput, &trace.dremembered, &trace.dh}) m->resize(d, segment.lanes);
+    trace.order.prepare(segment);
   }
 
   /// Reads x (d, B), remembers the step, and overwrites y (d, B). Throws as that of FeedbackCore.

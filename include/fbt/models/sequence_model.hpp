@@ -111,7 +111,7 @@ class SequenceModel {
   /// outputs are the same to the last bit. start(1, {threads, WeightFormat::int8}) steps with weights of 8 bits, made from
   /// those of the model.
   /// Throws std::invalid_argument unless there is at least 1 lane, and 1 to 1024 threads, and for such weights of a model
-  /// that is not of float.
+  /// that is not of float, or that has others alone (compact_weights.hpp).
   Stepper start(Index lanes, const Execution& execution = {}) const;
 
   /// After a change of the parameters: packs them anew for a stepper that goes on, with the memory that it has (keys and

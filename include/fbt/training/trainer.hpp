@@ -18,6 +18,7 @@
 #include "fbt/core/parallel.hpp"
 #include "fbt/core/processors.hpp"
 #include "fbt/core/segment.hpp"
+#include "fbt/layers/compact_weights.hpp"
 #include "fbt/training/adam.hpp"
 #include "fbt/training/batches.hpp"
 #include "fbt/training/losses.hpp"
@@ -116,7 +117,8 @@ class Trainer {
   };
 
   /// Model, optimiser and the data of the batches are the caller's and must outlive the trainer. Throws
-  /// std::invalid_argument when an option is out of range, or a token is outside the model's vocabulary.
+  /// std::invalid_argument when an option is out of range, a token is outside the model's vocabulary, or the model's weights
+  /// are compact.
   Trainer(Model& model, Optimizer& optimizer, Data batches, const TrainerOptions& options, Loss loss = {},
           Reduction<Model> reduction = {});
 
@@ -180,6 +182,8 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
   options.validate(lanes, batches_.segment());
   options_.threads = useful_threads(options.threads);
   batches_.check_model(model);
+  const WeightFormat weights = weights_of(model);
+  check(weights == WeightFormat::full, "a trainer: expected a model of full weights, found weights of {}", name_of(weights));
   if constexpr (!requires { model.core.add_span_penalty(0.0, model.core); })
     check(options.span_penalty == 0, "span_penalty: expected 0 for a model without learned spans, found {}",
           options.span_penalty);
