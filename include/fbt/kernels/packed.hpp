@@ -102,7 +102,7 @@ FBT_ALWAYS_INLINE void add_multiple(SimdOf<Scalar>* sum, const SimdOf<Scalar>* w
   }
 #endif
   const V factor = broadcast(*x);
-  unroll<R>([&](auto r) { sum[r] += w[r] * factor; });
+  unroll<R>([&](auto r) FBT_LAMBDA_ALWAYS_INLINE { sum[r] += w[r] * factor; });
 }
 
 /// y(rows, C) = epilogue of panel(R vectors, depth) x(depth, C). Meanwhile fetches so many lines from the given place for
@@ -113,15 +113,17 @@ FBT_ALWAYS_INLINE void tile(const Scalar* panel, Index depth, Strided<Scalar> x,
   using V = SimdOf<Scalar>;
   constexpr Index width = simd_width<Scalar>;
   Array<Array<V, R>, C> sum;
-  unroll<C>([&](auto c) { unroll<R>([&](auto r) { sum[c][r] = V{}; }); });
+  unroll<C>([&](auto c) FBT_LAMBDA_ALWAYS_INLINE { unroll<R>([&](auto r) FBT_LAMBDA_ALWAYS_INLINE { sum[c][r] = V{}; }); });
   if (epilogue.add)
-    unroll<C>([&](auto c) { unroll<R>([&](auto r) { FBT_PREFETCH(epilogue.add + c * epilogue.add_stride + r * width); }); });
+    unroll<C>([&](auto c) FBT_LAMBDA_ALWAYS_INLINE {
+      unroll<R>([&](auto r) FBT_LAMBDA_ALWAYS_INLINE { FBT_PREFETCH(epilogue.add + c * epilogue.add_stride + r * width); });
+    });
   const Scalar* xk = x.data;
   const auto advance = [&](auto) FBT_LAMBDA_ALWAYS_INLINE {
     Array<V, R> w;
-    unroll<R>([&](auto r) { w[r] = load(panel + r * width); });
+    unroll<R>([&](auto r) FBT_LAMBDA_ALWAYS_INLINE { w[r] = load(panel + r * width); });
     panel += R * width;
-    unroll<C>([&](auto c) { add_multiple<R>(sum[c], w, xk + c * x.column_stride); });
+    unroll<C>([&](auto c) FBT_LAMBDA_ALWAYS_INLINE { add_multiple<R>(sum[c], w, xk + c * x.column_stride); });
     xk += x.row_stride;
   };
   Index k = 0;
@@ -130,25 +132,28 @@ FBT_ALWAYS_INLINE void tile(const Scalar* panel, Index depth, Strided<Scalar> x,
     unroll<unrolled>(advance);
   }
   for (; k < depth; ++k) advance(0);
-  const auto write = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) {
+  const auto write = [&](auto c, auto r, auto&& load_rows, auto&& store_rows) FBT_LAMBDA_ALWAYS_INLINE {
     V v = sum[c][r];  // written out: with apply() here g++ 12 keeps all sums in memory
     if (epilogue.bias) v += load_rows(epilogue.bias + r * width);
     if (epilogue.add) v += load_rows(epilogue.add + c * epilogue.add_stride + r * width);
     if (epilogue.relu) v = v < V{} ? V{} : v;
     store_rows(y + c * y_stride + r * width, v);
   };
-  const auto load_all = [](const Scalar* p) { return load(p); };
-  const auto store_all = [](Scalar* p, V v) { store(p, v); };
+  const auto load_all = [](const Scalar* p) FBT_LAMBDA_ALWAYS_INLINE { return load(p); };
+  const auto store_all = [](Scalar* p, V v) FBT_LAMBDA_ALWAYS_INLINE { store(p, v); };
   if (rows == R * width) {
-    unroll<C>([&](auto c) { unroll<R>([&](auto r) { write(c, r, load_all, store_all); }); });
+    unroll<C>([&](auto c) FBT_LAMBDA_ALWAYS_INLINE {
+      unroll<R>([&](auto r) FBT_LAMBDA_ALWAYS_INLINE { write(c, r, load_all, store_all); });
+    });
     return;
   }
   const Index last = rows - (R - 1) * width;  // rows in the last vector
-  unroll<C>([&](auto c) {
-    unroll<R - 1>([&](auto r) { write(c, r, load_all, store_all); });
+  unroll<C>([&](auto c) FBT_LAMBDA_ALWAYS_INLINE {
+    unroll<R - 1>([&](auto r) FBT_LAMBDA_ALWAYS_INLINE { write(c, r, load_all, store_all); });
     write(
-        c, std::integral_constant<int, R - 1>{}, [&](const Scalar* p) { return load_part(p, last); },
-        [&](Scalar* p, V v) { store_part(p, v, last); });
+        c, std::integral_constant<int, R - 1>{},
+        [&](const Scalar* p) FBT_LAMBDA_ALWAYS_INLINE { return load_part(p, last); },
+        [&](Scalar* p, V v) FBT_LAMBDA_ALWAYS_INLINE { store_part(p, v, last); });
   });
 }
 
