@@ -44,8 +44,11 @@ struct Segment {
   bool keep_packed = false;
   WeightFormat weights = WeightFormat::full;  ///< others need a segment that is not to be differentiated
   /// Keeps less: a FeedbackCore's blocks keep what they need of delta_steps steps only, and go through these steps once more
-  /// on the way back (gradient checkpointing; Chen et al., 2016). The result is the same to the last bit.
+  /// on the way back (gradient checkpointing; Chen et al., 2016). The result is the same to the last bit. Weights that have
+  /// changed since are refused when they are needed again, in the middle of the walk back.
   bool recompute = false;
+  /// Of a part that is prepared for another group() of a segment's steps: weights that have changed since are refused.
+  bool again = false;
   Index first_group = 0;  ///< of group(): how many groups come before, since dropout masks are drawn group by group
 
   Index columns() const { return steps * lanes; }

@@ -330,13 +330,14 @@ class SharedPack {
 };
 
 /// sum (m, k) += a (m, n) b (k, n)^T: the deferred gradient of a weight matrix, in pieces that fit the cache. A panel of a's
-/// rows is rearranged in `panel`, which a caller keeps for calls of as many columns; b is read as it stands.
+/// rows is rearranged in `panel`, which a caller keeps for further calls; b is read as it stands.
 template <class Scalar>
 void add_outer(const In<Scalar>& a, const In<Scalar>& b, Out<Scalar> sum, Vector<Scalar>& panel) {
   eigen_assert(a.cols() == b.cols() && sum.rows() == a.rows() && sum.cols() == b.rows());
   if constexpr (detail::has_simd<Scalar>) {
     constexpr Index deepest = 512, widest = 256;
-    panel.resize(detail::panel_rows<Scalar> * std::min(deepest, a.cols()));
+    const Index needed = detail::panel_rows<Scalar> * std::min(deepest, a.cols());
+    if (panel.size() < needed) panel.resize(needed);
     for (Index n0 = 0; n0 < a.cols(); n0 += deepest) {
       const Index depth = std::min(deepest, a.cols() - n0);
       for (Index k0 = 0; k0 < b.rows(); k0 += widest) {

@@ -57,9 +57,10 @@ struct Linear {
   Index outputs() const { return compact ? compact->rows() : weight.rows(); }
 
   /// Throws std::invalid_argument for weights of another format than full in a segment that is to be differentiated, or of
-  /// another scalar than float, or than those that the layer has.
+  /// another scalar than float, or than those that the layer has, and for changed ones with segment.again.
   void prepare(Trace& trace, const Segment& segment) const {
     check_format(segment);
+    if (segment.again) check_weights(trace);
     trace.lanes = segment.lanes;
     trace.train = segment.train;
     trace.team = segment.team;

@@ -76,6 +76,7 @@ struct Position {
   /// segment.lanes is H*B: every head of every lane is a column. rows: how many of the newest slots there will be scores
   /// for; 0: S.
   void prepare(Trace& trace, const Segment& segment, Index rows = 0) const {
+    if (segment.again) check_weights(trace);
     trace.lanes = segment.lanes;
     trace.train = segment.train;
     trace.team = segment.team;

@@ -8,12 +8,10 @@
 
 #include "fbt/core/check.hpp"
 #include "fbt/layers/memory_aggregator.hpp"
-#include "fbt/layers/weight_probe.hpp"
 #include "fbt/models/block.hpp"
 #include "fbt/models/config.hpp"
 
 #include <algorithm>
-#include <string_view>
 #include <vector>
 
 namespace fbt {
@@ -33,8 +31,7 @@ class FeedbackCore {
     Segment segment;
     StepOrder order;
     std::vector<typename Block::Trace> blocks;
-    std::vector<Index> groups;                // (L): of which group of steps each holds what it needs (Segment::recompute)
-    std::vector<WeightProbe<Scalar>> probes;  // of the parameters, where they go through steps once more
+    std::vector<Index> groups;  // (L): of which group of steps each holds what it needs (Segment::recompute)
     typename MemoryAggregator<Scalar, Norm>::Trace
         aggregator;                              // its input is the stack of all layers' outputs ((L+1) d, T*B)
     std::vector<Window> windows;                 // (T*B): what every lane sees at every step
@@ -142,9 +139,6 @@ class FeedbackCore {
     trace.groups.assign(blocks.size(), 0);
     for (std::size_t l = 0; l < blocks.size(); ++l)
       blocks[l].prepare(view(l), rows, trace.blocks[l], block_segment(l, segment, 0));
-    trace.probes.clear();
-    if (segment.in_groups())
-      for_each_repeated_tensor([&](std::string_view, const In<Scalar>& w) { trace.probes.emplace_back().take(w); });
     aggregator.prepare(trace.aggregator, segment);
     trace.windows.resize(static_cast<std::size_t>(segment.columns()));
     trace.dstack.resize(trace.aggregator.mix.x.rows(), segment.lanes);
@@ -297,15 +291,6 @@ class FeedbackCore {
   }
 
  private:
-  /// Of what goes through steps once more with Segment::recompute.
-  template <class F>
-  void for_each_repeated_tensor(F&& f) const {
-    for (const Block& block : blocks) fbt::visit(f, block);
-    for (const Position<Scalar>& position : positions) fbt::visit(f, position);
-    for (std::size_t i = 0; i < blocks.size(); ++i)
-      if (const Norm* const norm = shared_norm(i)) fbt::visit(f, *norm);
-  }
-
   static constexpr bool has_cross = requires(Block block, typename Block::Trace trace) {
     block.cross->prepare_source(Index{}, trace.cross);
   };
@@ -365,7 +350,7 @@ class FeedbackCore {
     if (!trace.segment.in_groups() || trace.groups[i] == group) return false;
     trace.groups[i] = group;
     Segment segment = block_segment(i, trace.segment, group);
-    segment.keep_packed = true;
+    segment.keep_packed = segment.again = true;
     blocks[i].prepare(view(i), trace.rows, trace.blocks[i], segment);
     prepare_source(i, memory, trace);
     return true;
@@ -392,10 +377,6 @@ class FeedbackCore {
           "backward: the memory has changed since forward(): expected {} slots in use, found {}",
           trace.aggregator.first_slot + trace.segment.steps, memory.banks.empty() ? 0 : memory.end);
     check(memory.source.windows == trace.source_windows, "backward: the memory has other sources than in forward()");
-    if (trace.segment.in_groups())
-      for_each_repeated_tensor([&, i = std::size_t{0}](std::string_view name, const In<Scalar>& w) mutable {
-        trace.probes[i++].check_same(w, name);
-      });
     aggregator.begin_backward(trace.aggregator, memory);
     trace.dsource.banks.resize(config_.cross_attention ? memory.source.banks.size() : 0);
     for (std::size_t i = 0; i < trace.dsource.banks.size(); ++i)
