@@ -278,7 +278,7 @@ def readme(data):
     return f"""# Benchmarks
 
 Written by `bash bench/compare.sh{data.get("flags", "")}` on {data["date"]}, from fbt {data["versions"]["fbt"]}. {took_turns} took turns,
-{data["rounds"]} rounds in {data["minutes"]:.0f} minutes; of every figure the best of {data["rounds"]} × {data["repetitions"]} repetitions of at least {data["seconds"]:g} s counts.
+{data["rounds"]} round{"s" if data["rounds"] > 1 else ""} in {data["minutes"]:.0f} minutes; of every figure the best of {data["rounds"]} × {data["repetitions"]} repetitions of at least {data["seconds"]:g} s counts.
 A 2 is configuration A on 2 threads.{f" Something else kept {data['busy_cores']:.1f} cores busy: these figures are not to be relied on." if data["busy_cores"] > BUSY else ""}
 
 | configuration | width | layers | heads | feed-forward | lanes | segment = window |
