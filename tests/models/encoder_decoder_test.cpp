@@ -25,6 +25,18 @@ EncoderDecoderConfig tiny_config() {
   return c;
 }
 
+/// With a source's keys and values shared or not, dropout or not, under the rules that walk step by step and layer by layer.
+Model any_model(Random& random) {
+  EncoderDecoderConfig c = tiny_config();
+  c.share_source_key_value = GENERATE(true, false);
+  c.decoder.dropout = GENERATE(0.0, 0.3);
+  c.decoder.memory_rule = GENERATE(MemoryRule::feedback, MemoryRule::transformer);
+  c.decoder.share_key_value = c.decoder.memory_rule == MemoryRule::feedback;
+  Model model(c, random);
+  scatter(model, random);
+  return model;
+}
+
 /// Three sources of 4, 1 and 3 tokens side by side, and targets of 5 steps.
 struct Batch {
   std::vector<Index> lengths{4, 1, 3};
@@ -39,13 +51,7 @@ struct Batch {
 
 TEST_CASE("EncoderDecoder: gradients, ragged sources included") {
   Random random(1);
-  EncoderDecoderConfig c = tiny_config();
-  c.share_source_key_value = GENERATE(true, false);
-  c.decoder.dropout = GENERATE(0.0, 0.3);
-  c.decoder.memory_rule = GENERATE(MemoryRule::feedback, MemoryRule::transformer);
-  c.decoder.share_key_value = c.decoder.memory_rule == MemoryRule::feedback;
-  Model model(c, random);
-  scatter(model, random);
+  Model model = any_model(random);
   const Batch batch(random);
   const Matrix<double> weights = random_matrix(5, batch.segment.columns(), random);
   auto memory = model.make_memory(3);
@@ -63,13 +69,7 @@ TEST_CASE("EncoderDecoder: gradients, ragged sources included") {
 
 TEST_CASE("EncoderDecoder: to the last bit the same when activations are computed twice instead of kept") {
   Random random(4);
-  EncoderDecoderConfig c = tiny_config();
-  c.share_source_key_value = GENERATE(true, false);
-  c.decoder.dropout = GENERATE(0.0, 0.3);
-  c.decoder.memory_rule = GENERATE(MemoryRule::feedback, MemoryRule::transformer);
-  c.decoder.share_key_value = c.decoder.memory_rule == MemoryRule::feedback;
-  Model model(c, random);
-  scatter(model, random);
+  Model model = any_model(random);
   Batch batch(random);
   batch.segment.steps = 2 * delta_steps + 3;
   batch.target = random_tokens(batch.segment.columns(), 5, random);

@@ -155,10 +155,11 @@ class EncoderDecoder {
     return with_sources(sources, copies, [&](Index lanes) { return decoder.start(lanes, execution); });
   }
   /// Further sources beside those of another stepper of this model, on its packed weights of the decoder and its team.
+  /// Throws as start() above, and for a stepper of another config.
   Stepper start(std::span<const std::vector<Token>> sources, Index copies, const Stepper& other) const {
     return with_sources(sources, copies, [&](Index lanes) { return decoder.start(lanes, other); });
   }
-  /// The same without sources: memory.put() gives a lane what a lane of another stepper has.
+  /// The same without sources, which a lane gets with what it remembers: memory.put(lane, other.memory.take(its_lane)).
   Stepper start(Index lanes, const Stepper& other) const {
     Stepper stepper = decoder.start(lanes, other);
     stepper.memory.source = decoder.core.make_source(banks(), lanes);

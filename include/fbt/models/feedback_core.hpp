@@ -348,11 +348,11 @@ class FeedbackCore {
   bool begin_group(std::size_t i, const Memory& memory, Trace& trace, Index t) const {
     const Index group = t / delta_steps;
     if (!trace.segment.in_groups() || trace.groups[i] == group) return false;
-    trace.groups[i] = group;
     Segment segment = block_segment(i, trace.segment, group);
     segment.keep_packed = segment.again = true;
     blocks[i].prepare(view(i), trace.rows, trace.blocks[i], segment);
     prepare_source(i, memory, trace);
+    trace.groups[i] = group;
     return true;
   }
   /// From the gradient of the output of block i at step t to that of its input, in trace.dinput.
