@@ -241,7 +241,7 @@ TEST_CASE("LstmCore: gradients of a segment whose deltas are not kept all at onc
   const Core core = scattered_core(config, random);
   Segment segment{delta_steps + 3, 2, true, 11};
   const GradientReport report =
-      check_carried_core(core, carried_memory(core, 2, 2, random), segment, GENERATE(false, true), random);
+      check_carried_core(core, carried_memory(core, GENERATE(0, 2), 2, random), segment, GENERATE(false, true), random);
   INFO(report.where);
   CHECK(report.compared == config.width * segment.columns() + count_parameters(core));
   CHECK(report.worst < 1e-7);
