@@ -105,6 +105,30 @@ TEST_CASE("KeyValueCache: the slots of one lane are copied to another, and nothi
   CHECK(cache.values == before.values);
 }
 
+TEST_CASE("KeyValueCache: lanes become others, fewer or more, all at once") {
+  const Steps steps(6, 1);
+  const KeyValueCache<double> before = steps.cache(7);
+  REQUIRE(lanes == 2);
+  for (const std::vector<Index>& from : {std::vector<Index>{1, 0}, {1}, {0}, {1, 1}, {0, 0}, {1, 0, 1, 0, 0}, {0, 1}}) {
+    KeyValueCache<double> cache = before;
+    std::vector<Window> seen;
+    for (std::size_t b = 0; b < from.size(); ++b) seen.push_back({static_cast<Index>(b), 2});
+    cache.select(from, seen);
+    CHECK(cache.lanes == static_cast<Index>(from.size()));
+    CHECK(cache.capacity == before.capacity);
+    CHECK(cache.keys.cols() == cache.lanes * heads * head_size);
+    CHECK(cache.values.cols() == cache.lanes * heads * cache.capacity);
+    CHECK(cache.keys.allFinite());
+    CHECK(cache.values.allFinite());
+    for (Index b = 0; b < cache.lanes; ++b)
+      for (Index j = 0; j < heads; ++j) {
+        const auto index = static_cast<std::size_t>(b);
+        CHECK(cache.key(b, j, seen[index]) == before.key(from[index], j, seen[index]));
+        CHECK(cache.value(b, j, seen[index]) == before.value(from[index], j, seen[index]));
+      }
+  }
+}
+
 TEST_CASE("KeyValueCache: a gradient that begins at zero") {
   const KeyValueCache<double> like = Steps(4, 1).cache(4);
   KeyValueCache<double> gradient;

@@ -53,6 +53,25 @@ TEST_CASE("Source: lanes take and give, whatever their lengths") {
   CHECK(source.take(1).windows[0].count == 0);
 }
 
+TEST_CASE("Source: lanes are selected, whatever their lengths") {
+  Source<double> source(2, 3, 2, 3);
+  source.put(0, some(5, 100));
+  source.put(1, some(2, 10));
+  source.select(std::vector<Index>{1, 2, 0, 1});
+  CHECK(source.lanes() == 4);
+  CHECK(same(source.take(0), some(2, 10)));
+  CHECK(source.take(1).windows[0].count == 0);
+  CHECK(same(source.take(2), some(5, 100)));
+  CHECK(same(source.take(3), some(2, 10)));
+  source.select(std::vector<Index>{2});
+  CHECK(source.lanes() == 1);
+  CHECK(same(source.take(0), some(5, 100)));
+  CHECK(message_of<std::invalid_argument>([&] {
+          source.select(std::vector<Index>{0, 1});
+        }) == "source: expected a lane below 1, found 1");
+  CHECK(same(source.take(0), some(5, 100)));
+}
+
 TEST_CASE("Source: one bank serves all blocks, or each has its own") {
   const Source<double> shared(1, 3, 2, 1), own(4, 3, 2, 1);
   for (const std::size_t block : {0u, 3u}) {

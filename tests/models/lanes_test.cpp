@@ -109,6 +109,31 @@ TEST_CASE("lanes: a lane is taken out and put into another state, and goes on as
   });
 }
 
+TEST_CASE("lanes: some are selected, in any order, one in several places, and each goes on as if nothing had happened") {
+  const std::vector<Index> from =
+      GENERATE(values<std::vector<Index>>({{0, 1, 2}, {2, 0, 1}, {1, 2}, {2, 0}, {0, 0}, {1, 0, 2, 2, 1}}));
+  const int before = GENERATE(0, 2, 13);
+  for_each_model<float>([&](const std::string& name, const auto& model) {
+    INFO(name);
+    Random random(2);
+    auto all = model.start(3);
+    for (int t = 0; t < before; ++t) {
+      if (t == 1) all.memory.clear(1);
+      step(model, random_tokens(3, vocabulary, random), all);
+    }
+    auto some = all;
+    model.select_lanes(from, some);
+    REQUIRE(some.memory.lanes() == static_cast<Index>(from.size()));
+    for (int t = 0; t < 10; ++t) {
+      const std::vector<Token> tokens = random_tokens(3, vocabulary, random);
+      std::vector<Token> selected;
+      for (const Index lane : from) selected.push_back(tokens[static_cast<std::size_t>(lane)]);
+      const auto expected = step(model, tokens, all), found = step(model, selected, some);
+      for (std::size_t b = 0; b < from.size(); ++b) REQUIRE(found.col(static_cast<Index>(b)) == expected.col(from[b]));
+    }
+  });
+}
+
 TEST_CASE("lanes: what does not fit is refused, and nothing changes") {
   Random random(1);
   const auto model = make_transformer<float>(MemoryRule::feedback, random);
@@ -120,6 +145,10 @@ TEST_CASE("lanes: what does not fit is refused, and nothing changes") {
   CHECK_THROWS_WITH(stepper.memory.clear(2), "memory: expected a lane below 2, found 2");
   CHECK_THROWS_WITH(stepper.memory.put(-1, model.make_memory(1)), "memory: expected a lane below 2, found -1");
   CHECK_THROWS_WITH(stepper.memory.take(2), "memory: expected a lane below 2, found 2");
+  CHECK_THROWS_WITH(model.select_lanes(std::vector<Index>{1, 2}, stepper), "memory: expected a lane below 2, found 2");
+  CHECK_THROWS_WITH(model.select_lanes({}, stepper), "select: expected at least 1 lane, found none");
+  CHECK_THROWS_WITH(other.select_lanes(std::vector<Index>{1}, stepper),
+                    "select_lanes: the stepper was made by a model of another config; use start()");
   auto same = model.start(2);
   step(model, {1, 2}, same);
   CHECK(step(model, {3, 4}, stepper) == step(model, {3, 4}, same));
@@ -127,6 +156,8 @@ TEST_CASE("lanes: what does not fit is refused, and nothing changes") {
   auto cells = lstm.make_memory(2);
   CHECK_THROWS_WITH(cells.clear(2), "memory: expected a lane below 2, found 2");
   CHECK_THROWS_WITH(cells.take(2), "memory: expected a lane below 2, found 2");
+  CHECK_THROWS_WITH(cells.select(std::vector<Index>{1, -1}), "memory: expected a lane below 2, found -1");
+  CHECK_THROWS_WITH(cells.select({}), "select: expected at least 1 lane, found none");
   CHECK_THROWS_WITH(cells.put(2, cells.take(0)), "memory: expected a lane below 2, found 2");
   CHECK_THROWS_WITH(cells.put(0, cells), "put: expected the memory of a single lane, found 2 lanes");
   CHECK_THROWS_WITH(cells.put(0, make_lstm<float>(false, random).make_memory(1)),

@@ -182,18 +182,21 @@ std::vector<Index> generate(const Model& model, std::span<const GenerationReques
       stepper.memory.clear(static_cast<Index>(b));
     }
     // lanes without a text cost as much as others, so those that go on move together
-    if (const std::size_t wanted = std::max<std::size_t>(busy, fewest); busy > 0 && wanted < running.size()) {
-      auto fewer = model.start(static_cast<Index>(wanted), stepper);
+    if (busy > 0 && std::max<std::size_t>(busy, fewest) < running.size()) {
+      std::vector<Index> kept;
       std::vector<std::size_t> moved;
       for (std::size_t b = 0; b < running.size(); ++b) {
         if (running[b] == none) continue;
-        fewer.memory.put(static_cast<Index>(moved.size()), stepper.memory.take(static_cast<Index>(b)));
+        kept.push_back(static_cast<Index>(b));
         moved.push_back(running[b]);
       }
-      moved.resize(wanted, none);
+      while (kept.size() < fewest) {
+        kept.push_back(kept.front());
+        moved.push_back(none);
+      }
+      model.select_lanes(kept, stepper);
       running = std::move(moved);
-      tokens.resize(wanted);
-      stepper = std::move(fewer);
+      tokens.resize(running.size());
     }
   }
   std::vector<Index> emitted;

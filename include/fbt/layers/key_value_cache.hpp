@@ -6,7 +6,9 @@
 #include "fbt/core/types.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <span>
+#include <vector>
 
 namespace fbt {
 
@@ -112,6 +114,37 @@ struct KeyValueCache {
       key(lane, j, to) = other.key(other_lane, j, from);
       value(lane, j, to) = other.value(other_lane, j, from);
     }
+  }
+  /// Lane b becomes what lane from[b] was within the window seen[b], all at once; from now on there are as many lanes. What
+  /// is outside of the windows is not kept.
+  void select(std::span<const Index> from, Windows seen) {
+    // lanes are written from the first to the last: what a later one needs of an earlier one is held for it
+    std::vector<KeyValueCache> held(from.size());
+    for (std::size_t b = 0; b < from.size(); ++b) {
+      if (from[b] >= static_cast<Index>(b)) continue;
+      held[b] = KeyValueCache(head_size, heads, 1, seen[b].count);
+      held[b].copy(0, {0, seen[b].count}, *this, from[b], seen[b]);
+    }
+    const Index before = lanes, after = static_cast<Index>(from.size());
+    if (after > before) {
+      set_lanes(after);
+      keys.rightCols((after - before) * heads * head_size).setZero();
+      values.rightCols((after - before) * heads * capacity).setZero();
+    }
+    for (std::size_t b = 0; b < from.size(); ++b) {
+      const auto lane = static_cast<Index>(b);
+      if (from[b] > lane) copy(lane, seen[b], *this, from[b], seen[b]);
+      if (from[b] < lane) copy(lane, seen[b], held[b], 0, {0, seen[b].count});
+    }
+    if (after < before) set_lanes(after);
+  }
+
+ private:
+  /// The first lanes keep what they have: a lane's keys stand together, and so do its values.
+  void set_lanes(Index count) {
+    lanes = count;
+    keys.conservativeResize(Eigen::NoChange, count * heads * head_size);
+    values.conservativeResize(Eigen::NoChange, count * heads * capacity);
   }
 };
 

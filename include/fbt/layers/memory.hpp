@@ -45,7 +45,8 @@ struct Memory {
   Window visible(Index lane) const { return visible_at(lane, end); }
   /// What the step of a lane sees that will write the given slot.
   Window visible_at(Index lane, Index slot) const {
-    return visible_from(begin[static_cast<std::size_t>(lane)], window, slot);
+    const Index first = std::max({begin[static_cast<std::size_t>(lane)], slot - window, Index{0}});
+    return {first, slot - first};
   }
   /// What the next step sees of all lanes together.
   Window visible() const {
@@ -97,28 +98,19 @@ struct Memory {
     first_of(lane) = to.begin;
   }
 
-  /// Lane b goes on from what lane from[b] remembers (B), in all lanes at once, as the survivors of a beam search do. Sources
-  /// stay where they are.
+  /// Lane b goes on from what lane from[b] remembers (B), in all lanes at once, as the survivors of a beam search do.
+  /// Sources stay where they are.
   void reorder(std::span<const Index> from) {
     check(from.size() == begin.size(), "reorder: expected {} lanes, found {}", begin.size(), from.size());
-    for (const Index lane : from) check_lane(lane, lanes());
-    const std::vector<Index> before = begin;
-    const auto visible_of = [&](std::size_t b) {
-      return visible_from(before[static_cast<std::size_t>(from[b])], window, end);
-    };
-    const auto for_each_move = [&](auto&& f) {
-      for (std::size_t b = 0; b < from.size(); ++b)
-        if (from[b] != static_cast<Index>(b)) f(b, visible_of(b));
-    };
-    std::vector<KeyValueCache<Scalar>> kept(from.size());
-    for (auto& bank : banks) {
-      for_each_move([&](std::size_t b, Window w) {
-        kept[b] = KeyValueCache<Scalar>(bank.head_size, bank.heads, 1, w.count);
-        kept[b].copy(0, {0, w.count}, bank, from[b], w);
-      });
-      for_each_move([&](std::size_t b, Window w) { bank.copy(static_cast<Index>(b), w, kept[b], 0, {0, w.count}); });
-    }
-    for (std::size_t b = 0; b < begin.size(); ++b) begin[b] = before[static_cast<std::size_t>(from[b])];
+    select_slots(from);
+  }
+
+  /// Lane b goes on from what lane from[b] remembers, with its source, all at once; from now on there are so many lanes, at
+  /// least one. Slot numbers stay. Throws std::invalid_argument, and changes nothing, for a lane that there is not.
+  void select(std::span<const Index> from) {
+    check(!from.empty(), "select: expected at least 1 lane, found none");
+    select_slots(from);
+    if (source.lanes() > 0) source.select(from);
   }
 
   /// Renumbers the visible slots from 0 and forgets the others.
@@ -203,12 +195,19 @@ struct Memory {
   }
 
  private:
-  /// Of a lane whose own first slot is `begin`, the slots before the given one that are in the window.
-  static Window visible_from(Index begin, Index window, Index slot) {
-    const Index first = std::max({begin, slot - window, Index{0}});
-    return {first, slot - first};
-  }
   Index& first_of(Index lane) { return begin[static_cast<std::size_t>(lane)]; }
+
+  void select_slots(std::span<const Index> from) {
+    for (const Index lane : from) check_lane(lane, lanes());
+    std::vector<Window> seen;
+    std::vector<Index> selected;
+    for (const Index lane : from) {
+      seen.push_back(visible(lane));
+      selected.push_back(first_of(lane));
+    }
+    for (auto& bank : banks) bank.select(from, seen);
+    begin = std::move(selected);
+  }
 
   /// Numbers all slots higher by so many; there is room.
   void shift(Index by) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -65,6 +66,15 @@ struct Source {
     reserve(from.count);
     for (std::size_t i = 0; i < banks.size(); ++i) banks[i].copy(lane, to, one.banks[i], 0, from);
     windows[static_cast<std::size_t>(lane)] = to;
+  }
+  /// Lane b gets the source of lane from[b], all at once; from now on there are as many lanes. Throws std::invalid_argument
+  /// for a lane that there is not.
+  void select(std::span<const Index> from) {
+    for (const Index lane : from) check_source_lane(lane);
+    std::vector<Window> selected;
+    for (const Index lane : from) selected.push_back(window(lane));
+    for (auto& bank : banks) bank.select(from, selected);
+    windows = std::move(selected);
   }
 
  private:

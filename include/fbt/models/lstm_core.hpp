@@ -66,6 +66,16 @@ struct LstmMemory {
       cells[l].cell.col(lane) = one.cells[l].cell;
     }
   }
+  void select(std::span<const Index> from) {
+    for (const Index lane : from) check_lane(lane, lanes());
+    check(!from.empty(), "select: expected at least 1 lane, found none");
+    if (!past.banks.empty()) past.select(from);
+    const std::vector<Index> columns(from.begin(), from.end());
+    for (auto& c : cells) {
+      c.hidden = c.hidden(Eigen::all, columns).eval();
+      c.cell = c.cell(Eigen::all, columns).eval();
+    }
+  }
 
   /// As Memory::save() and Memory::load().
   template <class F>

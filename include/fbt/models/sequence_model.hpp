@@ -15,6 +15,7 @@
 
 #include <concepts>
 #include <memory>
+#include <span>
 #include <string_view>
 
 namespace fbt {
@@ -116,14 +117,21 @@ class SequenceModel {
 
   /// After a change of the parameters: packs them anew for a stepper that goes on, with the memory that it has (keys and
   /// values of the old ones, as a training carries them from update to update).
-  void refresh(Stepper& stepper) const {
-    const WeightFormat weights = stepper.trace.core.segment.weights;
-    prepare(stepper.trace, {.lanes = stepper.memory.lanes(), .team = stepper.team.get(), .weights = weights}, 0);
-  }
+  void refresh(Stepper& stepper) const { prepare_step(stepper, false); }
 
   /// More sequences beside those of another stepper of this model, on the same packed weights and team: nothing is packed
   /// again.
   Stepper start(Index lanes, const Stepper& other) const;
+
+  /// Lane b goes on from what lane from[b] remembers, all at once; from now on the stepper has as many lanes: fewer when
+  /// texts have ended, more where one goes on in several ways. Nothing is packed again. (A single lane is computed in another
+  /// order than two and more: the last bits of its outputs differ.) Throws std::invalid_argument, and changes nothing, for a
+  /// stepper of another config, a lane that there is not, and no lane at all.
+  void select_lanes(std::span<const Index> from, Stepper& stepper) const {
+    check(stepper.trace.config == config(), "select_lanes: the stepper was made by a model of another config; use start()");
+    stepper.memory.select(from);
+    prepare_step(stepper, true);
+  }
 
   /// Reads one value per lane (tokens (B), or vectors (inputs, B)) and remembers the step. Returns the outputs (rows, B):
   /// the logits of the next token, say, or with Config::log_probabilities their log-probabilities. They stay valid until the
@@ -171,6 +179,13 @@ class SequenceModel {
     trace.dh.resize(config().width, segment.train ? segment.columns() : 0);
   }
 
+  void prepare_step(Stepper& stepper, bool keep_packed) const {
+    const WeightFormat weights = stepper.trace.core.segment.weights;
+    prepare(stepper.trace,
+            {.lanes = stepper.memory.lanes(), .team = stepper.team.get(), .keep_packed = keep_packed, .weights = weights},
+            0);
+  }
+
   void run(const Values& values, Memory& memory, Trace& trace) const {
     const Segment& segment = trace.core.segment;
     for (Index t = 0; t < segment.steps; ++t)
@@ -197,8 +212,7 @@ template <class Input_, SequenceCore Core_, class Head_>
 auto SequenceModel<Input_, Core_, Head_>::start(Index lanes, const Stepper& other) const -> Stepper {
   check(other.trace.config == config(), "start: the other stepper was made by a model of another config");
   Stepper stepper{make_memory(lanes), other.trace, other.team};
-  const WeightFormat weights = other.trace.core.segment.weights;
-  prepare(stepper.trace, {.lanes = lanes, .team = stepper.team.get(), .keep_packed = true, .weights = weights}, 0);
+  prepare_step(stepper, true);
   return stepper;
 }
 
