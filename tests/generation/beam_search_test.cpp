@@ -130,6 +130,7 @@ struct Counting {
   Stepper start(const Args&... args) const {
     return model.start(args...);
   }
+  void select_lanes(std::span<const Index> from, Stepper& stepper) const { model.select_lanes(from, stepper); }
   const Matrix<double>& step(Tokens tokens, Stepper& stepper) const {
     lanes.push_back(stepper.memory.lanes());
     return model.step(tokens, stepper);

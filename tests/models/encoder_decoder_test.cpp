@@ -188,6 +188,46 @@ TEST_CASE("EncoderDecoder: what lanes do not have in common, reorder() gives the
   CHECK(difference(model.step(std::vector<Token>{1, 1, 3}, a), model.step(std::vector<Token>{1, 1, 3}, b)) < 1e-12);
 }
 
+TEST_CASE("EncoderDecoder: lanes that are selected take their sources along") {
+  Random random(4);
+  Model model(tiny_config(), random);
+  scatter(model, random);
+  const std::vector<std::vector<Token>> sources{{1, 2, 3}, {4}, {2, 0, 1, 3}};
+  auto all = model.start(sources);
+  for (const std::vector<Token>& tokens : {std::vector<Token>{0, 1, 2}, {3, 3, 1}}) model.step(tokens, all);
+  auto some = all;
+  model.select_lanes(std::vector<Index>{2, 0}, some);
+  for (const std::vector<Token>& tokens : {std::vector<Token>{0, 1, 2}, {3, 3, 1}, {1, 0, 0}}) {
+    const Matrix<double> expected = model.step(tokens, all),
+                         found = model.step(std::vector<Token>{tokens[2], tokens[0]}, some);
+    CHECK(difference(found.col(0), expected.col(2)) < 1e-12);
+    CHECK(difference(found.col(1), expected.col(0)) < 1e-12);
+  }
+}
+
+TEST_CASE("EncoderDecoder: many long sources, more than are encoded at once, are each as if alone") {
+  Random random(6);
+  Model model(tiny_config(), random);
+  scatter(model, random);
+  std::vector<std::vector<Token>> sources;
+  for (const Index length : {30, 170, 1, 300, 90, 90, 90, 2, 129, 128, 255, 256, 257, 7})
+    sources.push_back(random_tokens(length, model.config().source_tokens(), random));
+  const Index copies = GENERATE(1, 2);
+  auto all = model.start(sources, copies);
+  REQUIRE(all.memory.lanes() == copies * static_cast<Index>(sources.size()));
+  std::vector<Token> tokens(static_cast<std::size_t>(all.memory.lanes()), 1);
+  model.step(tokens, all);
+  const Matrix<double> found = model.step(tokens, all);
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    INFO(sources[i].size());
+    auto alone = model.start(std::vector<std::vector<Token>>{sources[i]}, 2);
+    model.step(std::vector<Token>{1, 1}, alone);
+    const Matrix<double> expected = model.step(std::vector<Token>{1, 1}, alone);
+    for (Index copy = 0; copy < copies; ++copy)
+      CHECK(difference(found.col(static_cast<Index>(i) * copies + copy), expected.col(0)) < 1e-12);
+  }
+}
+
 TEST_CASE("EncoderDecoder: without a source the decoder is the model without cross attention") {
   Random random(5);
   Model model(tiny_config(), random);

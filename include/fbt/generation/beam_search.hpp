@@ -71,33 +71,35 @@ class BeamSearch {
       Index beam;
       Token token;
     };
-    std::vector<Candidate> candidates;
-    for (std::size_t i = 0; i < live_.size(); ++i) {
-      const auto column = logits.col(static_cast<Index>(i)).template cast<double>();
-      const double most = column.maxCoeff();
-      const double total = most + std::log((column.array() - most).exp().sum());
-      for (Index v = 0; v < logits.rows() && !is_finite(total); ++v)
-        ensure(is_finite(column(v)), "beam search: expected finite logits, found {} for token {}", column(v), v);
-      for (Index v = 0; v < logits.rows(); ++v)
-        candidates.push_back({live_[i].log_probability + column(v) - total, static_cast<Index>(i), static_cast<Token>(v)});
-    }
-    // twice as many as beams: should each have its end among them, as many still go on
-    const Index most = options_->beams == 1 ? 1 : 2 * options_->beams;
-    const auto wanted = std::min(candidates.size(), static_cast<std::size_t>(most));
     const auto better = [](const Candidate& a, const Candidate& b) {
       if (a.log_probability != b.log_probability) return a.log_probability > b.log_probability;
       return a.beam != b.beam ? a.beam < b.beam : a.token < b.token;
     };
-    std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(wanted), candidates.end(),
-                      better);
+    // twice as many as beams: should each have its end among them, as many still go on
+    const auto most = static_cast<std::size_t>(options_->beams == 1 ? 1 : 2 * options_->beams);
+    std::vector<Candidate> candidates;  // the best first
+    Vector<double> column;
+    for (std::size_t i = 0; i < live_.size(); ++i) {
+      column = logits.col(static_cast<Index>(i)).template cast<double>();
+      const double largest = column.maxCoeff();
+      const double total = largest + std::log((column.array() - largest).exp().sum());
+      for (Index v = 0; v < logits.rows() && !is_finite(total); ++v)
+        ensure(is_finite(column(v)), "beam search: expected finite logits, found {} for token {}", column(v), v);
+      for (Index v = 0; v < logits.rows(); ++v) {
+        const Candidate c{live_[i].log_probability + column(v) - total, static_cast<Index>(i), static_cast<Token>(v)};
+        if (candidates.size() == most && !better(c, candidates.back())) continue;
+        candidates.insert(std::upper_bound(candidates.begin(), candidates.end(), c, better), c);
+        if (candidates.size() > most) candidates.pop_back();
+      }
+    }
     struct Child {
       Hypothesis hypothesis;
       Index parent;
     };
     std::vector<Child> children;
     const auto count = static_cast<std::size_t>(options_->beams);
-    for (std::size_t i = 0; i < wanted && children.size() < count; ++i) {
-      const Candidate& c = candidates[i];
+    for (const Candidate& c : candidates) {
+      if (children.size() == count) break;
       if (!is_finite(c.log_probability)) break;  // tokens that are forbidden: their logits are -infinity
       Hypothesis h = live_[static_cast<std::size_t>(c.beam)];
       h.log_probability = c.log_probability;
@@ -166,9 +168,15 @@ std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<c
   const auto beams = static_cast<std::size_t>(options.beams);
   const std::size_t at_once = std::max<std::size_t>(1, static_cast<std::size_t>(lanes) / beams);
   std::vector<std::vector<Hypothesis>> results(sources.size());
+  // neighbours are of one length, about: what is beyond a source's end is computed, too
+  std::vector<std::size_t> by_length(sources.size());
+  std::iota(by_length.begin(), by_length.end(), std::size_t{0});
+  std::stable_sort(by_length.begin(), by_length.end(),
+                   [&](std::size_t a, std::size_t b) { return sources[a].size() < sources[b].size(); });
   std::optional<typename Model::Stepper> stepper;
   for (std::size_t first = 0; first < sources.size(); first += at_once) {
-    const auto group = sources.subspan(first, std::min(at_once, sources.size() - first));
+    std::vector<std::vector<Token>> group;
+    for (std::size_t i = first; i < std::min(first + at_once, sources.size()); ++i) group.push_back(sources[by_length[i]]);
     stepper = stepper ? model.start(group, options.beams, *stepper) : model.start(group, options.beams, execution);
     std::vector<detail::BeamSearch> searches(group.size(), detail::BeamSearch(options));
     std::vector<std::size_t> running(group.size());  // which sources have lanes, so many as there are beams each
@@ -192,7 +200,7 @@ std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<c
           going_on.push_back(source);
           kept.insert(kept.end(), own.begin(), own.end());
         } else {
-          results[first + source] = std::move(searches[source]).result();
+          results[by_length[first + source]] = std::move(searches[source]).result();
         }
       }
       if (going_on.size() == running.size()) {
@@ -200,12 +208,9 @@ std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<c
       } else if (!going_on.empty()) {
         // lanes without a source cost as much as others, so those that go on move together; a single lane would be computed
         // in another order than many, so it stands there twice
-        tokens.resize(std::max(kept.size(), std::min<std::size_t>(tokens.size(), 2)));
-        auto fewer = model.start(static_cast<Index>(tokens.size()), *stepper);
-        fewer.memory.source.reserve(stepper->memory.source.longest());
-        for (std::size_t i = 0; i < tokens.size(); ++i)
-          fewer.memory.put(static_cast<Index>(i), stepper->memory.take(kept[std::min(i, kept.size() - 1)]));
-        stepper = std::move(fewer);
+        if (kept.size() == 1) kept.push_back(kept.front());
+        model.select_lanes(kept, *stepper);
+        tokens.resize(kept.size());
       }
       running = std::move(going_on);
     }

@@ -159,12 +159,8 @@ class EncoderDecoder {
   Stepper start(std::span<const std::vector<Token>> sources, Index copies, const Stepper& other) const {
     return with_sources(sources, copies, [&](Index lanes) { return decoder.start(lanes, other); });
   }
-  /// The same without sources, which a lane gets with what it remembers: memory.put(lane, other.memory.take(its_lane)).
-  Stepper start(Index lanes, const Stepper& other) const {
-    Stepper stepper = decoder.start(lanes, other);
-    stepper.memory.source = decoder.core.make_source(banks(), lanes);
-    return stepper;
-  }
+  /// As that of SequenceModel; a lane's source comes along.
+  void select_lanes(std::span<const Index> from, Stepper& stepper) const { decoder.select_lanes(from, stepper); }
   /// Reads one token of the target per lane (B). Returns the logits (V, B) of the next.
   const Matrix<Scalar>& step(Tokens tokens, Stepper& stepper) const { return decoder.step(tokens, stepper); }
 
@@ -225,30 +221,38 @@ class EncoderDecoder {
   Stepper with_sources(std::span<const std::vector<Token>> sources, Index copies, DecoderOf&& decoder_of) const {
     check(!sources.empty() && copies >= 1, "start: expected at least 1 source and 1 lane of each, found {} and {}",
           sources.size(), copies);
-    const std::size_t count = sources.size();
-    std::vector<Index> lengths;
-    for (const auto& source : sources) {
+    for (const auto& source : sources)
       check(!source.empty(), "start: expected sources of at least 1 token, found an empty one");
-      lengths.push_back(static_cast<Index>(source.size()));
-    }
-    std::vector<Token> tokens(count * static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end())), 0);
-    for (std::size_t b = 0; b < count; ++b)
-      for (std::size_t t = 0; t < sources[b].size(); ++t) tokens[t * count + b] = sources[b][t];
-    Stepper stepper = decoder_of(static_cast<Index>(count) * copies);
+    const auto longest = [](std::span<const std::vector<Token>> some) {
+      return std::max_element(some.begin(), some.end(), [](auto& a, auto& b) { return a.size() < b.size(); })->size();
+    };
+    Stepper stepper = decoder_of(static_cast<Index>(sources.size()) * copies);
+    Source<Scalar>& all = stepper.memory.source = decoder.core.make_source(banks(), stepper.memory.lanes());
+    all.reserve(static_cast<Index>(longest(sources)));
     Trace trace;
-    Source<Scalar> encoded = decoder.core.make_source(banks(), static_cast<Index>(count));
-    const WeightFormat weights = stepper.trace.core.segment.weights;
-    encode({tokens, lengths}, {.lanes = static_cast<Index>(count), .team = stepper.team.get(), .weights = weights}, encoded,
-           trace);
-    if (copies == 1) {
-      stepper.memory.source = std::move(encoded);
-      return stepper;
-    }
-    stepper.memory.source = decoder.core.make_source(banks(), stepper.memory.lanes());
-    stepper.memory.source.reserve(encoded.longest());
-    for (Index b = 0; b < encoded.lanes(); ++b) {
-      const Source<Scalar> one = encoded.take(b);
-      for (Index copy = 0; copy < copies; ++copy) stepper.memory.source.put(b * copies + copy, one);
+    Segment segment{.team = stepper.team.get(), .weights = stepper.trace.core.segment.weights};
+    Index lane = 0;
+    while (!sources.empty()) {
+      // side by side are so many positions that what they become stays in the cache
+      constexpr std::size_t most = 256;
+      std::size_t count = 1;
+      while (count < sources.size() && (count + 1) * longest(sources.first(count + 1)) <= most) ++count;
+      const std::size_t length = longest(sources.first(count));
+      std::vector<Index> lengths;
+      std::vector<Token> tokens(count * length, 0);
+      for (std::size_t b = 0; b < count; ++b) {
+        lengths.push_back(static_cast<Index>(sources[b].size()));
+        for (std::size_t t = 0; t < sources[b].size(); ++t) tokens[t * count + b] = sources[b][t];
+      }
+      segment.lanes = static_cast<Index>(count);
+      Source<Scalar> encoded = decoder.core.make_source(banks(), segment.lanes);
+      encode({tokens, lengths}, segment, encoded, trace);
+      for (Index b = 0; b < segment.lanes; ++b) {
+        const Source<Scalar> one = encoded.take(b);
+        for (Index copy = 0; copy < copies; ++copy) all.put(lane++, one);
+      }
+      segment.keep_packed = true;
+      sources = sources.subspan(count);
     }
     return stepper;
   }
