@@ -1,10 +1,12 @@
-// Algorithmic: programs over a few variables with values 1..10, to be executed while they are read. Statements, of which the
-// kind is drawn first, all alike, and again when there is none that is possible:
+// Algorithmic: programs over a few variables with values 1..10, to be executed while they are read, as the paper's generator
+// draws them. Of a statement the kind is drawn first, all alike, then the variable; when the two do not go together, both are
+// drawn again:
 //   v = n ;                    v not defined yet, n in 1..10
-//   v ++ ;   v -- ;            v defined, and below 10 or above 1
+//   v ++ ;   v -- ;            v defined; impossible at 10, or 1
 //   print v ;                  v defined; its `;` is answered with the value of v, and nothing else is scored
 //   if v < rhs : statement     or >, v defined; rhs another defined variable or, as often, a number 1..10; the statement is
-//                              one of the first three kinds, is always written, and is executed when the condition holds
+//                              one of the first three kinds, is always written, and is executed when the condition holds;
+//                              an impossible one is drawn again by itself
 // A program ends with END.
 #pragma once
 
@@ -71,12 +73,10 @@ class Writer {
 
   /// kind: 0 for =, 1 for ++, 2 for --.
   bool simple(fbt::Index kind, bool executed) {
-    const auto v = draw_variable([&](std::size_t i) {
-      const int value = values_[i];
-      return kind == 0 ? value == 0 : kind == 1 ? value > 0 && value < largest : value > 1;
-    });
+    const auto v = draw_variable([&](std::size_t i) { return (values_[i] > 0) == (kind != 0); });
     if (!v) return false;
     int& value = values_[static_cast<std::size_t>(*v)];
+    if ((kind == 1 && value == largest) || (kind == 2 && value == 1)) return false;
     const int n = kind == 0 ? draw_number() : kind == 1 ? value + 1 : value - 1;
     program_.add(first_variable + *v);
     program_.add(kind == 0 ? assign : kind == 1 ? increment : decrement);
