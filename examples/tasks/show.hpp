@@ -4,6 +4,7 @@
 #include "support/attention_map.hpp"
 #include "support/attention_page.hpp"
 #include "support/path_flag.hpp"
+#include "tasks/example_file.hpp"
 #include "tasks/predict.hpp"
 #include "tasks/recipe.hpp"
 #include "tasks/rule.hpp"
@@ -21,7 +22,7 @@ namespace example {
 
 struct TaskShowFlags {
   Task task = Task::random_walk;
-  std::string model, attention;
+  std::string model, attention, official;
   Shown shown;
   fbt::Index count = 3, length = 0;
   std::uint64_t seed = 7;
@@ -37,6 +38,9 @@ inline void add_show_flags(CLI::App& command, TaskShowFlags& flags) {
       "example, or the first 200 tokens of it");
   add_flag(command, "layer", flags.shown.layer, "with --attention: only this layer, counted from 1; 0: all");
   add_flag(command, "head", flags.shown.head, "with --attention: only this head, counted from 1; 0: all");
+  add_path_flag(command, "official", flags.official,
+                "file to write the examples to instead, a line each, as the paper's generator does; what is to be answered "
+                "goes to FILE.labels");
   add_flag(command, "count", flags.count, "number of examples");
   add_flag(command, "length", flags.length,
            "letters, actions or statements of an example; 0: as long as the longest test by default");
@@ -90,12 +94,15 @@ inline void draw_attention(const TaskShowFlags& flags, const Example&, const fbt
 
 /// command: which flags were given.
 inline void show(const TaskShowFlags& flags, const CLI::App& command) {
-  fbt::check(flags.count >= 1 && flags.count <= 1000, "--count must be from 1 to 1000, found {}", flags.count);
+  const fbt::Index most = flags.official.empty() ? 1000 : largest_count;
+  fbt::check(flags.count >= 1 && flags.count <= most, "--count must be from 1 to {}, found {}", most, flags.count);
+  if (!flags.official.empty()) refuse_flags(command, {"model", "attention"}, "with --official, which only writes examples");
   fbt::check(flags.attention.empty() || !flags.model.empty(), "--attention needs the --model that looks");
   if (flags.attention.empty()) refuse_flags(command, {"layer", "head"}, "without --attention");
   fbt::check(flags.length >= 0 && flags.length <= 100000, "--length must be from 0 to 100000, found {}", flags.length);
   const fbt::Index length = flags.length > 0 ? flags.length : recipe(flags.task).test_length;
   const std::vector<Example> examples = draw(flags.task, flags.count, length, length, flags.seed);
+  if (!flags.official.empty()) return write_examples(flags.official, examples, words(flags.task));
   std::vector<std::vector<fbt::Token>> answers(examples.size());
   if (!flags.model.empty()) {
     with_model_file(flags.model, [&](const auto& model, const fbt::Metadata& metadata) {

@@ -13,6 +13,7 @@
 #include "support/stopwatch.hpp"
 #include "support/stored_flags.hpp"
 #include "support/text_file.hpp"
+#include "tasks/example_file.hpp"
 #include "tasks/lesson.hpp"
 #include "tasks/predict.hpp"
 #include "tasks/recipe.hpp"
@@ -46,7 +47,7 @@ namespace example {
 struct TaskTrainFlags {
   Task task = Task::random_walk;
   Rule rule = Rule::feedback;
-  std::string out;
+  std::string out, data, test_data;
   bool resume = false;
   Recipe recipe;  ///< what was given
   std::int64_t updates = 0;
@@ -60,6 +61,10 @@ inline void add_task_train_flags(CLI::App& command, TaskTrainFlags& flags) {
   add_flag(command, "rule", flags.rule, "which model learns it");
   add_path_flag(command, "out", flags.out, "folder to write to; without it nothing is written");
   add_flag(command, "resume", flags.resume, "go on with the training in the folder; flags not given are as they were");
+  add_path_flag(command, "data", flags.data,
+                "file of examples of the full length to train on, instead of new ones: a line each, and what is to be "
+                "answered in FILE.labels, `_` where nothing is; as show --official and the paper's generator write them");
+  add_path_flag(command, "test-data", flags.test_data, "likewise, to be tested on");
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
   add_flag(command, "shards", flags.shards, "groups of lanes, which threads take first; part of the result, unlike threads");
   add_flag(command, "threads", flags.threads, "most threads to work on");
@@ -76,6 +81,8 @@ inline void refuse_vain_flags(const TaskTrainFlags& flags, const Recipe& recipe,
   if (!is_algorithmic(flags.task))
     refuse_flags(command, {"segment", "fresh"},
                  fmt::format("with --task {}: a segment is an example", fbt::name_of(flags.task)));
+  if (!flags.data.empty()) refuse_flags(command, {"examples"}, "with --data, which has them");
+  if (!flags.test_data.empty()) refuse_flags(command, {"tests", "test-length"}, "with --test-data, which has them");
   if (recipe.curriculum == 0 || lessons(flags.task, recipe).empty())
     refuse_flags(command, {"first-length", "advance"},
                  "without a --curriculum above 0, and examples shorter than --length to begin with");
@@ -88,6 +95,8 @@ auto task_flags(Flags& flags) {
     using enum OnResume;
     f("task", flags.task, keep);
     f("rule", flags.rule, keep);
+    f("data", flags.data, keep);
+    f("test-data", flags.test_data, keep);
     f("shards", flags.shards, keep);
     f("seed", flags.seed, keep);
     visit_recipe(
@@ -130,9 +139,11 @@ struct Tests {
   std::vector<Example> examples;
   std::vector<Example> seen;  ///< new examples of lengths that were trained; only for strings
 
-  Tests(Task task, const Recipe& r, std::uint64_t seed) {
+  /// file: of test examples; empty: they are drawn.
+  Tests(Task task, const Recipe& r, std::uint64_t seed, const std::string& file) {
     const fbt::Index shortest = is_string(task) ? r.length + 1 : r.test_length;
-    examples = group(task, draw(task, r.tests, shortest, r.test_length, fbt::mix_seed(seed, 2)));
+    examples = group(task, file.empty() ? draw(task, r.tests, shortest, r.test_length, fbt::mix_seed(seed, 2))
+                                        : read_examples(file, words(task)));
     if (is_string(task)) seen = draw(task, r.tests, 1, r.length, fbt::mix_seed(seed, 3));
   }
 
@@ -193,7 +204,8 @@ class TaskTraining {
         flags_(flags),
         recipe_(recipe),
         model_(model),
-        tests_(flags.task, recipe, flags.seed),
+        given_(flags.data.empty() ? std::vector<Example>() : read_examples(flags.data, words(flags.task))),
+        tests_(flags.task, recipe, flags.seed, flags.test_data),
         standing_(standing),
         resuming_(flags.resume),
         budget_(standing.limits, standing.elapsed, clock, 0),
@@ -314,7 +326,8 @@ class TaskTraining {
     const double small_loss = place + 1 < all.size() ? recipe_.advance : -1;
     length_ = lesson.length;
     const fbt::Index count = recipe_.examples * recipe_.length / lesson.length;  // of shorter ones as many more
-    const auto examples = draw_many(count, fbt::mix_seed(flags_.seed, 1), lesson.draw_one);
+    const bool in_file = place + 1 == all.size() && !given_.empty();
+    const auto examples = in_file ? given_ : draw_many(count, fbt::mix_seed(flags_.seed, 1), lesson.draw_one);
     const bool stream = is_algorithmic(flags_.task);  // programs follow one another, all else are sequences of their own
     std::size_t longest = 0;
     for (const Example& example : examples) longest = std::max(longest, example.tokens.size());
@@ -411,6 +424,7 @@ class TaskTraining {
   const TaskTrainFlags& flags_;
   const Recipe& recipe_;
   Model& model_;
+  std::vector<Example> given_;  // of the full length, in a file; none: they are drawn
   Tests tests_;
   TaskStanding standing_;
   bool resuming_;  // until the files are read
@@ -477,7 +491,7 @@ inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch&
                  name);
   }
   refuse_vain_flags(flags, r, command);
-  processes.meet("");  // the examples are drawn
+  processes.meet("");                                                     // the examples are drawn
   int code = 0;
   with_new_model(flags.rule, r, static_cast<fbt::Index>(words(flags.task).size()), fbt::mix_seed(flags.seed, 0),
                  [&](auto& model) { code = TaskTraining(flags, r, standing, model, clock, processes).run(); });

@@ -52,6 +52,52 @@ test_show_attention() {
   error "--attention needs the --model that looks" show --task copy --attention map.svg
 }
 
+test_files_of_examples() {
+  succeed show --task algorithmic_3 --count 40 --length 6 --seed 5 --official train.txt
+  succeed show --task algorithmic_3 --count 12 --length 9 --seed 6 --official test.txt
+  [ -z "$output" ] || fail "$output"
+  [ "$(wc -l <train.txt) $(wc -l <train.txt.labels)" = "40 40" ] || fail "$(wc -l train.txt*)"
+  [ "$(wc -w <train.txt)" = "$(wc -w <train.txt.labels)" ] || fail "$(wc -w train.txt*)"
+  [ "$(grep -cvE '^([xyzpr;:=<>]|if|print|[0-9]+|\+\+|--| )+ END$' train.txt)" -eq 0 ] || fail "$(cat train.txt)"
+  paste -d'\n' train.txt train.txt.labels | awk 'NR % 2 { n = split($0, w); next } { split($0, l); for (i = 1; i <= n; ++i)
+    if ((l[i] != "_") != (w[i] == ";" && w[i - 2] == "print")) { print "line " NR / 2 ", word " i; exit 1 } }' || fail "labels"
+  local flags=(--task algorithmic_3 --width 8 --layers 1 --lanes 4 --length 6 --heads 2 --window 8 --seconds 0)
+  succeed train "${flags[@]}" --data train.txt --test-data test.txt --updates 6 --curriculum 0 --out read
+  succeed train "${flags[@]}" --updates 6 --curriculum 0 --out drawn
+  ! cmp -s drawn/model.safetensors read/model.safetensors || fail "--data has no effect"
+  flags+=(--first-length 3)
+  succeed train "${flags[@]}" --data train.txt --test-data test.txt --updates 3 --out parts
+  succeed train --resume --out parts --updates 6
+  contains "$(tail -n 1 parts/metrics.jsonl)" '"updates":6,'
+  cp train.txt kept; sed 's/ ++ ;/ -- ;/' kept >train.txt
+  error "parts/training.safetensors: " train --resume --out parts --updates 9
+  # mistakes
+  error "missing: cannot open the text file" train --task algorithmic_3 --data missing --out run
+  error "missing: cannot open the text file" train --task algorithmic_3 --test-data missing --out run
+  error "--model has no effect with --official" show --task algorithmic_3 --official x --model y
+  rm train.txt.labels
+  error "train.txt.labels: cannot open the text file" train --task algorithmic_3 --data train.txt --out run
+  printf 'x = 3 ; print x ; END\n' >one; printf '_ _ _ _ _ _ 3 _\n' >one.labels
+  error "one: line 1: expected a word of the task, found 'x'" train --task copy --data one --out run
+  printf '_ _ _ _ _ _ three _\n' >one.labels
+  error "one.labels: line 1: expected a word of the task or _, found 'three'" train --task algorithmic_3 --data one --out run
+  printf '_ _ _ _ _ _ 3\n' >one.labels
+  error "one.labels: line 1: expected as many words as in one, found only 7" train --task algorithmic_3 --data one --out run
+  printf '_ _ _ _ _ _ 3 _ _\n' >one.labels
+  error "one.labels: line 1: expected as many words as in one, found more than 8" train --task algorithmic_3 --data one --out run
+  printf '_ _ _ _ _ _ 3 _\n_\n' >one.labels
+  error "one.labels: expected a line for each of one, found more than 1" train --task algorithmic_3 --data one --out run
+  printf '_ _ _ _ _ _ _ _\n' >one.labels
+  error "one.labels: expected words to be answered, found only _" train --task algorithmic_3 --data one --out run
+  printf 'END\n\n' >one; printf '_\n\n' >one.labels
+  error "one: line 2: expected an example, found an empty line" train --task algorithmic_3 --data one --out run
+  printf 'END\nEND\n' >one; printf '_\n' >one.labels
+  error "one.labels: expected a line for each of one, found only 1" train --task algorithmic_3 --data one --out run
+  error "--examples has no effect with --data" train --task algorithmic_3 --data one --examples 3 --out run
+  error "--tests has no effect with --test-data" train --task algorithmic_3 --test-data one --tests 3 --out run
+  [ ! -e run ] || fail "left: $(ls run)"
+}
+
 test_learns() {
   succeed train --task counting --length 4 --test-length 5 --width 16 --heads 2 --lanes 8 --updates 300 --seconds 0 --examples 500 --tests 40
   local accuracy
