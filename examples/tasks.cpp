@@ -1,4 +1,4 @@
-// The tasks of the paper: learn one of them, and look at its examples.
+// The tasks of the paper, state tracking and recall: learn one of them, and look at its examples.
 #include "support/completion.hpp"
 #include "support/processes.hpp"
 #include "support/program.hpp"
@@ -11,7 +11,7 @@
 int main(int argc, char** argv) {
   example::Processes processes(argc, argv);
   const example::Stopwatch clock;
-  CLI::App app{"The tasks of the paper, for the Feedback Transformer and for what came before."};
+  CLI::App app{"The tasks of the paper, state tracking and recall, for the Feedback Transformer and for what came before."};
   example::prepare(app);
   app.require_subcommand(1);
 

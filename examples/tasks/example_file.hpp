@@ -1,5 +1,5 @@
-// Examples in two text files, as the paper's generator of programs writes them: FILE has a line for each, the words of its tokens;
-// FILE.labels has as many lines of as many words, `_` where nothing is scored.
+// Examples in two text files, as the paper's generator of programs writes them: FILE has a line for each, the words of its
+// tokens; FILE.labels has as many lines of as many words, `_` where nothing is scored.
 #pragma once
 
 #include "support/text_file.hpp"

@@ -48,6 +48,13 @@ inline std::vector<Lesson> lessons(Task task, const Recipe& r) {
     add(r.first_length, 0.65, {1, 1, 1, 1, 4});
     add(2 * r.first_length, 0.8, {1, 1, 1, 1, 3});
     add(4 * r.first_length, 1, {1, 1, 1, 1, 2});
+  } else if (task == Task::s5) {
+    fbt::Index kinds = 2;
+    for (const double until : {0.05, 0.15, 0.3, 0.5, 0.75, 1.0}) {
+      result.push_back({r.length, [=, length = r.length](fbt::Random& random) { return s5::draw(kinds, length, random); },
+                        until * r.curriculum});
+      kinds *= 2;
+    }
   } else {
     for (fbt::Index length = r.first_length; length < r.length; length *= 2) {
       Recipe shorter = r;

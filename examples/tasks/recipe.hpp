@@ -29,12 +29,17 @@ struct Recipe {
 /// Calls f(name, field, help) for every field of one or more recipes.
 template <class F, class... Same>
 void visit_recipe(F&& f, Same&... recipes) {
-  f("length", "longest training string in letters, from 1 up; actions of a walk; statements of a program",
+  f("length",
+    "longest training string in letters, from 1 up; actions of a walk; statements of a program; tokens of parity, modular_5 "
+    "and s5; pairs of flip_flop and recall",
     recipes.length...);
-  f("test-length", "longest test string in letters, from length + 1 up; actions; statements", recipes.test_length...);
-  f("examples", "training strings, walks or programs of the full length; read again when all have been",
-    recipes.examples...);
-  f("tests", "test strings, walks or programs", recipes.tests...);
+  f("test-length",
+    "longest test string in letters, from length + 1 up; actions; statements; tokens or pairs, where shorter ones are "
+    "tested, "
+    "too",
+    recipes.test_length...);
+  f("examples", "training examples of the full length; read again when all have been", recipes.examples...);
+  f("tests", "test examples, of each kind", recipes.tests...);
   f("width", "size of a layer's output", recipes.width...);
   f("layers", "number of layers", recipes.layers...);
   f("heads", "attention heads per layer", recipes.heads...);
@@ -70,6 +75,13 @@ inline Recipe recipe(Task task) {
   } else if (task == Task::random_walk) {
     r.examples = 50000;
     r.first_length = 25;
+  } else if (tracks_state(task) || task == Task::recall) {
+    r.length = task == Task::recall ? 8 : 32;
+    r.test_length = task == Task::recall ? 16 : 8 * r.length;
+    r.examples = 50000;
+    r.window = task == Task::recall ? 128 : 8;
+    r.first_length = task == Task::recall ? 2 : 4;
+    r.lanes = 32;
   } else {
     r.lanes = 32;
     r.span_ramp = 12;

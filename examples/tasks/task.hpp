@@ -4,6 +4,8 @@
 #include "tasks/algorithmic.hpp"
 #include "tasks/example.hpp"
 #include "tasks/random_walk.hpp"
+#include "tasks/recall.hpp"
+#include "tasks/state_tracking.hpp"
 #include "tasks/strings.hpp"
 
 #include "fbt/core/random.hpp"
@@ -16,34 +18,60 @@
 
 namespace example {
 
-enum class Task { copy, reverse, counting, random_walk, algorithmic_3, algorithmic_5 };
+enum class Task {
+  copy,
+  reverse,
+  counting,
+  random_walk,
+  algorithmic_3,
+  algorithmic_5,
+  parity,
+  modular_5,
+  s5,
+  flip_flop,
+  recall
+};
 
 }  // namespace example
 
 template <>
 struct fbt::Names<example::Task> {
-  static constexpr std::array<std::pair<std::string_view, example::Task>, 6> list{
+  static constexpr std::array<std::pair<std::string_view, example::Task>, 11> list{
       {{"copy", example::Task::copy},
        {"reverse", example::Task::reverse},
        {"counting", example::Task::counting},
        {"random_walk", example::Task::random_walk},
        {"algorithmic_3", example::Task::algorithmic_3},
-       {"algorithmic_5", example::Task::algorithmic_5}}};
+       {"algorithmic_5", example::Task::algorithmic_5},
+       {"parity", example::Task::parity},
+       {"modular_5", example::Task::modular_5},
+       {"s5", example::Task::s5},
+       {"flip_flop", example::Task::flip_flop},
+       {"recall", example::Task::recall}}};
 };
 
 namespace example {
 
 inline bool is_string(Task task) { return task == Task::copy || task == Task::reverse || task == Task::counting; }
 inline bool is_algorithmic(Task task) { return task == Task::algorithmic_3 || task == Task::algorithmic_5; }
+inline bool tracks_state(Task task) {
+  return task == Task::parity || task == Task::modular_5 || task == Task::s5 || task == Task::flip_flop;
+}
 inline int variables(Task task) { return task == Task::algorithmic_3 ? 3 : 5; }
 
 inline Words words(Task task) {
-  if (is_string(task)) return strings::words();
-  if (is_algorithmic(task)) return algorithmic::words(variables(task));
-  return random_walk::words();
+  switch (task) {
+    case Task::random_walk: return random_walk::words();
+    case Task::parity: return modular::words(2);
+    case Task::modular_5: return modular::words(5);
+    case Task::s5: return s5::words();
+    case Task::flip_flop: return flip_flop::words();
+    case Task::recall: return recall::words();
+    default: return is_string(task) ? strings::words() : algorithmic::words(variables(task));
+  }
 }
 
-/// An example of the given length: letters of the string, actions, or statements.
+/// An example of the given length: letters of the string, actions, statements, tokens, or pairs.
 inline Example draw(Task task, fbt::Index length, fbt::Random& random) {
   using strings::Answer;
   switch (task) {
@@ -51,6 +79,11 @@ inline Example draw(Task task, fbt::Index length, fbt::Random& random) {
     case Task::reverse: return strings::draw(Answer::reversed, strings::letters, length, random);
     case Task::counting: return strings::draw(Answer::same, 1, length, random);
     case Task::random_walk: return random_walk::draw(length, random);
+    case Task::parity: return modular::draw(2, length, random);
+    case Task::modular_5: return modular::draw(5, length, random);
+    case Task::s5: return s5::draw(120, length, random);
+    case Task::flip_flop: return flip_flop::draw(flip_flop::Ignored::usual, length, random);
+    case Task::recall: return recall::draw(length, random);
     default: return algorithmic::draw(variables(task), length, random);
   }
 }

@@ -81,6 +81,8 @@ inline void refuse_vain_flags(const TaskTrainFlags& flags, const Recipe& recipe,
   if (!is_algorithmic(flags.task))
     refuse_flags(command, {"segment", "fresh"},
                  fmt::format("with --task {}: a segment is an example", fbt::name_of(flags.task)));
+  if (flags.task == Task::s5)
+    refuse_flags(command, {"first-length"}, "with --task s5, whose first examples have fewer permutations");
   if (!flags.data.empty()) refuse_flags(command, {"examples"}, "with --data, which has them");
   if (!flags.test_data.empty()) refuse_flags(command, {"tests", "test-length"}, "with --test-data, which has them");
   if (recipe.curriculum == 0 || lessons(flags.task, recipe).empty())
@@ -136,21 +138,43 @@ void visit_task_standing(F&& f, Same& standing) {
 
 /// The test examples of a training.
 struct Tests {
-  std::vector<Example> examples;
-  std::vector<Example> seen;  ///< new examples of lengths that were trained; only for strings
+  struct Kind {
+    std::string name;  ///< what the name of a result begins with
+    std::vector<Example> examples;
+  };
+  std::vector<Kind> kinds;  ///< at least one
 
   /// file: of test examples; empty: they are drawn.
   Tests(Task task, const Recipe& r, std::uint64_t seed, const std::string& file) {
-    const fbt::Index shortest = is_string(task) ? r.length + 1 : r.test_length;
-    examples = group(task, file.empty() ? draw(task, r.tests, shortest, r.test_length, fbt::mix_seed(seed, 2))
-                                        : read_examples(file, words(task)));
-    if (is_string(task)) seen = draw(task, r.tests, 1, r.length, fbt::mix_seed(seed, 3));
+    std::uint64_t which = 1;  // of the seeds
+    const auto add = [&](const std::string& name, fbt::Index shortest, fbt::Index longest) {
+      kinds.push_back({name, group(task, draw(task, r.tests, shortest, longest, fbt::mix_seed(seed, ++which)))});
+    };
+    if (!file.empty()) {
+      kinds.push_back({"", group(task, read_examples(file, words(task)))});
+      ++which;
+    } else if (is_string(task)) {
+      add("", r.length + 1, r.test_length);
+    } else if (tracks_state(task) || task == Task::recall) {
+      add("", r.length, r.length);
+      for (fbt::Index length = 2 * r.length; length <= r.test_length; length *= 2)
+        add(fmt::format("length_{}_", length), length, length);
+    } else {
+      add("", r.test_length, r.test_length);
+    }
+    if (is_string(task)) add("trained_lengths_", 1, r.length);  // new ones
+    if (task == Task::flip_flop && file.empty())
+      for (const auto& [name, ignored] :
+           {std::pair("sparse_", flip_flop::Ignored::most), {"dense_", flip_flop::Ignored::few}})
+        kinds.push_back({name, draw_many(r.tests, fbt::mix_seed(seed, ++which), [&](fbt::Random& random) {
+                           return flip_flop::draw(ignored, r.test_length, random);
+                         })});
   }
 
   double tokens() const {
     double count = 0;
-    for (const auto* list : {&examples, &seen})
-      for (const Example& example : *list) count += static_cast<double>(example.tokens.size());
+    for (const Kind& kind : kinds)
+      for (const Example& example : kind.examples) count += static_cast<double>(example.tokens.size());
     return count;
   }
 };
@@ -173,13 +197,13 @@ nlohmann::ordered_json test(Task task, const Model& model, const Tests& tests, f
       return sum;
     });
   };
-  const Accuracy result = accuracy(tests.examples);
-  if (!is_string(task)) return {{"accuracy", result.of_labels()}};
-  const Accuracy seen = accuracy(tests.seen);
-  return {{"character_accuracy", result.of_labels()},
-          {"sequence_accuracy", result.of_examples()},
-          {"trained_lengths_character_accuracy", seen.of_labels()},
-          {"trained_lengths_sequence_accuracy", seen.of_examples()}};
+  nlohmann::ordered_json results;
+  for (const auto& [name, examples] : tests.kinds) {
+    const Accuracy result = accuracy(examples);
+    results[name + (is_string(task) ? "character_accuracy" : "accuracy")] = result.of_labels();
+    if (is_string(task)) results[name + "sequence_accuracy"] = result.of_examples();
+  }
+  return results;
 }
 
 /// "accuracy 99.1%", with all its results.
@@ -266,7 +290,7 @@ class TaskTraining {
 
   void save() const {
     if (flags_.out.empty()) return;
-    fbt::ensure(is_sound(model_, tests_.examples.front().tokens),
+    fbt::ensure(is_sound(model_, tests_.kinds.front().examples.front().tokens),
                 "update {}: expected a model of finite numbers, found others; try a smaller --learning-rate or --clip",
                 optimizer_.updates);
     processes_.first_does([&] {
@@ -370,7 +394,8 @@ class TaskTraining {
       if (standing_.progress >= 1 && standing_.test_missing) test_now();
       if (stops_ || standing_.progress >= 1) save_training(trainer);
     } catch (const std::exception&) {  // or the user did not want to wait for a test
-      if (processes_.all_are_here() && is_sound(model_, tests_.examples.front().tokens)) save_training(trainer);
+      if (processes_.all_are_here() && is_sound(model_, tests_.kinds.front().examples.front().tokens))
+        save_training(trainer);
       throw;
     }
   }
@@ -491,7 +516,7 @@ inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch&
                  name);
   }
   refuse_vain_flags(flags, r, command);
-  processes.meet("");                                                     // the examples are drawn
+  processes.meet("");  // the examples are drawn
   int code = 0;
   with_new_model(flags.rule, r, static_cast<fbt::Index>(words(flags.task).size()), fbt::mix_seed(flags.seed, 0),
                  [&](auto& model) { code = TaskTraining(flags, r, standing, model, clock, processes).run(); });

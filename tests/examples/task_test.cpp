@@ -88,7 +88,7 @@ TEST_CASE("tasks: lessons become longer up to the full length, and end within th
     double until = 0;
     for (const Lesson& lesson : list) {
       CHECK(lesson.length >= length);
-      CHECK(lesson.length < r.length);
+      CHECK(lesson.length < r.length + (task == Task::s5));  // of fewer permutations, not of shorter examples
       CHECK(lesson.until >= until);
       CHECK(lesson.until <= r.curriculum);
       length = lesson.length;

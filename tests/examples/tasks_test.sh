@@ -7,7 +7,7 @@ tiny=(--width 8 --layers 1 --lanes 4 --examples 40 --tests 12 --length 6 --test-
 train() {
   local small=("${tiny[@]}")
   [[ " $* " == *" --rule lstm "* ]] || small+=(--heads 2 --window 8)
-  [[ " $* " =~ " --task "(copy|reverse|counting)" " ]] || small+=(--first-length 3)
+  [[ " $* " =~ " --task "(copy|reverse|counting|s5)" " ]] || small+=(--first-length 3)
   succeed train "${small[@]}" --updates 6 "$@"
 }
 # The reports without what depends on the clock.
@@ -15,7 +15,7 @@ metrics() { sed -E 's/"(seconds|tokens_per_second)":[^,]*,//g' "$1/metrics.jsonl
 
 test_every_task_by_every_rule() {
   local task rule
-  for task in copy reverse counting random_walk algorithmic_3 algorithmic_5; do
+  for task in copy reverse counting random_walk algorithmic_3 algorithmic_5 parity modular_5 s5 flip_flop recall; do
     for rule in feedback average top_only recurrent transformer lstm lstm_attention; do
       train --task $task --rule $rule --out $task.$rule
       contains "$(tail -n 1 <<<"$output")" "$task by $rule: "
@@ -27,6 +27,10 @@ test_every_task_by_every_rule() {
   done
   contains "$(tail -n 1 copy.lstm/metrics.jsonl)" '"sequence_accuracy":'
   contains "$(tail -n 1 random_walk.lstm/metrics.jsonl)" '"accuracy":'
+  contains "$(tail -n 1 flip_flop.lstm/metrics.jsonl)" '"sparse_accuracy":'
+  train --task parity --test-length 24 --out longer
+  [ "$(tail -n 1 longer/metrics.jsonl | grep -oE '"[a-z0-9_]*accuracy":' | tr -d '\n')" = '"accuracy":"length_12_accuracy":"length_24_accuracy":' ] ||
+    fail "$(tail -n 1 longer/metrics.jsonl)"
 }
 
 test_show() {
@@ -217,6 +221,9 @@ test_vain_flags() {
   done
   error "--first-length has no effect without a --curriculum above 0, and examples shorter than --length to begin with" \
     train --task random_walk --length 9 --first-length 9 --out run
+  error "--first-length has no effect with --task s5" train --task s5 --first-length 3 --out run
+  error "expected a length from 1 to 32 pairs, found 33" train --task recall --length 33 --out run
+  error "expected a length from 1 to 32 pairs, found 33" show --task recall --length 33
   for flag in "--layer 1" "--head 1"; do
     error "${flag% *} has no effect without --attention" show --task copy $flag
   done
