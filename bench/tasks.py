@@ -148,7 +148,8 @@ test strings are longer than any that was trained on, up to twice as long. On ne
 are new to it.
 
 Each cell had one thread for so long, while other cells ran on the other cores: {seconds}. A faster machine gets further in that time: how
-many updates each made stands beside its command. An
+many updates each made stands beside its command. Programs were drawn as by the fbt that stands there: `++`, `--` and conditions were up to 1.2 points more, or
+less, frequent than the paper's generator makes them, and the present ones are. An
 empty cell has not been run. {"With more than one seed: the mean, and the range." if several else "One seed each."}
 
 {table(["task", *[NAMES[rule] for rule in RULES], "paper: Transformer", "paper: feedback"], rows)}

@@ -73,8 +73,12 @@ void merge_flags(const Visit& visit, const nlohmann::ordered_json& stored, const
     if (command.count(flag) == 0) {
       value = old;
     } else if (on_resume == OnResume::keep) {
-      fbt::check(value == old, "{}: {} {}, found {}; leave the flag out, or {}", flag, origin, detail::plain(old),
-                 detail::plain(value), otherwise);
+      const auto shown = [](const auto& any) {
+        const std::string text = fmt::format("{}", detail::plain(any));
+        return text.empty() ? "none" : text;
+      };
+      fbt::check(value == old, "{}: {} {}, found {}; leave the flag out, or {}", flag, origin, shown(old), shown(value),
+                 otherwise);
     }
   });
 }

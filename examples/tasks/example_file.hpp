@@ -6,11 +6,12 @@
 #include "tasks/example.hpp"
 
 #include "fbt/core/check.hpp"
-#include "fbt/io/system.hpp"
+#include "fbt/io/atomic_file.hpp"
 
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <sstream>
 #include <string>

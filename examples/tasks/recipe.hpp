@@ -34,9 +34,8 @@ void visit_recipe(F&& f, Same&... recipes) {
     "and s5; pairs of flip_flop and recall",
     recipes.length...);
   f("test-length",
-    "longest test string in letters, from length + 1 up; actions; statements; tokens or pairs, where shorter ones are "
-    "tested, "
-    "too",
+    "longest test string in letters, from length + 1 up; actions; statements; tokens or pairs, where the length and twice, "
+    "four times ... the length are tested, too",
     recipes.test_length...);
   f("examples", "training examples of the full length; read again when all have been", recipes.examples...);
   f("tests", "test examples, of each kind", recipes.tests...);
@@ -82,6 +81,13 @@ inline Recipe recipe(Task task) {
     r.window = task == Task::recall ? 128 : 8;
     r.first_length = task == Task::recall ? 2 : 4;
     r.lanes = 32;
+    if (task == Task::s5) {  // 120 permutations in 120 states
+      r.width = 128;
+      r.lanes = 64;
+      r.learning_rate = 0.002;
+      r.examples = 100000;
+      r.seconds = 900;
+    }
   } else {
     r.lanes = 32;
     r.span_ramp = 12;
@@ -121,7 +127,14 @@ inline void check_recipe(Task task, const Recipe& r) {
                value);
   };
   within("length", r.length, 1);
-  within("test-length", r.test_length, is_string(task) ? r.length + 1 : 1);
+  const bool several_lengths = tracks_state(task) || task == Task::recall;
+  within("test-length", r.test_length, is_string(task) ? r.length + 1 : several_lengths ? r.length : 1);
+  if (task == Task::flip_flop)
+    fbt::check(r.length >= 2, "--length of flip_flop must be at least 2, where one is written and one is read, found {}",
+               r.length);
+  if (task == Task::recall)
+    fbt::check(r.test_length <= recall::keys, "--test-length of recall must be at most {}, the number of keys, found {}",
+               recall::keys, r.test_length);
   within("examples", r.examples, 1);
   within("first-length", r.first_length, 1);
   within("tests", r.tests, 1);
@@ -140,8 +153,12 @@ inline Recipe choose_recipe(Task task, const Recipe& given, const CLI::App& comm
         if (command.count(fmt::format("--{}", name)) > 0) value = wanted;
       },
       result, given);
-  if (is_string(task) && command.count("--test-length") == 0)
-    result.test_length = std::max(result.test_length, 2 * std::min(result.length, largest_count / 2));
+  if (command.count("--test-length") == 0) {
+    if (is_string(task)) result.test_length = std::max(result.test_length, 2 * std::min(result.length, largest_count / 2));
+    if (tracks_state(task)) result.test_length = 8 * std::min(result.length, largest_count / 8);
+    if (task == Task::recall)
+      result.test_length = std::max(result.length, std::min(2 * std::min(result.length, largest_count / 2), recall::keys));
+  }
   check_recipe(task, result);
   return result;
 }

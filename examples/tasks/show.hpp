@@ -38,12 +38,13 @@ inline void add_show_flags(CLI::App& command, TaskShowFlags& flags) {
       "example, or the first 200 tokens of it");
   add_flag(command, "layer", flags.shown.layer, "with --attention: only this layer, counted from 1; 0: all");
   add_flag(command, "head", flags.shown.head, "with --attention: only this head, counted from 1; 0: all");
-  add_path_flag(command, "official", flags.official,
-                "file to write the examples to instead, a line each, as the paper's generator does; what is to be answered "
-                "goes to FILE.labels");
+  add_path_flag(
+      command, "official", flags.official,
+      "file to write the examples to instead, of any task, in the format of the paper's generator: a line each; what is "
+      "to be answered goes to FILE.labels");
   add_flag(command, "count", flags.count, "number of examples");
   add_flag(command, "length", flags.length,
-           "letters, actions or statements of an example; 0: as long as the longest test by default");
+           "letters, actions, statements, tokens or pairs of an example; 0: as long as the longest test by default");
   add_flag(command, "seed", flags.seed, "for the examples");
 }
 

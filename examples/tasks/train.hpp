@@ -22,6 +22,7 @@
 
 #include "fbt/core/processors.hpp"
 #include "fbt/core/random.hpp"
+#include "fbt/io/fingerprint.hpp"
 #include "fbt/io/folder_lock.hpp"
 #include "fbt/io/training_file.hpp"
 #include "fbt/training/adam.hpp"
@@ -40,6 +41,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace example {
@@ -83,7 +85,8 @@ inline void refuse_vain_flags(const TaskTrainFlags& flags, const Recipe& recipe,
                  fmt::format("with --task {}: a segment is an example", fbt::name_of(flags.task)));
   if (flags.task == Task::s5)
     refuse_flags(command, {"first-length"}, "with --task s5, whose first examples have fewer permutations");
-  if (!flags.data.empty()) refuse_flags(command, {"examples"}, "with --data, which has them");
+  if (!flags.data.empty() && (recipe.curriculum == 0 || lessons(flags.task, recipe).empty()))
+    refuse_flags(command, {"examples"}, "with --data, which has them, and no lessons before");
   if (!flags.test_data.empty()) refuse_flags(command, {"tests", "test-length"}, "with --test-data, which has them");
   if (recipe.curriculum == 0 || lessons(flags.task, recipe).empty())
     refuse_flags(command, {"first-length", "advance"},
@@ -152,23 +155,33 @@ struct Tests {
     };
     if (!file.empty()) {
       kinds.push_back({"", group(task, read_examples(file, words(task)))});
-      ++which;
-    } else if (is_string(task)) {
+      return;
+    }
+    if (is_string(task)) {
       add("", r.length + 1, r.test_length);
     } else if (tracks_state(task) || task == Task::recall) {
       add("", r.length, r.length);
-      for (fbt::Index length = 2 * r.length; length <= r.test_length; length *= 2)
+      for (fbt::Index length = r.length; length < r.test_length;) {
+        length = std::min(2 * length, r.test_length);
         add(fmt::format("length_{}_", length), length, length);
+      }
     } else {
       add("", r.test_length, r.test_length);
     }
     if (is_string(task)) add("trained_lengths_", 1, r.length);  // new ones
-    if (task == Task::flip_flop && file.empty())
+    if (task == Task::flip_flop)
       for (const auto& [name, ignored] :
            {std::pair("sparse_", flip_flop::Ignored::most), {"dense_", flip_flop::Ignored::few}})
-        kinds.push_back({name, draw_many(r.tests, fbt::mix_seed(seed, ++which), [&](fbt::Random& random) {
-                           return flip_flop::draw(ignored, r.test_length, random);
-                         })});
+        kinds.push_back({name, draw_many(r.tests, fbt::mix_seed(seed, ++which),
+                                         [&](fbt::Random& random) { return flip_flop::draw(ignored, r.length, random); })});
+  }
+
+  /// At least two of them.
+  std::vector<fbt::Token> some_tokens() const {
+    const std::vector<fbt::Token>& first = kinds.front().examples.front().tokens;
+    std::vector<fbt::Token> tokens = first;
+    tokens.insert(tokens.end(), first.begin(), first.end());
+    return tokens;
   }
 
   double tokens() const {
@@ -177,6 +190,26 @@ struct Tests {
       for (const Example& example : kind.examples) count += static_cast<double>(example.tokens.size());
     return count;
   }
+};
+
+/// Examples to train on, end to end, and how they are read.
+struct TaskData {
+  Example stream;
+  fbt::BatchOptions options;
+
+  TaskData(Task task, const Recipe& r, std::uint64_t seed, const std::vector<Example>& examples) {
+    const bool carried = is_algorithmic(task);  // programs follow one another, all else are sequences of their own
+    std::size_t longest = 0;
+    for (const Example& example : examples) longest = std::max(longest, example.tokens.size());
+    options = {.lanes = r.lanes,
+               .segment = carried ? r.segment : static_cast<fbt::Index>(longest),
+               .segments = carried ? fbt::Segments::carried : fbt::Segments::independent,
+               .seed = seed};
+    stream = join(examples, carried ? 0 : options.segment);
+  }
+
+  /// Throws std::invalid_argument when there are too few for the lanes.
+  auto batches() const { return fbt::Batches(stream.tokens, stream.labels, options); }
 };
 
 /// What a model gets right, with the names it has in files.
@@ -221,15 +254,16 @@ inline std::string percentages(const nlohmann::ordered_json& results) {
 template <class Model>
 class TaskTraining {
  public:
-  /// clock: since the program began.
-  TaskTraining(const TaskTrainFlags& flags, const Recipe& recipe, const TaskStanding& standing, Model& model,
-               const Stopwatch& clock, Processes& processes)
+  /// given: examples of the full length to train on; none: they are drawn. clock: since the program began.
+  TaskTraining(const TaskTrainFlags& flags, const Recipe& recipe, const TaskStanding& standing,
+               const std::vector<Example>& given, const Tests& tests, Model& model, const Stopwatch& clock,
+               Processes& processes)
       : processes_(processes),
         flags_(flags),
         recipe_(recipe),
         model_(model),
-        given_(flags.data.empty() ? std::vector<Example>() : read_examples(flags.data, words(flags.task))),
-        tests_(flags.task, recipe, flags.seed, flags.test_data),
+        given_(given),
+        tests_(tests),
         standing_(standing),
         resuming_(flags.resume),
         budget_(standing.limits, standing.elapsed, clock, 0),
@@ -290,7 +324,7 @@ class TaskTraining {
 
   void save() const {
     if (flags_.out.empty()) return;
-    fbt::ensure(is_sound(model_, tests_.kinds.front().examples.front().tokens),
+    fbt::ensure(is_sound(model_, tests_.some_tokens()),
                 "update {}: expected a model of finite numbers, found others; try a smaller --learning-rate or --clip",
                 optimizer_.updates);
     processes_.first_does([&] {
@@ -351,20 +385,12 @@ class TaskTraining {
     length_ = lesson.length;
     const fbt::Index count = recipe_.examples * recipe_.length / lesson.length;  // of shorter ones as many more
     const bool in_file = place + 1 == all.size() && !given_.empty();
-    const auto examples = in_file ? given_ : draw_many(count, fbt::mix_seed(flags_.seed, 1), lesson.draw_one);
-    const bool stream = is_algorithmic(flags_.task);  // programs follow one another, all else are sequences of their own
-    std::size_t longest = 0;
-    for (const Example& example : examples) longest = std::max(longest, example.tokens.size());
-    const fbt::Index segment = stream ? recipe_.segment : static_cast<fbt::Index>(longest);
-    const Example data = join(examples, stream ? 0 : segment);
-    const fbt::BatchOptions batches{.lanes = recipe_.lanes,
-                                    .segment = segment,
-                                    .segments = stream ? fbt::Segments::carried : fbt::Segments::independent,
-                                    .seed = flags_.seed};
-    Trainer trainer(model_, optimizer_, fbt::Batches(data.tokens, data.labels, batches),
+    const TaskData data(flags_.task, recipe_, flags_.seed,
+                        in_file ? given_ : draw_many(count, fbt::mix_seed(flags_.seed, 1), lesson.draw_one));
+    Trainer trainer(model_, optimizer_, data.batches(),
                     {.shards = flags_.shards, .threads = flags_.threads, .fresh = recipe_.fresh, .clip = recipe_.clip}, {},
                     processes_.reduction(optimizer_));
-    const auto tokens_per_update = static_cast<double>(recipe_.lanes * segment);
+    const auto tokens_per_update = static_cast<double>(recipe_.lanes * data.options.segment);
     budget_.expect_evaluation(tests_.tokens(), tokens_per_update);
     if (resuming_) {
       load_training(trainer);
@@ -394,8 +420,7 @@ class TaskTraining {
       if (standing_.progress >= 1 && standing_.test_missing) test_now();
       if (stops_ || standing_.progress >= 1) save_training(trainer);
     } catch (const std::exception&) {  // or the user did not want to wait for a test
-      if (processes_.all_are_here() && is_sound(model_, tests_.kinds.front().examples.front().tokens))
-        save_training(trainer);
+      if (processes_.all_are_here() && is_sound(model_, tests_.some_tokens())) save_training(trainer);
       throw;
     }
   }
@@ -449,8 +474,8 @@ class TaskTraining {
   const TaskTrainFlags& flags_;
   const Recipe& recipe_;
   Model& model_;
-  std::vector<Example> given_;  // of the full length, in a file; none: they are drawn
-  Tests tests_;
+  const std::vector<Example>& given_;
+  const Tests& tests_;
   TaskStanding standing_;
   bool resuming_;  // until the files are read
   Budget budget_;
@@ -477,8 +502,10 @@ inline TaskStanding read_standing(TaskTrainFlags& flags, const CLI::App& command
   fbt::ensure(stored_flags != metadata.end() && stored_standing != metadata.end(),
               "{}: expected a training of this program, found another file", file);
   try {
-    merge_flags(task_flags(flags), nlohmann::ordered_json::parse(stored_flags->second), command, file + " was begun with",
-                "choose another --out folder");
+    auto begun_with = nlohmann::ordered_json::parse(stored_flags->second);
+    for (const char* const newer : {"data", "test-data"})
+      if (!begun_with.contains(newer)) begun_with[newer] = "";
+    merge_flags(task_flags(flags), begun_with, command, file + " was begun with", "choose another --out folder");
     TaskStanding standing;
     const auto json = nlohmann::json::parse(stored_standing->second);
     fbt::ensure(json.contains("lesson"), "{}: expected a training of this program, found another file", file);
@@ -516,10 +543,22 @@ inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch&
                  name);
   }
   refuse_vain_flags(flags, r, command);
-  processes.meet("");  // the examples are drawn
+  std::vector<Example> given;
+  if (!flags.data.empty()) {
+    given = read_examples(flags.data, words(flags.task));
+    TaskData(flags.task, r, flags.seed, given).batches();  // too few are noticed now, not after the lessons
+  }
+  const Tests tests(flags.task, r, flags.seed, flags.test_data);
+  std::string identity;
+  for (const std::vector<Example>* const examples : {&std::as_const(given), &tests.kinds.front().examples}) {
+    const Example all = join(*examples, 0);
+    identity += fmt::format("{} with the labels {} ", fbt::fingerprint(fbt::Tokens(all.tokens)),
+                            fbt::fingerprint(fbt::Tokens(all.labels)));
+  }
+  processes.meet(identity);
   int code = 0;
   with_new_model(flags.rule, r, static_cast<fbt::Index>(words(flags.task).size()), fbt::mix_seed(flags.seed, 0),
-                 [&](auto& model) { code = TaskTraining(flags, r, standing, model, clock, processes).run(); });
+                 [&](auto& model) { code = TaskTraining(flags, r, standing, given, tests, model, clock, processes).run(); });
   return code;
 }
 

@@ -28,8 +28,8 @@ test_every_task_by_every_rule() {
   contains "$(tail -n 1 copy.lstm/metrics.jsonl)" '"sequence_accuracy":'
   contains "$(tail -n 1 random_walk.lstm/metrics.jsonl)" '"accuracy":'
   contains "$(tail -n 1 flip_flop.lstm/metrics.jsonl)" '"sparse_accuracy":'
-  train --task parity --test-length 24 --out longer
-  [ "$(tail -n 1 longer/metrics.jsonl | grep -oE '"[a-z0-9_]*accuracy":' | tr -d '\n')" = '"accuracy":"length_12_accuracy":"length_24_accuracy":' ] ||
+  train --task parity --test-length 20 --out longer
+  [ "$(tail -n 1 longer/metrics.jsonl | grep -oE '"[a-z0-9_]*accuracy":' | tr -d '\n')" = '"accuracy":"length_12_accuracy":"length_20_accuracy":' ] ||
     fail "$(tail -n 1 longer/metrics.jsonl)"
 }
 
@@ -97,7 +97,26 @@ test_files_of_examples() {
   error "one: line 2: expected an example, found an empty line" train --task algorithmic_3 --data one --out run
   printf 'END\nEND\n' >one; printf '_\n' >one.labels
   error "one.labels: expected a line for each of one, found only 1" train --task algorithmic_3 --data one --out run
-  error "--examples has no effect with --data" train --task algorithmic_3 --data one --examples 3 --out run
+  error "--examples has no effect with --data" train --task algorithmic_3 --data kept --examples 3 --curriculum 0 --out run
+  cp test.txt.labels kept.labels
+  error "expected" train --task algorithmic_3 --data kept --out run
+  succeed show --task parity --count 5 --length 20 --official few.txt
+  error "data" train --task parity --data few.txt --out run
+  # what is tested on is in the file: one of ten answers is right
+  printf 'x = 5 ; print x ; END\n' >one
+  local n right=0
+  for n in 1 2 3 4 5 6 7 8 9 10; do
+    printf '_ _ _ _ _ _ %s _\n' $n >one.labels
+    succeed train "${flags[@]}" --test-data one --updates 40 --out answers.$n
+    [[ $(tail -n 1 answers.$n/metrics.jsonl) != *'"accuracy":1.0'* ]] || right=$((right + 1))
+  done
+  [ $right -eq 1 ] || fail "$right answers are right"
+  # examples of one length or of several
+  succeed show --task parity --count 40 --length 9 --seed 5 --official numbers
+  succeed show --task parity --count 40 --length 5 --seed 6 --official shorter
+  cat shorter >>numbers; cat shorter.labels >>numbers.labels
+  succeed train --task parity --width 8 --layers 1 --heads 2 --lanes 4 --data numbers --test-data shorter --updates 200 --seconds 0 --curriculum 0
+  contains "$output" "parity by feedback: accuracy"
   error "--tests has no effect with --test-data" train --task algorithmic_3 --test-data one --tests 3 --out run
   [ ! -e run ] || fail "left: $(ls run)"
 }
@@ -222,7 +241,9 @@ test_vain_flags() {
   error "--first-length has no effect without a --curriculum above 0, and examples shorter than --length to begin with" \
     train --task random_walk --length 9 --first-length 9 --out run
   error "--first-length has no effect with --task s5" train --task s5 --first-length 3 --out run
-  error "expected a length from 1 to 32 pairs, found 33" train --task recall --length 33 --out run
+  error "--test-length of recall must be at most 32, the number of keys, found 33" train --task recall --length 33 --out run
+  error "--length of flip_flop must be at least 2" train --task flip_flop --length 1 --out run
+  error "--test-length must be from 6 to 1000000, found 5" train --task parity --length 6 --test-length 5 --out run
   error "expected a length from 1 to 32 pairs, found 33" show --task recall --length 33
   for flag in "--layer 1" "--head 1"; do
     error "${flag% *} has no effect without --attention" show --task copy $flag
@@ -287,7 +308,7 @@ test_resume() {
 }
 
 test_errors() {
-  error "--task: expected one of copy, reverse, counting, random_walk, algorithmic_3, algorithmic_5, found \"sorting\"" show --task sorting
+  error "--task: expected one of copy, reverse, counting, random_walk, algorithmic_3, algorithmic_5, parity, modular_5, s5, flip_flop, recall, found \"sorting\"" show --task sorting
   error "--rule: expected one of feedback, average, top_only, recurrent, transformer, lstm, lstm_attention, found \"rnn\"" train --task copy --rule rnn
   error "--task is required" train
   error "--colour" train --task copy --colour red

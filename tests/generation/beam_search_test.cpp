@@ -141,7 +141,8 @@ struct Counting {
 
 TEST_CASE("beam_search: the lanes of what has been written leave, and nothing else changes") {
   const Model model = small_translator(GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots));
-  const std::vector<std::vector<Token>> many{{1, 2, 3}, {5}, {4, 4, 4, 0, 1}, {2, 2}, {3, 1, 5, 5}};
+  std::vector<std::vector<Token>> many{{1, 2, 3}, {5}, {4, 4, 4, 0, 1}, {2, 2}, {3, 1, 5, 5}};
+  if (GENERATE(false, true)) many = {{5}, std::vector<Token>(200, 3), {2, 2}};  // the first and the second are encoded apart
   const Index beams = GENERATE(1, 2, 3);
   CAPTURE(beams);
   const BeamSearchOptions o{.begin = 1, .end = 0, .beams = beams, .length = 20};

@@ -197,6 +197,7 @@ TEST_CASE("EncoderDecoder: lanes that are selected take their sources along") {
   for (const std::vector<Token>& tokens : {std::vector<Token>{0, 1, 2}, {3, 3, 1}}) model.step(tokens, all);
   auto some = all;
   model.select_lanes(std::vector<Index>{2, 0}, some);
+  CHECK_THROWS_AS(model.source_attention(0, some), std::invalid_argument);  // these have not read a token yet
   for (const std::vector<Token>& tokens : {std::vector<Token>{0, 1, 2}, {3, 3, 1}, {1, 0, 0}}) {
     const Matrix<double> expected = model.step(tokens, all),
                          found = model.step(std::vector<Token>{tokens[2], tokens[0]}, some);

@@ -317,12 +317,42 @@ TEST_CASE("lanes: steppers of one model share its packed weights") {
     CHECK(step(model, tokens, second) == step(model, tokens, alone));
     step(model, {0, 1}, first);
   }
+  // and of lanes that are selected
+  const auto* const before = packed(second);
+  auto fewer = second;
+  model.select_lanes(std::vector<Index>{2, 0}, fewer);
+  CHECK(packed(fewer) == before);
+  step(model, {0, 1}, fewer);
+  CHECK(packed(fewer) == before);
   // after a change of the weights the old ones are not passed on, and do not change beneath those who hold them
   model.core.blocks[0].attention.query.weight *= 2;
   auto third = model.start(2, first);
   CHECK(packed(third) != packed(first));
   CHECK_NOTHROW(step(model, {0, 1}, third));
   CHECK_THROWS_WITH(step(model, {0, 1}, first), ContainsSubstring("have changed since the Trace was prepared"));
+  model.select_lanes(std::vector<Index>{1, 0}, first);
+  CHECK(packed(first) != packed(second));
+  CHECK_NOTHROW(step(model, {0, 1}, first));
+}
+
+TEST_CASE("lanes: from many to one and back, with weights of any format") {
+  Random random(1);
+  const auto model = make_transformer<float>(MemoryRule::feedback, random);
+  const WeightFormat weights = GENERATE(WeightFormat::full, WeightFormat::int8, WeightFormat::int4);
+  auto all = model.start(3, {2, weights});
+  for (int t = 0; t < 5; ++t) step(model, {1, 2, static_cast<Token>(t % vocabulary)}, all);
+  CHECK(model.attention(1, all).cols() == 3 * 2);
+  auto some = all;
+  model.select_lanes(std::vector<Index>{2}, some);
+  CHECK(model.attention(1, some).rows() == 0);  // nothing was looked at yet
+  Matrix<float> expected = step(model, {0, 1, 3}, all), found = step(model, {3}, some);
+  CHECK((found.col(0) - expected.col(2)).cwiseAbs().maxCoeff() < 1e-5f);
+  model.select_lanes(std::vector<Index>{0, 0}, some);
+  expected = step(model, {0, 1, 4}, all);
+  found = step(model, {4, 2}, some);
+  CHECK((found.col(0) - expected.col(2)).cwiseAbs().maxCoeff() < 1e-5f);
+  CHECK(found.col(1) != found.col(0));
+  CHECK(some.trace.core.segment.weights == weights);
 }
 
 TEST_CASE("lanes: changed weights are noticed with one lane as with many, and nothing is remembered of the step") {

@@ -99,6 +99,8 @@ class StepOrder {
     done_ = t + 1;
     left_ = train_ && done_ == steps_ ? steps_ : -1;
   }
+  /// How many steps forward() has read.
+  Index steps_read() const { return done_; }
   /// Whether a walk back may begin.
   void check_read() const {
     check(left_ == steps_ && steps_ > 0,

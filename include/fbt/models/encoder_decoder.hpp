@@ -144,7 +144,9 @@ class EncoderDecoder {
     Trace trace;
     Source<Scalar> result = decoder.core.make_source(banks(), 1);
     const Index length = static_cast<Index>(source.size());
-    encode({source, {&length, 1}}, {.team = &team, .weights = execution.weights}, result, trace);
+    std::vector<Token> tokens = source;
+    if (length == 1) tokens.push_back(0);  // padding: a single column would be computed in another order than many
+    encode({tokens, {&length, 1}}, {.team = &team, .weights = execution.weights}, result, trace);
     return result;
   }
 
@@ -171,7 +173,7 @@ class EncoderDecoder {
     const auto& blocks = stepper.trace.core.blocks;
     const Index layers = decoder.config().layers;
     check(block >= 0 && block < layers, "source_attention: expected a block below {}, found {}", layers, block);
-    check(stepper.trace.config == decoder.config() && stepper.memory.end > 0,
+    check(stepper.trace.config == decoder.config() && stepper.trace.core.order.steps_read() > 0,
           "source_attention: expected a stepper of this model that has read a token");
     return blocks[static_cast<std::size_t>(block)].cross.attention.position.dy;
   }
@@ -237,7 +239,8 @@ class EncoderDecoder {
       constexpr std::size_t most = 256;
       std::size_t count = 1;
       while (count < sources.size() && (count + 1) * longest(sources.first(count + 1)) <= most) ++count;
-      const std::size_t length = longest(sources.first(count));
+      // as encode(): a single column would be computed in another order than many
+      const std::size_t length = std::max<std::size_t>(longest(sources.first(count)), count == 1 ? 2 : 1);
       std::vector<Index> lengths;
       std::vector<Token> tokens(count * length, 0);
       for (std::size_t b = 0; b < count; ++b) {

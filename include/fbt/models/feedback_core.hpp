@@ -140,7 +140,7 @@ class FeedbackCore {
     for (std::size_t l = 0; l < blocks.size(); ++l)
       blocks[l].prepare(view(l), rows, trace.blocks[l], block_segment(l, segment, 0));
     aggregator.prepare(trace.aggregator, segment);
-    trace.windows.resize(static_cast<std::size_t>(segment.columns()));
+    trace.windows.assign(static_cast<std::size_t>(segment.columns()), {});
     trace.dstack.resize(trace.aggregator.mix.x.rows(), segment.lanes);
     trace.dinput.resize(config_.width, segment.lanes);
     trace.dremembered.resize(config_.width, segment.lanes);

@@ -124,9 +124,10 @@ class SequenceModel {
   Stepper start(Index lanes, const Stepper& other) const;
 
   /// Lane b goes on from what lane from[b] remembers, all at once; from now on the stepper has as many lanes: fewer when
-  /// texts have ended, more where one goes on in several ways. Nothing is packed again. (A single lane is computed in another
-  /// order than two and more: the last bits of its outputs differ.) Throws std::invalid_argument, and changes nothing, for a
-  /// stepper of another config, a lane that there is not, and no lane at all.
+  /// texts have ended, more where one goes on in several ways. Weights are packed again only where that was not done yet, or
+  /// where they have changed, as by refresh(). (A single lane is computed in another order than two and more: the last bits
+  /// of its outputs differ.) Throws std::invalid_argument, and changes nothing, for a stepper of another config, a lane that
+  /// there is not, and no lane at all.
   void select_lanes(std::span<const Index> from, Stepper& stepper) const {
     check(stepper.trace.config == config(), "select_lanes: the stepper was made by a model of another config; use start()");
     stepper.memory.select(from);
@@ -135,7 +136,7 @@ class SequenceModel {
 
   /// Reads one value per lane (tokens (B), or vectors (inputs, B)) and remembers the step. Returns the outputs (rows, B):
   /// the logits of the next token, say, or with Config::log_probabilities their log-probabilities. They stay valid until the
-  /// next call. Throws std::invalid_argument for a wrong number of values, a token outside the vocabulary, and a stepper of
+  /// stepper's next step or change of lanes. Throws std::invalid_argument for a wrong number of values, a token outside the vocabulary, and a stepper of
   /// another config.
   const Matrix<Scalar>& step(const Values& values, Stepper& stepper) const;
 
