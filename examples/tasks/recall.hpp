@@ -1,5 +1,5 @@
-// Recall: pairs of a key and a value, then keys, each to be answered with its value (associative recall of many queries: Arora
-// et al., 2023).   k7 v2 k1 v30 k7 k1 k1 ...
+// Recall: pairs of a key and a value, then keys, each to be answered with its value (associative recall of many queries:
+// Arora et al., 2023).   k7 v2 k1 v30 k7 k1 k1 ...
 #pragma once
 
 #include "tasks/example.hpp"

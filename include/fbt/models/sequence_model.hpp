@@ -136,8 +136,8 @@ class SequenceModel {
 
   /// Reads one value per lane (tokens (B), or vectors (inputs, B)) and remembers the step. Returns the outputs (rows, B):
   /// the logits of the next token, say, or with Config::log_probabilities their log-probabilities. They stay valid until the
-  /// stepper's next step or change of lanes. Throws std::invalid_argument for a wrong number of values, a token outside the vocabulary, and a stepper of
-  /// another config.
+  /// stepper's next step or change of lanes. Throws std::invalid_argument for a wrong number of values, a token outside the
+  /// vocabulary, and a stepper of another config.
   const Matrix<Scalar>& step(const Values& values, Stepper& stepper) const;
 
   /// What a layer (0 .. L-1) looked at in the last step: FeedbackCore::attention().
