@@ -1,6 +1,6 @@
 // Algorithmic: programs over a few variables with values 1..10, to be executed while they are read, drawn as the paper's
-// generator does. Of a statement the kind is drawn first, all alike, then the variable; when the two do not go together, both
-// are drawn again:
+// generator does. Of a statement the kind is drawn first, all alike, then the variable; when the two do not go together,
+// both are drawn again:
 //   v = n ;                    v not defined yet, n in 1..10
 //   v ++ ;   v -- ;            v defined; impossible at 10, or 1
 //   print v ;                  v defined; its `;` is answered with the value of v, and nothing else is scored

@@ -24,10 +24,10 @@ inline Lesson full_lesson(Task task, const Recipe& r) {
 }
 
 /// What comes before them. Mostly shorter ones, each twice as long as those before. Of s5: two different permutations, and
-/// twice as many each time. Of programs: which of two variables was asked for, which a model discovers only in such programs,
-/// whatever else it could learn from others; then short programs with more kinds of statements from lesson to lesson, and
-/// longer ones. In short ones every second statement or so is a print, so that an error is seen soon after the statement that
-/// was executed wrongly; in longer ones there are fewer.
+/// twice as many each time. Of programs: which of two variables was asked for, which a model discovers only in such
+/// programs, whatever else it could learn from others; then short programs with more kinds of statements from lesson to
+/// lesson, and longer ones. In short ones every second statement or so is a print, so that an error is seen soon after the
+/// statement that was executed wrongly; in longer ones there are fewer.
 inline std::vector<Lesson> lessons(Task task, const Recipe& r) {
   std::vector<Lesson> result;
   if (is_algorithmic(task)) {
