@@ -74,7 +74,7 @@ inline Recipe recipe(Task task) {
   } else if (task == Task::random_walk) {
     r.examples = 50000;
     r.first_length = 25;
-  } else if (tracks_state(task) || task == Task::recall) {
+  } else if (has_test_lengths(task)) {
     r.length = task == Task::recall ? 8 : 32;
     r.test_length = task == Task::recall ? 16 : 8 * r.length;
     r.examples = 50000;
@@ -127,8 +127,7 @@ inline void check_recipe(Task task, const Recipe& r) {
                value);
   };
   within("length", r.length, 1);
-  const bool several_lengths = tracks_state(task) || task == Task::recall;
-  within("test-length", r.test_length, is_string(task) ? r.length + 1 : several_lengths ? r.length : 1);
+  within("test-length", r.test_length, is_string(task) ? r.length + 1 : has_test_lengths(task) ? r.length : 1);
   if (task == Task::flip_flop)
     fbt::check(r.length >= 2, "--length of flip_flop must be at least 2, where one is written and one is read, found {}",
                r.length);

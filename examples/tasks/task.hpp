@@ -57,6 +57,8 @@ inline bool is_algorithmic(Task task) { return task == Task::algorithmic_3 || ta
 inline bool tracks_state(Task task) {
   return task == Task::parity || task == Task::modular_5 || task == Task::s5 || task == Task::flip_flop;
 }
+/// Whether a model is tested at its trained length and at several times that.
+inline bool has_test_lengths(Task task) { return tracks_state(task) || task == Task::recall; }
 inline int variables(Task task) { return task == Task::algorithmic_3 ? 3 : 5; }
 
 inline Words words(Task task) {

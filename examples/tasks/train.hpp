@@ -159,7 +159,7 @@ struct Tests {
     }
     if (is_string(task)) {
       add("", r.length + 1, r.test_length);
-    } else if (tracks_state(task) || task == Task::recall) {
+    } else if (has_test_lengths(task)) {
       add("", r.length, r.length);
       for (fbt::Index length = r.length; length < r.test_length;) {
         length = std::min(2 * length, r.test_length);

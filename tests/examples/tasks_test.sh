@@ -74,7 +74,7 @@ test_files_of_examples() {
   succeed train --resume --out parts --updates 6
   contains "$(tail -n 1 parts/metrics.jsonl)" '"updates":6,'
   cp train.txt kept; sed 's/ ++ ;/ -- ;/' kept >train.txt
-  error "parts/training.safetensors: " train --resume --out parts --updates 9
+  error "parts/training.safetensors: the training belongs to another text" train --resume --out parts --updates 9
   # mistakes
   error "missing: cannot open the text file" train --task algorithmic_3 --data missing --out run
   error "missing: cannot open the text file" train --task algorithmic_3 --test-data missing --out run
@@ -99,9 +99,9 @@ test_files_of_examples() {
   error "one.labels: expected a line for each of one, found only 1" train --task algorithmic_3 --data one --out run
   error "--examples has no effect with --data" train --task algorithmic_3 --data kept --examples 3 --curriculum 0 --out run
   cp test.txt.labels kept.labels
-  error "expected" train --task algorithmic_3 --data kept --out run
+  error "kept.labels: line 1: expected as many words as in kept, found " train --task algorithmic_3 --data kept --out run
   succeed show --task parity --count 5 --length 20 --official few.txt
-  error "data" train --task parity --data few.txt --out run
+  error "the data is too short: 32 lanes of segments of 20 tokens need 640 tokens, found 100" train --task parity --data few.txt --out run
   # what is tested on is in the file: one of ten answers is right
   printf 'x = 5 ; print x ; END\n' >one
   local n right=0
