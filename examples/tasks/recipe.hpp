@@ -95,7 +95,7 @@ inline Recipe recipe(Task task) {
     r.mimetic = 3;
     r.first_length = 12;
     r.curriculum = 0.6;
-    r.advance = 0.05;
+    r.advance = 0.15;
   }
   return r;
 }

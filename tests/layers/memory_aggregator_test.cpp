@@ -4,6 +4,7 @@
 #include "support/catch.hpp"
 #include "support/helpers.hpp"
 
+#include <cmath>
 #include <limits>
 #include <set>
 #include <string>
@@ -75,7 +76,7 @@ TEST_CASE("MemoryAggregator: gradients of every rule, from the stack to keys and
   MemoryOptions options = options_of(any_rule());
   options.layer = options.rule == MemoryRule::layer ? GENERATE(0, 1, 2) : 0;
   if (!info_of(options.rule).per_layer()) options.share_key_value = GENERATE(true, false);
-  options.norm = GENERATE(MemoryNorm::none, MemoryNorm::own);
+  options.norm = GENERATE(MemoryNorm::none, MemoryNorm::own, MemoryNorm::soft);
   options.empty = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
   options.value_bias = options.empty == EmptyMemory::zero_slots;
   const Index carried_steps = GENERATE(0, 1);
@@ -249,10 +250,32 @@ TEST_CASE("MemoryAggregator: another rule keeps the projections and begins the l
   aggregator.set_rule(MemoryRule::average, 0);
   CHECK(difference(aggregator.mix.mix_weights(), Vector<double>::Constant(3, 1.0 / 3)) < 1e-16);
   aggregator.set_rule(MemoryRule::feedback, 0);
-  CHECK(aggregator.mix.weight == Vector<double>::Zero(3));
+  CHECK(difference(aggregator.mix.mix_weights(), Vector<double>{{2.0 / 3, 1.0 / 6, 1.0 / 6}}) < 1e-15);
   CHECK(aggregator.key_values[0].key.weight == before.key_values[0].key.weight);
   CHECK(aggregator.key_values[0].value.weight == before.key_values[0].value.weight);
   CHECK(aggregator.make_memory(3).lanes() == 3);
   CHECK(aggregator.make_memory(3).window == window);
   CHECK(aggregator.make_memory(3).banks.size() == 1);
+}
+
+TEST_CASE("MemoryAggregator: a soft norm keeps the sizes of small memory vectors and bounds large ones") {
+  Random random(1);
+  MemoryOptions options = options_of(MemoryRule::feedback);
+  options.norm = MemoryNorm::soft;
+  Aggregator aggregator(options, random);
+  KeyValue<double>& key_value = aggregator.key_values[0];
+  CHECK(key_value.norm->weight == Vector<double>::Constant(width, 4));
+  CHECK(key_value.norm->epsilon == 4);
+  key_value.key.weight.topRows(width).setIdentity();
+  const auto key = [&](double size) {
+    Matrix<double> m(width, 1);
+    m << size, -size, -size, size;
+    KeyValue<double>::Trace trace;
+    key_value.prepare(trace, {1, 1, false, 0});
+    key_value.forward(m, trace, 0);
+    return trace.k(0)(0, 0);
+  };
+  CHECK(key(1e-3) == Approx(2e-3));
+  CHECK(key(1) == Approx(4 / std::sqrt(5)));
+  CHECK(key(1e6) == Approx(4));
 }

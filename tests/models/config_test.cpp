@@ -213,6 +213,7 @@ TEST_CASE("Config: names of the enumerators") {
   CHECK(Names<MemoryNorm>::list[0] == std::pair<std::string_view, MemoryNorm>("none", MemoryNorm::none));
   CHECK(Names<MemoryNorm>::list[1] == std::pair<std::string_view, MemoryNorm>("own", MemoryNorm::own));
   CHECK(Names<MemoryNorm>::list[2] == std::pair<std::string_view, MemoryNorm>("block", MemoryNorm::block));
+  CHECK(Names<MemoryNorm>::list[3] == std::pair<std::string_view, MemoryNorm>("soft", MemoryNorm::soft));
   CHECK(Names<EmptyMemory>::list[0] == std::pair<std::string_view, EmptyMemory>("skip", EmptyMemory::skip));
   CHECK(Names<EmptyMemory>::list[1] == std::pair<std::string_view, EmptyMemory>("zero_slots", EmptyMemory::zero_slots));
 }

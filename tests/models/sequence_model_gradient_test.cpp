@@ -45,7 +45,7 @@ TEST_CASE("FeedbackTransformer: gradients") {
   c.pre_norm = GENERATE(true, false);
   c.share_key_value = GENERATE(true, false);
   c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
-  c.memory_norm = GENERATE(MemoryNorm::own, MemoryNorm::none, MemoryNorm::block);
+  c.memory_norm = GENERATE(MemoryNorm::own, MemoryNorm::none, MemoryNorm::block, MemoryNorm::soft);
   if (c.memory_norm == MemoryNorm::block && !c.pre_norm) return;
   c.activation = GENERATE(Activation::relu, Activation::gelu, Activation::geglu);
   const Index carried_steps = GENERATE(0, 4);

@@ -14,7 +14,7 @@ void check_all_switches(double tolerance) {
   Config c = small_config();
   c.pre_norm = GENERATE(true, false);
   c.share_key_value = GENERATE(true, false);
-  c.memory_norm = GENERATE(MemoryNorm::own, MemoryNorm::none, MemoryNorm::block);
+  c.memory_norm = GENERATE(MemoryNorm::own, MemoryNorm::none, MemoryNorm::block, MemoryNorm::soft);
   if (c.memory_norm == MemoryNorm::block && !c.pre_norm) return;
   c.empty_memory = GENERATE(EmptyMemory::skip, EmptyMemory::zero_slots);
   c.position = GENERATE(PositionTerm::none, PositionTerm::relative_key, PositionTerm::per_head, PositionTerm::buckets);

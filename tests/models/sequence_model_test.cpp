@@ -410,8 +410,10 @@ TEST_CASE("FeedbackTransformer: the config knows the number of parameters") {
     Random random(1);
     CHECK(c.parameters() == static_cast<double>(count_parameters(Model(c, random))));
   }
-  if (!c.pre_norm) return;
   Random random(1);
+  c.memory_norm = MemoryNorm::soft;
+  CHECK(c.parameters() == static_cast<double>(count_parameters(Model(c, random))));
+  if (!c.pre_norm) return;
   c.memory_norm = MemoryNorm::block;
   CHECK(c.parameters() == static_cast<double>(count_parameters(Model(c, random))));
 }
@@ -432,7 +434,7 @@ TEST_CASE("FeedbackTransformer: shapes and starting values") {
   CHECK(is(model.core.positions[0].weight, 3, 3));
   CHECK(is(model.core.aggregator.key_values[0].key.weight, 6, 4));
   CHECK(is(model.head.linear.weight, 5, 4));
-  CHECK(model.core.aggregator.mix.weight == Vector<double>::Zero(3));
+  CHECK(difference(model.core.aggregator.mix.mix_weights(), Vector<double>{{2.0 / 3, 1.0 / 6, 1.0 / 6}}) < 1e-15);
   CHECK(model.head.norm.weight == Vector<double>::Ones(4));
 }
 
@@ -592,7 +594,7 @@ TEST_CASE("FeedbackTransformer: another memory rule keeps the parameters and beg
   };
   const Model feedback = under(transformer, MemoryRule::feedback);
   CHECK(feedback.config().memory_rule == MemoryRule::feedback);
-  CHECK(feedback.core.aggregator.mix.weight == Vector<double>::Zero(c.layers + 1));
+  CHECK(difference(feedback.core.aggregator.mix.mix_weights(), Vector<double>{{2.0 / 3, 1.0 / 6, 1.0 / 6}}) < 1e-15);
   CHECK(count_parameters(feedback) == count_parameters(transformer) + c.layers + 1);
   CHECK(feedback.core.blocks[1].attention.query.weight == transformer.core.blocks[1].attention.query.weight);
   CHECK(feedback.core.aggregator.key_values[1].key.weight == transformer.core.aggregator.key_values[1].key.weight);

@@ -42,14 +42,15 @@ class ReferenceModel {
     return y;
   }
 
-  V norm(const LayerNorm<Scalar>& parameters, const V& x) const {
+  V norm(const LayerNorm<Scalar>& parameters, const V& x) const { return norm(parameters, x, c_.norm_epsilon); }
+  V norm(const LayerNorm<Scalar>& parameters, const V& x, double epsilon) const {
     const auto n = static_cast<Scalar>(x.size());
     Scalar mean = 0, variance = 0;
     for (Scalar value : x) mean += value / n;
     for (Scalar value : x) variance += (value - mean) * (value - mean) / n;
     V y = x;
     for (Index i = 0; i < x.size(); ++i) {
-      y(i) = (x(i) - mean) / std::sqrt(variance + static_cast<Scalar>(c_.norm_epsilon));
+      y(i) = (x(i) - mean) / std::sqrt(variance + static_cast<Scalar>(epsilon));
       y(i) = parameters.weight(i) * y(i) + parameters.bias(i);
     }
     return y;
@@ -136,7 +137,9 @@ class ReferenceModel {
   void remember(const std::vector<V>& vectors) {
     for (std::size_t i = 0; i < p_.core.aggregator.key_values.size(); ++i) {
       const auto& kv = p_.core.aggregator.key_values[i];
-      const V n = c_.memory_norm == MemoryNorm::none ? vectors[i] : norm(*kv.norm, vectors[i]);
+      V n = vectors[i];
+      if (c_.memory_norm != MemoryNorm::none)
+        n = norm(*kv.norm, n, c_.memory_norm == MemoryNorm::soft ? 4 : c_.norm_epsilon);
       keys_[i].push_back(linear(kv.key, n));
       values_[i].push_back(linear(kv.value, n));
     }

@@ -13,6 +13,7 @@
 #include "fbt/layers/memory.hpp"
 
 #include <array>
+#include <cmath>
 #include <string_view>
 #include <vector>
 
@@ -39,7 +40,12 @@ enum class MemoryNorm {
   none,
   own,    ///< an own norm
   block,  ///< norm1 of the block that reads it, one for all blocks if they share the projection (pre-norm form only)
+  /// An own norm that only bounds, by an epsilon of 4: at the start n(m) = 4 (m - mean) / sqrt(variance + 4), about 2 m
+  /// while m is small. The size of a memory vector says something, which a LayerNorm hides; without any norm it can run
+  /// away.
+  soft,
 };
+inline constexpr double soft_norm_epsilon = 4, soft_norm_weight = 4;
 
 struct MemoryRuleInfo {
   enum class Source { learned_mix, even_mix, one_layer, own_output, own_input };
@@ -72,7 +78,7 @@ struct MemoryOptions {
   Index head_size = 0;          ///< e
   Index window = 1;             ///< S
   bool share_key_value = true;  ///< one key and value projection for all layers; else one per layer
-  MemoryNorm norm = MemoryNorm::own;
+  MemoryNorm norm = MemoryNorm::soft;
   bool value_bias = false;
   EmptyMemory empty = EmptyMemory::skip;
   double norm_epsilon = 1e-5;
@@ -97,22 +103,34 @@ struct MemoryAggregator {
   };
 
   MemoryAggregator() = default;
-  /// Random projections, equal layer weights.
+  /// Random projections; layer weights as set_rule() has them.
   MemoryAggregator(const MemoryOptions& o, Random& random) : options(o) {
     set_rule(o.rule, o.layer);
-    for (Index i = 0; i < (o.share_key_value ? 1 : o.layers); ++i)
-      key_values.emplace_back(o.width, o.heads, o.head_size, o.norm != MemoryNorm::none, o.value_bias, o.norm_epsilon,
-                              random);
+    const bool soft = o.norm == MemoryNorm::soft;
+    for (Index i = 0; i < (o.share_key_value ? 1 : o.layers); ++i) {
+      key_values.emplace_back(o.width, o.heads, o.head_size, o.norm != MemoryNorm::none, o.value_bias,
+                              soft ? soft_norm_epsilon : o.norm_epsilon, random);
+      if (soft)
+        Norm::visit(
+            [](std::string_view name, auto& tensor) {
+              if (name == "weight") tensor *= static_cast<Scalar>(soft_norm_weight);
+            },
+            *key_values.back().norm);
+    }
   }
 
-  /// The same projections under another rule; the layer weights begin anew.
+  /// The same projections under another rule; the layer weights begin anew: of feedback two thirds are with h^0, what a
+  /// step has read, which is then found again from the first updates on; from even weights that takes many times as long.
   void set_rule(MemoryRule rule, Index layer) {
     options.rule = rule;
     options.layer = layer;
     const Index layers = options.layers;
     Vector<Scalar> given = Vector<Scalar>::Zero(layers + 1);
     switch (info().source) {
-      case MemoryRuleInfo::Source::learned_mix: mix = LayerMix<Scalar>(layers, options.width); return;
+      case MemoryRuleInfo::Source::learned_mix:
+        mix = LayerMix<Scalar>(layers, options.width);
+        mix.weight(0) = std::log(static_cast<Scalar>(2 * layers));  // against exp(0) of each of the layers above
+        return;
       case MemoryRuleInfo::Source::even_mix: given.setConstant(Scalar(1) / static_cast<Scalar>(layers + 1)); break;
       case MemoryRuleInfo::Source::one_layer: given(rule == MemoryRule::top_only ? layers : layer) = 1; break;
       case MemoryRuleInfo::Source::own_output:

@@ -37,7 +37,7 @@ struct Config {
   MemoryRule memory_rule = MemoryRule::feedback;
   Index memory_layer = 0;       ///< k of MemoryRule::layer, 0 .. L; else 0
   bool share_key_value = true;  ///< one key and value projection for all layers; else one per layer
-  MemoryNorm memory_norm = MemoryNorm::own;
+  MemoryNorm memory_norm = MemoryNorm::soft;
   bool value_bias = false;
   bool output_bias = true;         ///< of attention
   bool cross_attention = false;    ///< blocks also attend to a source, between memory and feed-forward: a decoder
@@ -110,8 +110,8 @@ struct Names<EmptyMemory> {
 };
 template <>
 struct Names<MemoryNorm> {
-  static constexpr std::array<std::pair<std::string_view, MemoryNorm>, 3> list{
-      {{"none", MemoryNorm::none}, {"own", MemoryNorm::own}, {"block", MemoryNorm::block}}};
+  static constexpr std::array<std::pair<std::string_view, MemoryNorm>, 4> list{
+      {{"none", MemoryNorm::none}, {"own", MemoryNorm::own}, {"block", MemoryNorm::block}, {"soft", MemoryNorm::soft}}};
 };
 
 /// Calls f(name, field) for every field of one or more configs, with the names they have in files.
@@ -188,7 +188,8 @@ inline double Config::parameters() const {
   const auto f = static_cast<double>(hidden_units()), e = static_cast<double>(head_columns());
   const auto H = static_cast<double>(heads), S = static_cast<double>(window), banks = static_cast<double>(key_values());
   const double first_rows = activation == Activation::geglu ? 2 * f : f;
-  const double norms = memory_norm == MemoryNorm::block ? L + banks : memory_norm == MemoryNorm::own ? 2 * L + banks : 2 * L;
+  const double block_norms = memory_norm == MemoryNorm::block ? L : 2 * L;
+  const double norms = memory_norm == MemoryNorm::none ? block_norms : block_norms + banks;
   const double attention = 2 * d * H * e + (output_bias ? d : 0);
   const double feed_forward_part = first_rows * (d + 1) + d * (f + 1);
   const double key_value = 2 * d * H * e + (value_bias ? H * e : 0);
