@@ -105,10 +105,9 @@ class FeedbackTransformer(nn.Module):
         self.embedding = nn.Embedding(s.vocabulary, s.width)
         self.blocks = nn.ModuleList(FeedbackBlock(s) for _ in range(s.layers))
         self.position = nn.Parameter(torch.empty(s.window, s.head_size).uniform_(-1, 1) / math.sqrt(s.head_size))
-        # as fbt's begin: two thirds of the memory vector are the embedding, and its norm only bounds
+        # as fbt's begins: two thirds of the memory vector are the embedding
         self.mix = nn.Parameter(torch.tensor([math.log(2 * s.layers), *[0.0] * s.layers]))
-        self.memory_norm = nn.LayerNorm(s.width, eps=4)
-        nn.init.constant_(self.memory_norm.weight, 4)
+        self.memory_norm = nn.LayerNorm(s.width)
         self.key_value = nn.Linear(s.width, 2 * s.width, bias=False)
         self.norm_out = nn.LayerNorm(s.width)
         self.head = nn.Linear(s.width, s.vocabulary)

@@ -48,6 +48,7 @@ struct TrainFlags {
   TrainFlags() {
     trainer.threads = fbt::available_processors();
     batches.lanes = 16;
+    config.memory_norm = fbt::MemoryNorm::soft;
     trainer.fresh = 0.7;
     adam.weight_decay = 0.1;
     schedule.peak = 0;

@@ -12,6 +12,7 @@ test_train_writes_its_files() {
   [ "$(grep -cE "$line" run/metrics.jsonl)" -eq 5 ] || fail "$(cat run/metrics.jsonl)"
   contains "$(cat run/loss.svg)" validation
   contains "$(cat run/layer_weights.svg)" "layer 2"
+  grep -aqF '\"memory_norm\":\"soft\"' run/model.safetensors || fail "$(head -c 2000 run/model.safetensors)"
 }
 
 test_without_validation() {

@@ -70,7 +70,7 @@ TEST_CASE("model file: a config as JSON, there and back") {
         R"({"vocabulary":5,"inputs":0,"outputs":0,"width":4,"layers":2,"heads":2,"head_size":0,"feed_forward":0,"window":3,)"
         R"("activation":"relu",)"
         R"("position":"relative_key","span_ramp":0,"empty_memory":"skip","pre_norm":true,"memory_rule":"feedback",)"
-        R"("memory_layer":0,"share_key_value":true,"memory_norm":"soft",)"
+        R"("memory_layer":0,"share_key_value":true,"memory_norm":"own",)"
         R"("value_bias":false,"output_bias":true,"cross_attention":false,"log_probabilities":false,"dropout":0.0,)"
         R"("norm_epsilon":1e-05,"embedding_deviation":0.3})");
   CHECK(read_config(R"({"vocabulary": 5})", "x").width == Config{}.width);  // what is missing keeps its default

@@ -42,7 +42,7 @@ enum class MemoryNorm {
   block,  ///< norm1 of the block that reads it, one for all blocks if they share the projection (pre-norm form only)
   /// An own norm that only bounds, by an epsilon of 4: at the start n(m) = 4 (m - mean) / sqrt(variance + 4), about 2 m
   /// while m is small. The size of a memory vector says something, which a LayerNorm hides; without any norm it can run
-  /// away.
+  /// away. Text is learned better so; a state that has to last (parity) keeps better with an own norm, which renews it.
   soft,
 };
 inline constexpr double soft_norm_epsilon = 4, soft_norm_weight = 4;
@@ -78,7 +78,7 @@ struct MemoryOptions {
   Index head_size = 0;          ///< e
   Index window = 1;             ///< S
   bool share_key_value = true;  ///< one key and value projection for all layers; else one per layer
-  MemoryNorm norm = MemoryNorm::soft;
+  MemoryNorm norm = MemoryNorm::own;
   bool value_bias = false;
   EmptyMemory empty = EmptyMemory::skip;
   double norm_epsilon = 1e-5;

@@ -37,7 +37,7 @@ struct Config {
   MemoryRule memory_rule = MemoryRule::feedback;
   Index memory_layer = 0;       ///< k of MemoryRule::layer, 0 .. L; else 0
   bool share_key_value = true;  ///< one key and value projection for all layers; else one per layer
-  MemoryNorm memory_norm = MemoryNorm::soft;
+  MemoryNorm memory_norm = MemoryNorm::own;
   bool value_bias = false;
   bool output_bias = true;         ///< of attention
   bool cross_attention = false;    ///< blocks also attend to a source, between memory and feed-forward: a decoder
