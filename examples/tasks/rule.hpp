@@ -6,7 +6,6 @@
 
 #include "fbt/core/random.hpp"
 #include "fbt/io/model_file.hpp"
-#include "fbt/io/training_file.hpp"
 #include "fbt/models/mimetic.hpp"
 #include "fbt/models/sequence_model.hpp"
 
@@ -64,21 +63,6 @@ void with_new_model(Rule rule, const Recipe& recipe, fbt::Index vocabulary, std:
     fbt::FeedbackTransformer<float> model(config, random);
     if (recipe.mimetic > 0) fbt::initialize_mimetic(model, recipe.mimetic);
     f(model);
-  }
-}
-
-/// Calls f(model) with the model of a training that was saved, which may have been begun by a version with other defaults.
-/// Throws std::runtime_error that says what is wrong with the file.
-template <class F>
-void with_training_file(Rule rule, const std::filesystem::path& path, F&& f) {
-  const auto load = [&]<class Model>(Model*) {
-    Model model = fbt::load_trained_model<Model>(fbt::TensorFile::read(path)).model;
-    f(model);
-  };
-  if (rule == Rule::lstm || rule == Rule::lstm_attention) {
-    load(static_cast<fbt::LstmModel<float>*>(nullptr));
-  } else {
-    load(static_cast<fbt::FeedbackTransformer<float>*>(nullptr));
   }
 }
 

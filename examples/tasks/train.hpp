@@ -557,14 +557,8 @@ inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch&
   }
   processes.meet(identity);
   int code = 0;
-  const auto run = [&](auto& model) {
-    code = TaskTraining(flags, r, standing, given, tests, model, clock, processes).run();
-  };
-  if (flags.resume) {
-    with_training_file(flags.rule, std::filesystem::path(flags.out) / "training.safetensors", run);
-  } else {
-    with_new_model(flags.rule, r, static_cast<fbt::Index>(words(flags.task).size()), fbt::mix_seed(flags.seed, 0), run);
-  }
+  with_new_model(flags.rule, r, static_cast<fbt::Index>(words(flags.task).size()), fbt::mix_seed(flags.seed, 0),
+                 [&](auto& model) { code = TaskTraining(flags, r, standing, given, tests, model, clock, processes).run(); });
   return code;
 }
 
