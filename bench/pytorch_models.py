@@ -335,6 +335,8 @@ def check(path):
     """Whether the feedback model gives fbt's logits, step by step and over a segment, and its loss and gradients."""
     tensors, metadata = read_safetensors(path)
     config, lanes = json.loads(metadata["fbt.config"]), int(metadata["lanes"])
+    if config["memory_norm"] != "own":
+        sys.exit(f"error: {path}: expected a model with memory_norm own, found {config['memory_norm']}")
     model = FeedbackTransformer(Sizes(config["vocabulary"], config["width"], config["layers"], config["heads"],
                                       config["feed_forward"] or 4 * config["width"], config["window"]))
     with torch.no_grad():

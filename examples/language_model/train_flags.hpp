@@ -44,7 +44,7 @@ struct TrainFlags {
   fbt::Index updates = 0;
   double seconds = 0;
 
-  /// The recipe: of those tried on a megabyte of text for two minutes, the one with the smallest validation loss.
+  /// The recipe: what was best of a megabyte of text in two minutes (bench/learning.md).
   TrainFlags() {
     trainer.threads = fbt::available_processors();
     batches.lanes = 16;
@@ -77,6 +77,8 @@ void visit_flags(F&& f, Flags& flags) {
     "heads learn how far back they look, at most the window, with a ramp of so many tokens; 0: always the window");
   f("memory-rule", config.memory_rule, keep, "what a step leaves to later ones; transformer: the ordinary one");
   f("memory-layer", config.memory_layer, keep, "with the rule layer: which one is remembered, 0: the embedding");
+  f("memory-norm", config.memory_norm, keep,
+    "what memory vectors go through before they are projected: soft bounds only large ones; block: the norm of the block");
   f("dropout", config.dropout, keep, "rate, at least 0 and below 1");
   f("mimetic", flags.mimetic, keep,
     "strength of the initialization by which attention begins with tokens like the present one; 0: none");

@@ -460,6 +460,15 @@ test_start_from() {
   [ "$before" = "$after" ] || fail "$before, then $after"
   error "--width: parallel/model.safetensors was begun with 8, found 16; leave the flag out, or do without --start-from" \
     train --data text --out other --start-from parallel/model.safetensors --width 16
+  # the norm of the memory is the model's
+  train own --updates 2 --memory-norm own
+  succeed train --data text --out of_own --start-from own/model.safetensors --segment 16 --lanes 6 --updates 1
+  succeed train --data text --out own --resume --updates 3
+  for file in own/model.safetensors of_own/model.safetensors; do
+    grep -aqF '\"memory_norm\":\"own\"' $file || fail "$(head -c 2000 $file)"
+  done
+  error "--memory-norm: own/model.safetensors was begun with own, found none; leave the flag out, or do without --start-from" \
+    train --data text --out other --start-from own/model.safetensors --memory-norm none
   train shared --updates 2
   error "--memory-rule recurrent needs share_key_value false" train --data text --out other --start-from shared/model.safetensors --memory-rule recurrent
   error "--resume excludes --start-from" train --data text --out feedback --resume --start-from parallel/model.safetensors
@@ -756,7 +765,7 @@ test_completion() {
   eval "$output"
   [ "$(complete_words language_model "")" = "train evaluate generate show convert completion --help --version " ] || fail "$(complete_words language_model "")"
   [ "$(complete_words language_model ge)" = "generate " ] || fail "$(complete_words language_model ge)"
-  [ "$(complete_words language_model train --memory-)" = "--memory-rule --memory-layer " ] || fail "$(complete_words language_model train --memory-)"
+  [ "$(complete_words language_model train --memory-)" = "--memory-rule --memory-layer --memory-norm " ] || fail "$(complete_words language_model train --memory-)"
   [ "$(complete_words language_model train --data text --memory-rule t)" = "top_only transformer " ] || fail "$(complete_words language_model train --data text --memory-rule t)"
   [ "$(complete_words language_model train --memory-rule = t)" = "top_only transformer " ] || fail "$(complete_words language_model train --memory-rule = t)"
   [ "$(complete_words language_model train --width "")" = " " ] || fail "$(complete_words language_model train --width "")"

@@ -41,7 +41,10 @@ std::vector<Config> all_configs() {
         c.empty_memory = bits & 2 ? EmptyMemory::skip : EmptyMemory::zero_slots;
         c.pre_norm = bits & 4;
         c.share_key_value = bits & 8;
-        c.memory_norm = !(bits & 16) ? MemoryNorm::none : c.pre_norm ? MemoryNorm::block : MemoryNorm::own;
+        c.memory_norm = !(bits & 16) ? MemoryNorm::none
+                        : c.pre_norm ? MemoryNorm::block
+                        : bits & 8   ? MemoryNorm::own
+                                     : MemoryNorm::soft;
         c.value_bias = bits & 1;
         c.output_bias = bits & 2;
         configs.push_back(c);
@@ -129,6 +132,8 @@ TEST_CASE("model file: a model, there and back, bit for bit") {
     const auto loaded = load_model<Model>(folder / "a");
     CHECK(loaded.model.config() == configs[i]);
     CHECK(same(loaded.model, model));
+    if (const auto& norm = model.core.aggregator.key_values[0].norm)
+      CHECK(loaded.model.core.aggregator.key_values[0].norm->epsilon == norm->epsilon);
     CHECK(loaded.metadata.at("vocabulary") == "\n ä");
     CHECK(loaded.metadata.size() == 2);
   }

@@ -250,12 +250,20 @@ TEST_CASE("MemoryAggregator: another rule keeps the projections and begins the l
   aggregator.set_rule(MemoryRule::average, 0);
   CHECK(difference(aggregator.mix.mix_weights(), Vector<double>::Constant(3, 1.0 / 3)) < 1e-16);
   aggregator.set_rule(MemoryRule::feedback, 0);
-  CHECK(difference(aggregator.mix.mix_weights(), Vector<double>{{2.0 / 3, 1.0 / 6, 1.0 / 6}}) < 1e-15);
+  CHECK(aggregator.mix.weight == Vector<double>::Zero(3));
   CHECK(aggregator.key_values[0].key.weight == before.key_values[0].key.weight);
   CHECK(aggregator.key_values[0].value.weight == before.key_values[0].value.weight);
   CHECK(aggregator.make_memory(3).lanes() == 3);
   CHECK(aggregator.make_memory(3).window == window);
   CHECK(aggregator.make_memory(3).banks.size() == 1);
+}
+
+TEST_CASE("MemoryAggregator: two thirds of the learned layer weights begin with the embedding") {
+  Random random(1);
+  const Aggregator aggregator(options_of(MemoryRule::feedback), random);
+  CHECK(difference(aggregator.mix.mix_weights(), Vector<double>{{2.0 / 3, 1.0 / 6, 1.0 / 6}}) < 1e-15);
+  const Aggregator average(options_of(MemoryRule::average), random);
+  CHECK(difference(average.mix.mix_weights(), Vector<double>::Constant(3, 1.0 / 3)) < 1e-16);
 }
 
 TEST_CASE("MemoryAggregator: a soft norm keeps the sizes of small memory vectors and bounds large ones") {
@@ -278,4 +286,8 @@ TEST_CASE("MemoryAggregator: a soft norm keeps the sizes of small memory vectors
   CHECK(key(1e-3) == Approx(2e-3));
   CHECK(key(1) == Approx(4 / std::sqrt(5)));
   CHECK(key(1e6) == Approx(4));
+  const KeyValue<double> before = key_value;
+  aggregator.set_rule(MemoryRule::top_only, 0);
+  CHECK(key_value.norm->weight == before.norm->weight);
+  CHECK(key_value.norm->epsilon == 4);
 }

@@ -12,7 +12,7 @@ namespace fbt {
 
 template <class Scalar>
 struct LayerMix {
-  Vector<Scalar> weight;  ///< (L+1), starts at 0: equal; empty if the weights are given
+  Vector<Scalar> weight;  ///< (L+1), starts equal; empty if the weights are given
   Vector<Scalar> given;   ///< (L+1), or empty if they are learned; no parameter
   Index width = 0;        ///< d
 

@@ -38,14 +38,15 @@ enum class MemoryRule {
 /// What a memory vector goes through before it is projected to key and value.
 enum class MemoryNorm {
   none,
-  own,    ///< an own norm
+  own,    ///< a norm of its own: a LayerNorm, or the model's Norm
   block,  ///< norm1 of the block that reads it, one for all blocks if they share the projection (pre-norm form only)
-  /// An own norm that only bounds, by an epsilon of 4: at the start n(m) = 4 (m - mean) / sqrt(variance + 4), about 2 m
-  /// while m is small. The size of a memory vector says something, which a LayerNorm hides; without any norm it can run
-  /// away. Text is learned better so; a state that has to last (parity) keeps better with an own norm, which renews it.
+  /// Like own, but with an epsilon of 4 in place of norm_epsilon: a LayerNorm is then at the start 4 (m - mean) /
+  /// sqrt(variance + 4), about 2 (m - mean) for small m, bounded for large ones. Better for text, where the size of a memory
+  /// vector may say something; worse where a state has to last (parity): bench/learning.md, examples/README.md.
   soft,
 };
-inline constexpr double soft_norm_epsilon = 4, soft_norm_weight = 4;
+inline constexpr double soft_norm_epsilon = 4;  ///< of MemoryNorm::soft
+inline constexpr double soft_norm_weight = 4;   ///< where the norm's tensor named weight begins
 
 struct MemoryRuleInfo {
   enum class Source { learned_mix, even_mix, one_layer, own_output, own_input };
@@ -103,9 +104,11 @@ struct MemoryAggregator {
   };
 
   MemoryAggregator() = default;
-  /// Random projections; layer weights as set_rule() has them.
+  /// Random projections. Of the learned layer weights two thirds begin with the embedding h^0: what a step has read is found
+  /// again sooner then, though a state of its own (of a random walk) is learned a little later (examples/README.md).
   MemoryAggregator(const MemoryOptions& o, Random& random) : options(o) {
     set_rule(o.rule, o.layer);
+    if (mix.weight.size() > 0) mix.weight(0) = std::log(static_cast<Scalar>(2 * o.layers));  // exp(0) is each other layer's
     const bool soft = o.norm == MemoryNorm::soft;
     for (Index i = 0; i < (o.share_key_value ? 1 : o.layers); ++i) {
       key_values.emplace_back(o.width, o.heads, o.head_size, o.norm != MemoryNorm::none, o.value_bias,
@@ -119,18 +122,14 @@ struct MemoryAggregator {
     }
   }
 
-  /// The same projections under another rule; the layer weights begin anew: of feedback two thirds are with h^0, what a
-  /// step has read, which is then found again from the first updates on; from even weights that takes many times as long.
+  /// The same projections under another rule; the layer weights begin anew, equal.
   void set_rule(MemoryRule rule, Index layer) {
     options.rule = rule;
     options.layer = layer;
     const Index layers = options.layers;
     Vector<Scalar> given = Vector<Scalar>::Zero(layers + 1);
     switch (info().source) {
-      case MemoryRuleInfo::Source::learned_mix:
-        mix = LayerMix<Scalar>(layers, options.width);
-        mix.weight(0) = std::log(static_cast<Scalar>(2 * layers));  // against exp(0) of each of the layers above
-        return;
+      case MemoryRuleInfo::Source::learned_mix: mix = LayerMix<Scalar>(layers, options.width); return;
       case MemoryRuleInfo::Source::even_mix: given.setConstant(Scalar(1) / static_cast<Scalar>(layers + 1)); break;
       case MemoryRuleInfo::Source::one_layer: given(rule == MemoryRule::top_only ? layers : layer) = 1; break;
       case MemoryRuleInfo::Source::own_output:

@@ -436,6 +436,8 @@ TEST_CASE("export: models that have no place in a layout") {
         "export: a file of official holds models with memory_rule feedback, found average");
   CHECK(official([](Config& c) { c.memory_norm = MemoryNorm::own; }) ==
         "export: a file of official holds models with memory_norm block, found own");
+  CHECK(message(Layout::labml, [](Config& c) { c.memory_norm = MemoryNorm::soft; }) ==
+        "export: a file of labml holds models with memory_norm none, found soft");
   CHECK(official([](Config& c) { c.empty_memory = EmptyMemory::skip; }) ==
         "export: a file of official holds models with empty_memory zero_slots, found skip");
   CHECK(official([](Config& c) { c.output_bias = true; }) ==
