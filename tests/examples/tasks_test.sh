@@ -107,7 +107,7 @@ test_files_of_examples() {
   local n right=0
   for n in 1 2 3 4 5 6 7 8 9 10; do
     printf '_ _ _ _ _ _ %s _\n' $n >one.labels
-    succeed train "${flags[@]}" --test-data one --updates 40 --out answers.$n
+    succeed train "${flags[@]}" --test-data one --updates 120 --out answers.$n
     [[ $(tail -n 1 answers.$n/metrics.jsonl) != *'"accuracy":1.0'* ]] || right=$((right + 1))
   done
   [ $right -eq 1 ] || fail "$right answers are right"
