@@ -221,7 +221,8 @@ and over. So these figures do not tell which layer is best to remember.
 {picture("summaries", chart("ROUGE-L by what is remembered", [NAMES.get(rule, rule) for rule in REMEMBERED], bars, "ROUGE-L", True, 0, ".1f"))}""")
 
     page.write("paper", "Agents, translation, summaries", """. Every number comes from a run whose command and seed stand at the end;
-an empty cell has not been run. The layer weights of feedback began equal, where now two thirds of them begin with the embedding. With more than one seed: the mean, and the range.""", [row for row in results.rows if "command" in row])
+an empty cell has not been run. Before fbt 51dce22 the layer weights of feedback began equal, now two thirds of them begin with the
+embedding. With more than one seed: the mean, and the range.""", [row for row in results.rows if "command" in row])
 
 
 def measure_all(args, path):

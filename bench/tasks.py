@@ -149,8 +149,8 @@ are new to it.
 
 Each cell had one thread for so long, while other cells ran on the other cores: {seconds}. A faster machine gets further in that time: how
 many updates each made stands beside its command. Programs were drawn as by the fbt that stands there: `++`, `--` and conditions were up to 1.2 points more, or
-less, frequent than the paper's generator makes them, and the present ones are. All layer weights began equal, and a lesson of programs ended
-at a loss of 0.05 instead of 0.15. An
+less, frequent than the paper's generator makes them, and the present ones are. Before fbt 51dce22 layer weights began equal, and a lesson of programs
+ended at a loss of 0.05 instead of 0.15. An
 empty cell has not been run. {"With more than one seed: the mean, and the range." if several else "One seed each."}
 
 {table(["task", *[NAMES[rule] for rule in RULES], "paper: Transformer", "paper: feedback"], rows)}
@@ -181,8 +181,8 @@ Accuracy in percent by the length of the window, the paper's memory size. The tr
         parts.append(f"""## Memory rules on text
 
 Validation loss in nats per character on the King James Bible: width {WIDTH}, 4 layers, the same number of updates; as many parameters: where
-every layer has keys and values of its own, the feed-forward part is smaller. Layer weights began equal, and memory vectors went through a
-LayerNorm (`--memory-norm own`). Beside it what the paper found on the characters of Penn
+every layer has keys and values of its own, the feed-forward part is smaller. Before fbt 51dce22 layer weights began equal, and memory
+vectors went through a LayerNorm (`--memory-norm own`). Beside it what the paper found on the characters of Penn
 Treebank, in bits per character, read off its figure 5.
 
 {table(["memory", "validation loss", "parameters", "paper, bits per character"], rows)}

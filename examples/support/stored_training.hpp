@@ -65,8 +65,11 @@ std::optional<StoredTraining> open_training(Flags& flags, const CLI::App& comman
   try {
     StoredTraining stored = detail::read_stored_training(file);
     auto config = read(stored.metadata, file.string());
-    merge_flags(training_flags(flags), stored.flags, command, file.string() + " was begun with",
-                "choose another --out folder");
+    Flags begun = flags;  // what is newer than the file is as its config has it
+    begun.config = config;
+    nlohmann::ordered_json all = write_flags(training_flags(begun));
+    all.update(stored.flags);
+    merge_flags(training_flags(flags), all, command, file.string() + " was begun with", "choose another --out folder");
     flags.config = std::move(config);
     return stored;
   } catch (const nlohmann::json::exception& error) {

@@ -467,6 +467,12 @@ test_start_from() {
   for file in own/model.safetensors of_own/model.safetensors; do
     grep -aqF '\"memory_norm\":\"own\"' $file || fail "$(head -c 2000 $file)"
   done
+  # of a training of before the flag, too
+  sed 's/\\"memory-norm\\":\\"own\\",/                        /' own/training.safetensors >older
+  ! cmp -s older own/training.safetensors || fail "the file was not changed"
+  mv older own/training.safetensors
+  error "--memory-norm: own/training.safetensors was begun with own, found none; leave the flag out" \
+    train --data text --out own --resume --updates 4 --memory-norm none
   error "--memory-norm: own/model.safetensors was begun with own, found none; leave the flag out, or do without --start-from" \
     train --data text --out other --start-from own/model.safetensors --memory-norm none
   train shared --updates 2
