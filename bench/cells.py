@@ -25,7 +25,7 @@ def cell(group, name, command, seconds):
 def read_arguments(description, groups, minutes):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--minutes", type=float, default=minutes, help="begin no cell that would end later")
-    parser.add_argument("--only", type=lambda names: names.split(","), help=f"of {', '.join(groups)}")
+    parser.add_argument("--only", type=lambda names: names.split(","), action="extend", help=f"of {', '.join(groups)}")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="cells at a time, on one thread each")
     parser.add_argument("--scale", type=float, default=1, help="of the time and updates of all cells")
