@@ -4,6 +4,7 @@
 #   g++-11       as old a g++ as works; without vectors
 #   i386         32-bit x86, by clang
 #   arm64        64-bit ARM, emulated
+#   arm64-dot    likewise, with instructions for products of 8 bits
 #   big-endian   s390x, emulated; its machine is one that files are refused on
 #   mingw        Windows, under wine; some of the programs, too
 # FILEs are tests to build in the place of the target's. Installs the Debian packages that are missing.
@@ -29,10 +30,11 @@ case $target in
     need "32-bit libraries" g++-12-multilib test -e /usr/lib32/libc.so
     compiler=(clang++ -m32 -msse2 -idirafter /usr/include/x86_64-linux-gnu)
     ;;
-  arm64)
+  arm64 | arm64-dot)
     need aarch64-linux-gnu-g++ g++-aarch64-linux-gnu command -v aarch64-linux-gnu-g++
     need qemu qemu-user command -v qemu-aarch64
     compiler=(aarch64-linux-gnu-g++ -static) emulator=(qemu-aarch64)
+    [ "$target" = arm64 ] || compiler+=(-march=armv8.2-a+dotprod)
     ;;
   big-endian)
     need s390x-linux-gnu-g++ g++-s390x-linux-gnu command -v s390x-linux-gnu-g++
