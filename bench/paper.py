@@ -26,8 +26,9 @@ DEPTHS = [1, 2, 4]
 TRANSLATION_UPDATES = {("feedback", 1): 6200, ("transformer", 1): 5600, ("feedback", 2): 4600, ("transformer", 2): 5000,
                        ("feedback", 4): 3600, ("transformer", 4): 3100}
 TRANSLATION_MINUTES = 40
-SUMMARY_UPDATES, SUMMARY_MINUTES = 1500, 16
+SUMMARY_UPDATES, SUMMARY_MINUTES = 12000, 25
 SUMMARY_LAYERS = 3
+SUMMARY_SOURCE = ["--source-limit", 64]  # tokens: the beginning tells what a package is
 REMEMBERED = [*[f"layer {layer}" for layer in range(SUMMARY_LAYERS + 1)], "average", "feedback", "transformer"]
 
 
@@ -38,11 +39,11 @@ def agent_cell(group, name, task, rule, seed, updates, *flags, **more):
     return {**cell(group, name, command, AGENT_SECONDS), "task": task, "rule": rule, "seed": seed, **more}
 
 
-def pair_cell(group, name, task, rule, seed, updates, minutes, layers, **more):
+def pair_cell(group, name, task, rule, seed, updates, minutes, layers, *flags):
     which = ["--rule", "layer", "--memory-layer", rule.split()[1]] if rule.startswith("layer ") else ["--rule", rule]
     command = [f"{PROGRAMS}/translate", "train", "--data", f"{CORPORA}/{task}", *which, "--decoder-layers", layers, "--seed", seed,
-               "--updates", round(updates), "--threads", 1]
-    return {**cell(group, name, command, 72 * minutes), "task": task, "rule": rule, "layers": layers, "seed": seed, **more}
+               "--updates", round(updates), "--threads", 1, *flags]
+    return {**cell(group, name, command, 72 * minutes), "task": task, "rule": rule, "layers": layers, "seed": seed}
 
 
 def cells(seeds, scale):
@@ -55,7 +56,7 @@ def cells(seeds, scale):
                              scale * TRANSLATION_MINUTES, layers)
                    for layers in DEPTHS for rule in ("feedback", "transformer")]
         result += [pair_cell("summaries", f"{rule.replace(' ', '_')}/{seed}", "synopsis", rule, seed, scale * SUMMARY_UPDATES,
-                             scale * SUMMARY_MINUTES, SUMMARY_LAYERS)
+                             scale * SUMMARY_MINUTES, SUMMARY_LAYERS, *SUMMARY_SOURCE)
                    for rule in REMEMBERED]
         if seed == 1:
             result += [agent_cell("window", f"{rule}/{window}", "t_maze", rule, 1, scale * AGENT_UPDATES["t_maze"], "--window", window, window=window)
@@ -87,7 +88,7 @@ def run(one, folder):
     if one["group"] in ("translation", "summaries"):
         row |= {"updates": lines[-1]["update"], "validation_loss": min(line["validation_loss"] or 99 for line in lines),
                 "parameters": int(printed.rsplit(" parameters", 1)[0].split()[-1]), "layer_weights": lines[-1]["layer_weights"]}
-        result = evaluate_pairs(one["task"], folder, 4)
+        result = evaluate_pairs(one["task"], folder, 4, *(SUMMARY_SOURCE if one["group"] == "summaries" else []))
         return row | {key: result[key] for key in ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "baseline", "baseline_name") if key in result}
     last = lines[-1]
     row |= last["evaluation"]  # which has frames of its own
