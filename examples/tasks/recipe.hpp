@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <string>
+#include <type_traits>
 
 namespace example {
 
@@ -18,6 +19,7 @@ struct Recipe {
   fbt::Index length = 100, test_length = 100;
   fbt::Index examples = 10000, tests = 1000;
   fbt::Index width = 64, layers = 2, heads = 4, window = 100, span_ramp = 0;
+  fbt::PositionTerm position = fbt::PositionTerm::relative_key;
   double mimetic = 0, dropout = 0;
   fbt::Index segment = 64, lanes = 16, warmup = 100;
   double learning_rate = 3e-3, clip = 1;
@@ -47,6 +49,9 @@ void visit_recipe(F&& f, Same&... recipes) {
     "all but the LSTMs see so many tokens at first, and learn to see up to the window; 0, or not below the window: always "
     "the window",
     recipes.span_ramp...);
+  f("position",
+    "what tells attention how far back a token is; none: nothing does, so that longer examples hold nothing that is new to it",
+    recipes.position...);
   f("mimetic", "strength of the initialization by which attention begins with tokens like the present one; 0: none",
     recipes.mimetic...);
   f("dropout", "rate, at least 0 and below 1", recipes.dropout...);
@@ -70,6 +75,8 @@ inline Recipe recipe(Task task) {
     r.test_length = 40;
     r.examples = 200000;
     r.layers = 4;
+    r.position = fbt::PositionTerm::none;
+    r.mimetic = 3;
     r.curriculum = 0;
   } else if (task == Task::random_walk) {
     r.examples = 50000;
@@ -109,8 +116,15 @@ inline void add_recipe_flags(CLI::App& command, Recipe& given) {
   for (const auto& [name, task] : fbt::Names<Task>::list) {
     table += fmt::format("\n  {}:", name);
     const Recipe defaults = recipe(task);
-    visit_recipe([&](const char* flag, const char*, const auto& value) { table += fmt::format(" --{} {}", flag, value); },
-                 defaults);
+    visit_recipe(
+        [&](const char* flag, const char*, const auto& value) {
+          if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(value)>>) {
+            table += fmt::format(" --{} {}", flag, fbt::name_of(value));
+          } else {
+            table += fmt::format(" --{} {}", flag, value);
+          }
+        },
+        defaults);
   }
   command.footer(
       table +

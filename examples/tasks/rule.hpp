@@ -58,6 +58,7 @@ void with_new_model(Rule rule, const Recipe& recipe, fbt::Index vocabulary, std:
     config.layers = recipe.layers;
     config.heads = recipe.heads;
     config.window = recipe.window;
+    config.position = recipe.position;
     config.dropout = recipe.dropout;
     if (recipe.span_ramp < recipe.window) config.span_ramp = recipe.span_ramp;
     fbt::FeedbackTransformer<float> model(config, random);

@@ -78,7 +78,7 @@ inline void add_task_train_flags(CLI::App& command, TaskTrainFlags& flags) {
 inline void refuse_vain_flags(const TaskTrainFlags& flags, const Recipe& recipe, const CLI::App& command) {
   if (flags.rule == Rule::lstm) refuse_flags(command, {"window", "heads"}, "with --rule lstm, which has no attention");
   if (flags.rule == Rule::lstm || flags.rule == Rule::lstm_attention)
-    refuse_flags(command, {"span-ramp", "mimetic"},
+    refuse_flags(command, {"span-ramp", "position", "mimetic"},
                  fmt::format("with --rule {}: it is for the attention of the other rules", fbt::name_of(flags.rule)));
   if (!is_algorithmic(flags.task))
     refuse_flags(command, {"segment", "fresh"},
@@ -505,6 +505,7 @@ inline TaskStanding read_standing(TaskTrainFlags& flags, const CLI::App& command
     auto begun_with = nlohmann::ordered_json::parse(stored_flags->second);
     for (const char* const newer : {"data", "test-data"})
       if (!begun_with.contains(newer)) begun_with[newer] = "";
+    if (!begun_with.contains("position")) begun_with["position"] = fbt::name_of(fbt::PositionTerm::relative_key);
     merge_flags(task_flags(flags), begun_with, command, file + " was begun with", "choose another --out folder");
     TaskStanding standing;
     const auto json = nlohmann::json::parse(stored_standing->second);

@@ -145,6 +145,21 @@ test_mimetic() {
   ! cmp -s programs/model.safetensors none/model.safetensors || fail "--mimetic has no effect"
 }
 
+test_position() {
+  train --task copy --out strings
+  train --task copy --out none --position none
+  train --task copy --out relative --position relative_key
+  same strings/model.safetensors none/model.safetensors
+  ! cmp -s strings/model.safetensors relative/model.safetensors || fail "--position has no effect"
+  succeed show --task copy --model relative/model.safetensors --count 1
+  # trainings of older versions do not tell what they have: relative positions
+  sed -i 's/\\"position\\":\\"relative_key\\",\\"mimetic/\\"notitiop\\":\\"relative_key\\",\\"mimetic/' relative/training.safetensors
+  grep -aq notitiop relative/training.safetensors || fail "the file was not changed"
+  error "--position: relative/training.safetensors was begun with relative_key, found none" \
+    train --resume --out relative --updates 9 --position none
+  succeed train --resume --out relative --updates 9
+}
+
 test_span_ramp() {
   train --task algorithmic_3 --window 20 --out programs
   train --task algorithmic_3 --window 20 --out twelve --span-ramp 12
@@ -224,10 +239,10 @@ test_an_error_keeps_the_last_good_model() {
 # Flags that would have no effect are refused.
 test_vain_flags() {
   local flag
-  for flag in "--window 1" "--heads 2" "--span-ramp 4" "--mimetic 1"; do
+  for flag in "--window 1" "--heads 2" "--span-ramp 4" "--position none" "--mimetic 1"; do
     error "${flag% *} has no effect with --rule lstm" train --task random_walk --rule lstm --out run $flag
   done
-  for flag in "--span-ramp 4" "--mimetic 1"; do
+  for flag in "--span-ramp 4" "--position none" "--mimetic 1"; do
     error "${flag% *} has no effect with --rule lstm_attention" train --task random_walk --rule lstm_attention --out run $flag
   done
   for flag in "--segment 8" "--fresh 0.5"; do
