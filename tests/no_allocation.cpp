@@ -27,7 +27,7 @@ inline void eigen_complaint(const char* condition) {
   }
 }
 
-#include "fbt/models/sequence_model.hpp"
+#include "fbt/models/encoder_decoder.hpp"
 
 namespace {
 
@@ -131,6 +131,33 @@ bool check_model(const AnyConfig& config, const char* name, Index lanes) {
   return step_is_silent && segments_are_silent;
 }
 
+/// Writing beside sources of different lengths.
+bool check_translator(Index lanes) {
+  EncoderDecoderConfig config;
+  config.decoder.vocabulary = 65;
+  config.decoder.width = 64;
+  config.decoder.layers = 2;
+  config.decoder.heads = 4;
+  config.decoder.window = 64;
+  Random random(1);
+  const EncoderDecoder<float> model(config, random);
+  std::vector<std::vector<Token>> sources;
+  for (Index b = 0; b < lanes; ++b) sources.emplace_back(static_cast<std::size_t>(3 + 7 * (b % 5)), static_cast<Token>(b));
+  std::vector<Token> tokens(static_cast<std::size_t>(lanes), 7);
+  std::puts("encoder and decoder");
+  bool step_is_silent = true;
+  for (const auto& [format, weights] : Names<WeightFormat>::list) {
+    auto stepper = model.start(sources, 1, {1, weights});
+    const auto step = [&] {
+      for (Index i = 0; i < 150; ++i) model.step(tokens, stepper);
+    };
+    step();
+    step_is_silent =
+        silent(("  150 steps with weights of " + std::string(format)).c_str(), lanes, count(step)) && step_is_silent;
+  }
+  return step_is_silent;
+}
+
 // Both detectors must see what they are there to see.
 bool control() {
   Matrix<float> matrix;
@@ -175,6 +202,7 @@ int main(int arguments, char** argument) {
         check_model<FeedbackTransformer<float>>(switched, "post-norm, GEGLU, key and value per layer, dropout", lanes) &&
         silence;
     silence = check_model<LstmModel<float>>(lstm, "LSTM with attention, dropout", lanes) && silence;
+    silence = check_translator(lanes) && silence;
   }
   std::puts(silence ? "a warm step allocates nothing" : "a warm step allocates");
   return silence ? 0 : 1;
