@@ -15,7 +15,7 @@ namespace example::agent {
 /// What came of an action.
 struct Outcome {
   double reward = 0;
-  bool ended = false;  ///< the episode: nothing may follow but begin()
+  bool ended = false;  ///< the episode, also when only its time is over: nothing may follow but begin()
 };
 
 class Environment {

@@ -129,7 +129,7 @@ inline void add_recipe_flags(CLI::App& command, Recipe& given) {
   command.footer(
       table +
       "\nWhen the loss stands still: --mimetic 3, so that attention begins with earlier tokens like the present one, and a\n"
-      "curriculum of short examples first (--curriculum, --first-length, or --first-segment with --fresh 1).");
+      "curriculum of short examples first (--curriculum, --first-length).");
 }
 
 constexpr fbt::Index largest_count = 1'000'000;  // of anything in a recipe

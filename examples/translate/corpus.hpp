@@ -110,8 +110,10 @@ inline EncodedPairs encode_pairs(const fbt::Vocabulary& vocabulary, const std::v
     result.cut += cut_source(pair.source, limit, fmt::format("{}:{}", name, i + 1));
     result.pairs.push_back(std::move(pair));
   }
-  fbt::ensure(!result.pairs.empty(), "{}: expected pairs with targets of at most {} tokens, found none among {}", name,
-              target_limit, texts.size());
+  fbt::ensure(!result.pairs.empty(),
+              "{}: expected pairs with sources of characters in the vocabulary and targets of at most {} tokens, found none "
+              "among {}",
+              name, target_limit, texts.size());
   return result;
 }
 

@@ -38,6 +38,7 @@ struct WritingFlags {
     };
     within("beam", search.beams, search.most_beams);
     within("length", search.length, search.most_tokens);
+    fbt::check(search.length_penalty >= 0, "--length-penalty must be at least 0, found {}", search.length_penalty);
     search.begin = search.end = translator.boundary();
     if (source_limit.tokens == 0) source_limit.tokens = translator.source_limit;
   }
@@ -116,6 +117,7 @@ inline nlohmann::ordered_json json_of(const std::vector<Measure>& measures) {
 inline void evaluate(PairEvaluateFlags flags) {
   const Translator translator = load_translator(flags.model);
   flags.writing.fit(translator);
+  fbt::check(flags.lanes >= 1, "--lanes must be at least 1, found {}", flags.lanes);
   const CorpusInfo info = read_corpus_info(flags.data);
   fbt::check(info.task == translator.task, "{}: expected pairs of the model's task {}, found {}", flags.data,
              fbt::name_of(translator.task), fbt::name_of(info.task));

@@ -218,7 +218,7 @@ inline double chrf(Texts texts, Texts references) {
     for (std::size_t n = 1; n <= 6; ++n) {
       const detail::Overlap o = detail::overlap(text, reference, n);
       sums[n - 1].common += o.common;
-      sums[n - 1].found += o.found;
+      if (o.wanted > 0) sums[n - 1].found += o.found;  // of a reference too short for this order the text's are not counted
       sums[n - 1].wanted += o.wanted;
     }
   }

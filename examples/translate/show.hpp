@@ -34,17 +34,26 @@ inline void show(PairShowFlags flags, const CLI::App& command) {
   if (has_target)
     refuse_flags(command, {"beam", "length", "length-penalty", "threads"}, "with --target: nothing is written");
   const Translator translator = load_translator(flags.model);
+  constexpr auto most = static_cast<fbt::Index>(AttentionMap::most_tokens);  // the end counted
+  if (command.count("--length") == 0) flags.writing.search.length = std::min(flags.writing.search.length, most);
   flags.writing.fit(translator);
+  fbt::check(flags.writing.search.length <= most, "--length must be at most {}, which a picture has room for, found {}", most,
+             flags.writing.search.length);
   const fbt::Vocabulary& vocabulary = translator.vocabulary;
   const PairModel& model = translator.model;
   const auto source = detail::encode_source(translator, flags.text, flags.writing.source_limit, "--text");
   fbt::check(!source.empty(), "--text: expected a source, found no words");
   const std::span sources(&source, 1);
-  const auto write = [&] {
+  fbt::Hypothesis best;
+  if (has_target) {
+    best.tokens = encode_text(vocabulary, flags.target, "--target");
+    best.finished = true;
+  } else {
     const WritingFlags& w = flags.writing;
-    return fbt::beam_search(model, sources, w.search, w.search.beams, w.execution).front().front().tokens;
-  };
-  const std::vector<fbt::Token> target = has_target ? encode_text(vocabulary, flags.target, "--target") : write();
+    best = fbt::beam_search(model, sources, w.search, w.search.beams, w.execution).front().front();
+  }
+  const std::vector<fbt::Token>& target = best.tokens;
+  const std::size_t rows = target.size() + best.finished;
 
   const fbt::Config& config = model.decoder.config();
   std::vector<AttentionMap::Panel> panels;
@@ -53,7 +62,7 @@ inline void show(PairShowFlags flags, const CLI::App& command) {
   auto stepper = model.start(sources, 1, {1, flags.writing.execution.weights});
   fbt::Token read = translator.boundary();
   std::vector<std::string> names, row_names;
-  for (std::size_t t = 0; t <= target.size(); ++t) {  // a row shows what a token was written from
+  for (std::size_t t = 0; t < rows; ++t) {  // a row shows what a token was written from
     model.step({&read, 1}, stepper);
     read = t < target.size() ? target[t] : translator.boundary();
     row_names.push_back(t < target.size() ? vocabulary.label(read) : "(end)");
@@ -66,8 +75,8 @@ inline void show(PairShowFlags flags, const CLI::App& command) {
   for (const fbt::Token token : source) names.push_back(vocabulary.label(token));
   const AttentionMap map(std::move(row_names), std::move(names), std::move(panels), config.heads);
   fbt::write_atomically(flags.out, {map.svg()});
-  fmt::print("{}\nwhat its {} tokens and its end looked at of the {} of the source is in {}\n", vocabulary.decode(target),
-             target.size(), source.size(), flags.out);
+  fmt::print("{}\nwhat its {} tokens{} looked at of the {} of the source is in {}\n", vocabulary.decode(target), target.size(),
+             best.finished ? " and its end" : "", source.size(), flags.out);
 }
 
 }  // namespace example

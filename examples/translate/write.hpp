@@ -48,7 +48,6 @@ inline std::vector<fbt::Token> encode_source(const Translator& translator, const
 inline void write(WriteFlags flags) {
   const Translator translator = load_translator(flags.model);
   flags.writing.fit(translator);
-  flags.writing.search.validate();
   const auto write_one = [&](const std::string& text, const std::string& name) {
     const auto source = detail::encode_source(translator, text, flags.writing.source_limit, name);
     std::string target;

@@ -57,6 +57,10 @@ TEST_CASE("chrF: worked examples") {
   // "ab" of "abcd": precision 1 in the orders 1 and 2; recall 2/4 and 1/3
   const double recall = (2.0 / 4 + 1.0 / 3) / 2;
   CHECK(chrf_of({"ab"}, {"abcd"}) == Approx(100 * 5 * recall / (4 + recall)));
+  // of "abc" there are no runs of four and more characters, so that those of its text do not count, either
+  const double precision = (8.0 / 22 + 5.0 / 20 + 4.0 / 18 + 3) / 6, found = (8.0 / 9 + 5.0 / 7 + 4.0 / 5 + 3) / 6;
+  CHECK(chrf_of({"a long description", "the cat"}, {"abc", "the cat"}) ==
+        Approx(100 * 5 * precision * found / (4 * precision + found)));
   // characters, not bytes
   CHECK(chrf_of({"\u00fc"}, {"\u00f6"}) == 0);
   CHECK(chrf_of({"\u00fc\u00e4"}, {"\u00fc\u00f6"}) == Approx(100 * 0.25));

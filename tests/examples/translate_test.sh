@@ -177,7 +177,7 @@ test_long_sources() {
   train run --updates 1 --source-limit 10 --target-limit 40
   contains "$output" " sources cut to 10 tokens"
   contains "$output" " pairs left out that are too long or empty"
-  error "train.tsv: expected pairs with targets of at most 2 tokens, found none among " train "${tiny[@]}" --out other --updates 1 --target-limit 2
+  error "train.tsv: expected pairs with sources of characters in the vocabulary and targets of at most 2 tokens, found none among " train "${tiny[@]}" --out other --updates 1 --target-limit 2
   error "--lanes must be from 1 to 4096, found 1000000000" train "${tiny[@]}" --out other --updates 1 --lanes 1000000000
   error "config: width must be between 1 and" train "${tiny[@]}" --out other --updates 1 --width 0
   error "the standard input: cannot be read: " write --model run </
@@ -291,6 +291,11 @@ test_show() {
   contains "$(cat picture.svg)" "layer 2, head 2"
   contains "$(cat picture.svg)" "(end)"
   succeed show --model run --text "a red game" --length 6 --out picture.svg
+  contains "$output" "what its 6 tokens looked at of the 10 of the source is in picture.svg"
+  [[ $(cat picture.svg) != *"(end)"* ]] || fail "an end that was not written"
+  succeed show --model run --text "a red game" --out picture.svg  # which it does not end, either
+  contains "$output" "what its 200 tokens looked at"
+  error "--length must be at most 200, which a picture has room for, found 201" show --model run --text a --length 201
   error "--text: expected a source, found no words" show --model run --text " "
   error "--beam has no effect with --target" show --model run --text a --target b --beam 2
   error "threads must be between 1 and 1024, found 0" show --model run --text a --threads 0

@@ -273,7 +273,7 @@ TEST_CASE("training file: a training that does not fit leaves trainer and model 
     CHECK_THAT(with_file([&](Metadata&, Views& t) {
                  t.at("adam.v.head.bias").bytes = {reinterpret_cast<const char*>(negative.data()), 20};
                }),
-               ContainsSubstring("adam.v.head.bias: expected means of squares, found a number below 0"));
+               ContainsSubstring("adam.v.head.bias: expected means of squares, found others"));
     CHECK_THAT(with_file([](Metadata&, Views& t) { t["adam.m.extra"] = t.at("model.head.bias"); }),
                ContainsSubstring("unexpected adam.m.extra of shape (5)"));
     CHECK_THAT(with_file([](Metadata&, Views& t) { t.erase("place"); }),

@@ -247,6 +247,26 @@ TEST_CASE("FeedbackCore: a call that is refused moves nothing") {
   CHECK(run.backward_steps(x) == plain.backward_steps(x));
 }
 
+TEST_CASE("FeedbackCore: a memory that a refused step was to begin with has no zero slots yet") {
+  Config c = config_of(MemoryRule::feedback);
+  c.empty_memory = EmptyMemory::zero_slots;
+  Random random(1);
+  const Core core = scattered_core(c, random);
+  const Matrix<double> x = random_matrix(c.width, 4, random);
+  CoreRun run(core, 2);
+  run.forward_steps(x, {2, 2, true, 0});
+  run.backward_steps(x);
+  Core::Memory fresh = core.make_memory(2);
+  Matrix<double> y(c.width, 2);
+  CHECK_THROWS_WITH(core.forward(x.leftCols(2), fresh, run.trace, 0, y),
+                    "forward: expected prepare() after a walk back, before the next segment is read");
+  CHECK(fresh.end == 0);
+  Core::Trace narrow;
+  core.prepare(narrow, {2, 2, true, 0}, 1);
+  CHECK_THROWS_AS(core.forward(x.leftCols(2), fresh, narrow, 0, y), std::invalid_argument);
+  CHECK(fresh.end == 0);
+}
+
 TEST_CASE("FeedbackCore: a Trace that was not prepared does not spoil a memory") {
   Random random(1);
   const Core core = scattered_core(config_of(MemoryRule::feedback), random);

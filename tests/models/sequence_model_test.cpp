@@ -525,8 +525,10 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
   cleared.memory.clear();
   moved.memory.banks.clear();
   for (Lanes<Model>* const changed : {&cleared, &moved})
-    CHECK_THROWS_WITH(changed->backward(zero, grad), "backward: the memory has changed since forward(): expected " +
-                                                         std::to_string(run.memory.end) + " slots in use, found 0");
+    CHECK_THROWS_WITH(changed->backward(Matrix<double>::Ones(5, 4), grad),
+                      "backward: the memory has changed since forward(): expected " + std::to_string(run.memory.end) +
+                          " slots in use, found 0");
+  CHECK(squared_norm(grad) == 0);
   run.backward(zero, grad);
 
   // a stepper is not for segments

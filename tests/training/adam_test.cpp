@@ -170,6 +170,28 @@ TEST_CASE("Adam: drop_frozen takes frozen parameters out of a gradient") {
   CHECK(squared_norm(grad) == 4 * (4 + 2));
 }
 
+namespace {
+
+struct FloatToy {
+  using Scalar = float;
+  Vector<float> bias = Vector<float>::Ones(2);
+
+  template <class F, class... Same>
+  static void visit(F&& f, Same&... toys) {
+    f("bias", toys.bias...);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Adam: an epsilon that is 0 in the numbers of the model is refused") {
+  AdamOptions options;
+  options.epsilon = 1e-50;
+  CHECK(message_of<std::invalid_argument>([&] { Adam<FloatToy>(FloatToy(), options); }) ==
+        "epsilon: 1e-50 is 0 in the numbers of the model");
+  CHECK_NOTHROW(Adam<Toy>(Toy(1), options));
+}
+
 TEST_CASE("Adam: the groups of a copy are those of the copy") {
   Toy model(1), grad(2);
   AdamOptions options;
@@ -198,7 +220,7 @@ TEST_CASE("Adam: moments for a file, under their names") {
     if (name == "adam.v") moment.table(1, 1) = -1e-9;
   });
   CHECK(message_of<std::runtime_error>([&] { adam.check_moments("file"); }) ==
-        "file: adam.v.table: expected means of squares, found a number below 0");
+        "file: adam.v.table: expected means of squares, found others");
   adam.v.table(1, 1) = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_AS(adam.check_moments("file"), std::runtime_error);
 }

@@ -817,6 +817,20 @@ TEST_CASE("Trainer: a token outside the vocabulary, and a label that is no class
   CHECK_THROWS_AS(TinyTraining(model, text), std::invalid_argument);
 }
 
+TEST_CASE("Trainer: the optimiser of a model before its memory rule was set is refused") {
+  const auto text = tiny_text(100);
+  Model model = tiny_model();
+  model.core.set_memory_rule(MemoryRule::average);
+  Adam<Model> adam(model);
+  model.core.set_memory_rule(MemoryRule::feedback);
+  const Model before = model;
+  Trainer<Model> trainer(model, adam, Batches(Tokens(text), {.lanes = 3, .segment = 4}), {});
+  CHECK_THAT(message_of<std::invalid_argument>([&] { trainer.update(0.1, 0); }),
+             ContainsSubstring("after set_memory_rule() make another"));
+  CHECK(model.core.aggregator.mix.weight == before.core.aggregator.mix.weight);
+  CHECK(model.head.linear.weight == before.head.linear.weight);
+}
+
 TEST_CASE("Trainer: validation") {
   const auto text = tiny_text(100);
   Model model = tiny_model();
@@ -837,6 +851,8 @@ TEST_CASE("Trainer: validation") {
         "the first segment must be between 1 and the 4 steps of the others, or 0 for no curriculum, found 5");
   CHECK(message([](A&, O& o) { o.growing = -1; }) == "growing must be from 0 to 1, found -1");
   CHECK(message([](A&, O& o) { o.span_penalty = -1; }) == "the span penalty must be at least 0, found -1");
+  CHECK(message([](A&, O& o) { o.span_penalty = 0.5; }) ==
+        "span_penalty: expected 0 for a model without learned spans, found 0.5");
   CHECK(message([](A&, O& o) { o.clip = -1; }) == "clip must be at least 0, found -1");
   CHECK(message([](A&, O& o) { o.clip = std::numeric_limits<double>::quiet_NaN(); }) ==
         "clip must be at least 0, found nan");

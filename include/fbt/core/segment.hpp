@@ -37,7 +37,8 @@ struct Segment {
   /// Shares the work of a step, where that pays; the result is the same to the last bit. Has to live until the last
   /// accumulate().
   Team* team = nullptr;
-  /// (T*B), or empty: not 0 where a lane begins anew with this step, with nothing remembered. Gradients stop there.
+  /// (T*B), or empty: not 0 where a lane begins anew with this step, with nothing remembered. Gradients stop there. Has to
+  /// live as long as the team.
   std::span<const std::uint8_t> starts = {};
   /// Weights that a Trace has packed already, and that have not changed since, are not packed again: for Traces that share
   /// them.
@@ -92,12 +93,15 @@ class StepOrder {
   }
   /// Step 0 may come again until a walk back has begun: it begins the segment anew.
   void forward(Index t) {
+    check_forward(t);
+    done_ = t + 1;
+    left_ = train_ && done_ == steps_ ? steps_ : -1;
+  }
+  void check_forward(Index t) const {
     check_prepared();
     check(left_ < 0 || left_ == steps_, "forward: expected prepare() after a walk back, before the next segment is read");
     check(t >= 0 && t < steps_ && (t == 0 || t == done_), "forward: expected step {} of a segment of {}, found {}", done_,
           steps_, t);
-    done_ = t + 1;
-    left_ = train_ && done_ == steps_ ? steps_ : -1;
   }
   /// How many steps forward() has read.
   Index steps_read() const { return done_; }

@@ -6,7 +6,7 @@
 // all but small models come from beyond the cache at every step: all columns use a block of the panel, small enough for the
 // innermost cache, while the next block is fetched into the second, evenly over the time that this takes.
 //
-// Without the vectors of core/simd.hpp the products are Eigen's.
+// Without the vectors of kernels/simd.hpp the products are Eigen's.
 #pragma once
 
 #include "fbt/core/segment.hpp"

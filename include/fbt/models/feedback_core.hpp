@@ -308,19 +308,19 @@ class FeedbackCore {
 
   /// Before step 0.
   void begin(Memory& memory, Trace& trace) const {
-    trace.order.check_prepared();
+    trace.order.check_forward(0);
     check_memory(memory, trace.segment.lanes);
     trace.segment.check_starts();
     check(lanes_begin_alone() || trace.segment.starts.empty(),
           "a segment with starts needs empty_memory skip: with zero_slots all lanes share the zero slots");
+    const Index most = std::min(trace.reach, most_slots(memory, trace.segment.steps - 1));
+    check(most <= trace.rows, "forward: the Trace was prepared for windows of at most {} slots, found {}", trace.rows, most);
     // A segment's slots count from 0 on, so that its arithmetic does not depend on how the memory came about. What no head
     // sees is dropped.
     if (trace.segment.steps > 1 || trace.segment.train || memory.window != trace.reach) memory.set_window(trace.reach);
     aggregator.begin(trace.aggregator, memory);
     if (trace.segment.train) trace.source_windows = memory.source.windows;
     for (std::size_t l = 0; l < blocks.size(); ++l) prepare_source(l, memory, trace);
-    const Index most = std::min(trace.reach, memory.visible().count + trace.segment.steps - 1);
-    check(most <= trace.rows, "forward: the Trace was prepared for windows of at most {} slots, found {}", trace.rows, most);
   }
 
   void prepare_source(std::size_t l, const Memory& memory, Trace& trace) const {

@@ -254,8 +254,8 @@ void SequenceModel<Input_, Core_, Head_>::backward(const In<Scalar>& doutputs, c
         trace.outputs.cols(), doutputs.rows(), doutputs.cols());
   const Segment& segment = trace.core.segment;
   head.backward(doutputs, trace.head, 0, trace.dh);
-  head.accumulate(trace.head, 0, 1, grad.head);
   core.backward_segment(trace.dh, memory, trace.core, grad.core);
+  head.accumulate(trace.head, 0, 1, grad.head);  // after the core, which may refuse the memory
   walk_back(
       segment.steps, [&](Index t) { input.backward(step_columns(trace.dh, t, segment.lanes), trace.input, t); },
       [&](Index first, Index count) { input.accumulate(trace.input, first, count, grad.input); });

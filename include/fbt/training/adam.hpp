@@ -47,7 +47,8 @@ class Adam {
   /// One update of the model with gradient_scale * grad (the scale is for norm clipping).
   void update(Model& model, const Model& grad, double rate, double gradient_scale = 1);
 
-  /// Sets the gradient of frozen parameters to zero, so that it has no part in its norm.
+  /// Sets the gradient of frozen parameters to zero, so that it has no part in its norm. Throws std::invalid_argument for
+  /// the gradient of a model of another number of tensors.
   void drop_frozen(Model& grad) const;
 
   /// Calls f(name, moment) for what a training file keeps, with the names it has there.
@@ -76,6 +77,8 @@ class Adam {
 template <class Model>
 Adam<Model>::Adam(const Model& model, const AdamOptions& options)
     : m(zeros_like(model)), v(m), options_((options.validate(), options)) {
+  check(static_cast<typename Model::Scalar>(options.epsilon * std::sqrt(1 - options.beta2)) > 0,
+        "epsilon: {} is 0 in the numbers of the model", options.epsilon);
   for (const ParameterGroup* const group : assign_groups(model, options_.groups))
     groups_.push_back(group ? static_cast<int>(group - options_.groups.data()) : -1);
 }
@@ -118,6 +121,11 @@ void Adam<Model>::update(Model& model, const Model& grad, double rate, double gr
 template <class Model>
 void Adam<Model>::drop_frozen(Model& grad) const {
   std::size_t number = 0;
+  visit([&](std::string_view, const auto&) { ++number; }, std::as_const(grad));
+  check(number == groups_.size(),
+        "the optimiser was made for a model of {} tensors, found one of {}: after set_memory_rule() make another", groups_.size(),
+        number);
+  number = 0;
   visit(
       [&](std::string_view, auto& gradient) {
         if (const ParameterGroup* const group = group_of(number++); group && group->frozen) gradient.setZero();
@@ -129,7 +137,7 @@ template <class Model>
 void Adam<Model>::check_moments(std::string_view name) const {
   visit(
       [&](std::string_view parameter, const auto& square) {
-        ensure((square.array() >= 0).all(), "{}: adam.v.{}: expected means of squares, found a number below 0", name,
+        ensure((square.array() >= 0).all(), "{}: adam.v.{}: expected means of squares, found others", name,
                parameter);
       },
       v);

@@ -184,9 +184,11 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
   batches_.check_model(model);
   const WeightFormat weights = weights_of(model);
   check(weights == WeightFormat::full, "a trainer: expected a model of full weights, found weights of {}", name_of(weights));
-  if constexpr (!requires { model.core.add_span_penalty(0.0, model.core); })
-    check(options.span_penalty == 0, "span_penalty: expected 0 for a model without learned spans, found {}",
-          options.span_penalty);
+  bool learns_spans = false;
+  if constexpr (requires { model.core.add_span_penalty(0.0, model.core); })
+    learns_spans = model.core.config().span_ramp > 0;
+  check(options.span_penalty == 0 || learns_spans, "span_penalty: expected 0 for a model without learned spans, found {}",
+        options.span_penalty);
   const Model zeros = zeros_like(model);
   if (reduction_.shards == 0) reduction_.shards = options.shards;
   check(
