@@ -44,7 +44,8 @@ def load(path):
 
 def measure(path, chosen, args, runs, run, summary):
     """Runs the chosen cells that the file does not hold, each in a folder of its own in `runs`, and keeps the rows that
-    run(cell, folder) gives. Returns keep(row), for rows that are measured otherwise, and the rows so far."""
+    run(cell, folder) gives; those of another --scale beside the others, and in no report. Returns keep(row), for rows that are
+    measured otherwise, and the rows so far."""
     known = load(path)
     lock = threading.Lock()
     built_from = commit()  # now: it may have changed when a cell ends
@@ -58,12 +59,14 @@ def measure(path, chosen, args, runs, run, summary):
             new.replace(path)
 
     def work(one):
-        folder = f"{runs}/{one['id']}"
+        scaled = {} if args.scale == 1 else {"id": f"scaled/{args.scale:g}/{one['id']}", "group": "scaled"}
+        name = scaled.get("id", one["id"])
+        folder = f"{runs}/{name}"
         command = shlex.join([str(part) for part in one["command"]] + ["--out", folder])
-        if known.get(one["id"], {}).get("command") == command or time.time() + one["expected"] > end:
+        if known.get(name, {}).get("command") == command or time.time() + one["expected"] > end:
             return
         subprocess.run(["rm", "-rf", folder], cwd=ROOT, check=True)
-        row = run(one, folder)
+        row = run(one, folder) | scaled
         keep(row)
         print(f"{(end - time.time()) / 60:5.0f} min left  {row['id']}: {summary(row)}", flush=True)
 
@@ -142,7 +145,7 @@ def chart(title, places, series, y_label, bars=False, least=None, form=".0f"):
 
 class Results:
     def __init__(self, known):
-        self.rows = list(known.values())
+        self.rows = [row for row in known.values() if row["group"] != "scaled"]
 
     def values(self, key, **wanted):
         return [row[key] for row in self.rows if key in row and all(row.get(name) == value for name, value in wanted.items())]
