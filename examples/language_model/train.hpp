@@ -112,7 +112,7 @@ inline int train(TrainFlags flags, const CLI::App& command, Processes& processes
   std::optional<TextModel> start;
   if (!stored && flags.start_from.empty()) apply_layout(flags, command);
   if (!stored && !flags.start_from.empty()) start = read_start(flags, command);
-  const Standing standing = choose_standing(flags, stored);
+  const Standing standing = choose_standing(flags, stored, command);
   if (!stored && command.count("--shards") == 0)
     flags.trainer.shards = std::clamp<fbt::Index>(flags.batches.lanes, 1, flags.trainer.shards);
   fbt::check(flags.config.width >= 1, "--width must be at least 1, found {}", flags.config.width);  // the rate depends on it

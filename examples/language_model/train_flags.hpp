@@ -98,6 +98,9 @@ void visit_flags(F&& f, Flags& flags) {
   f("span-penalty", trainer.span_penalty, may_change, "nats per token of the heads' mean span, with --span-ramp");
   f("clip", trainer.clip, may_change, "largest norm of the gradient; 0: no limit");
   f("evaluate-every", flags.evaluate_every, may_change, "updates between evaluations; 0: about five over the run");
+  f("recompute", trainer.recompute, may_change,
+    "keep the activations of 16 tokens and compute the others twice: less memory for long segments, more time, the same "
+    "result");
 }
 
 inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
@@ -121,9 +124,6 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
            "end after so many seconds of training, evaluations included; with --resume so many more; 0: no limit")
       ->default_str("60, without --updates");
   add_flag(command, "threads", flags.trainer.threads, "most threads to work on");
-  add_flag(command, "recompute", flags.trainer.recompute,
-           "keep the activations of 16 tokens and compute the others twice: less memory for long segments, more time, the "
-           "same result");
   visit_flags([&](const char* name, auto& value, OnResume, const char* help) { add_flag(command, name, value, help); },
               flags);
   command.footer(

@@ -80,14 +80,16 @@ std::optional<StoredTraining> open_training(Flags& flags, const CLI::App& comman
 /// Where the training begins or goes on, under the limits of this run. Throws std::invalid_argument when there is nothing to
 /// do.
 template <class Flags>
-Standing choose_standing(const Flags& flags, const std::optional<StoredTraining>& stored) {
+Standing choose_standing(const Flags& flags, const std::optional<StoredTraining>& stored, const CLI::App& command) {
   fbt::check(flags.seconds >= 0 && flags.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", flags.seconds);
   const Limits given{flags.updates, flags.seconds};
   Standing standing = stored ? stored->standing : Standing{};
   if (stored) {
     standing.limits = go_on(given, standing.limits, standing.elapsed, standing.ended(), flags.out);
   } else {
-    standing.limits = given.updates > 0 || given.seconds > 0 ? given : Limits{0, 60};
+    const bool limited = given.updates > 0 || given.seconds > 0;
+    fbt::check(limited || command.count("--seconds") == 0, "give a limit: --seconds or --updates above 0");
+    standing.limits = limited ? given : Limits{0, 60};
   }
   return standing;
 }

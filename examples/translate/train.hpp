@@ -100,7 +100,7 @@ inline int train(PairTrainFlags flags, const CLI::App& command, Processes& proce
                 "{}: the training belongs to another vocabulary than that of {}", file, flags.data);
     return fbt::read_config<fbt::EncoderDecoderConfig>(metadata.at("fbt.training.config"), file);
   });
-  const Standing standing = choose_standing(flags, stored);
+  const Standing standing = choose_standing(flags, stored, command);
   if (!stored && command.count("--shards") == 0)
     flags.trainer.shards = std::clamp<fbt::Index>(flags.lanes, 1, flags.trainer.shards);
   fbt::check(flags.source_limit.tokens >= 1 && flags.target_limit >= 1,

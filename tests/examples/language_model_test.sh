@@ -35,6 +35,12 @@ test_threads_and_recompute_do_not_change_the_model() {
   # nor does computing twice what is not kept
   train kept --updates 6 --segment 40; train again --updates 6 --segment 40 --recompute
   same kept/model.safetensors again/model.safetensors
+  contains "$(cat kept/config.toml)" "recompute = false"
+  for run in kept again; do succeed train --data text --out $run --updates 8 --resume; done
+  same kept/model.safetensors again/model.safetensors
+  contains "$(cat again/config.toml)" "recompute = true"  # as it was
+  succeed train --config again/config.toml --out same
+  contains "$(cat same/config.toml)" "recompute = true"
   train other --updates 6 --seed 2
   ! cmp -s run1/model.safetensors other/model.safetensors || fail "the seed has no effect"
 }
@@ -716,6 +722,7 @@ test_vain_flags() {
   error "--memory-layer has no effect without --memory-rule layer" train "${tiny[@]}" --out other --memory-layer 0
   error "--growing has no effect without --first-segment" train "${tiny[@]}" --out other --growing 0.5
   error "--growing has no effect without --first-segment" train --data text --out run --resume --updates 4 --growing 0.5
+  error "give a limit: --seconds or --updates above 0" train "${tiny[@]}" --out other --seconds 0
   error "--evaluate-every has no effect with --validation-fraction 0" train "${tiny[@]}" --out other --validation-fraction 0 --evaluate-every 3
   [ ! -e other ] || fail "left a folder"
 }
