@@ -50,7 +50,8 @@ void visit_recipe(F&& f, Same&... recipes) {
     "the window",
     recipes.span_ramp...);
   f("position",
-    "what tells attention how far back a token is; none: nothing does, so that longer examples hold nothing that is new to it",
+    "what tells attention how far back a token is; none: nothing does, so that longer examples hold nothing that is new to "
+    "it",
     recipes.position...);
   f("mimetic", "strength of the initialization by which attention begins with tokens like the present one; 0: none",
     recipes.mimetic...);

@@ -37,8 +37,8 @@ inline void show(PairShowFlags flags, const CLI::App& command) {
   constexpr auto most = static_cast<fbt::Index>(AttentionMap::most_tokens);  // the end counted
   if (command.count("--length") == 0) flags.writing.search.length = std::min(flags.writing.search.length, most);
   flags.writing.fit(translator);
-  fbt::check(flags.writing.search.length <= most, "--length must be at most {}, which a picture has room for, found {}", most,
-             flags.writing.search.length);
+  fbt::check(flags.writing.search.length <= most, "--length must be at most {}, which a picture has room for, found {}",
+             most, flags.writing.search.length);
   const fbt::Vocabulary& vocabulary = translator.vocabulary;
   const PairModel& model = translator.model;
   const auto source = detail::encode_source(translator, flags.text, flags.writing.source_limit, "--text");
@@ -75,8 +75,8 @@ inline void show(PairShowFlags flags, const CLI::App& command) {
   for (const fbt::Token token : source) names.push_back(vocabulary.label(token));
   const AttentionMap map(std::move(row_names), std::move(names), std::move(panels), config.heads);
   fbt::write_atomically(flags.out, {map.svg()});
-  fmt::print("{}\nwhat its {} tokens{} looked at of the {} of the source is in {}\n", vocabulary.decode(target), target.size(),
-             best.finished ? " and its end" : "", source.size(), flags.out);
+  fmt::print("{}\nwhat its {} tokens{} looked at of the {} of the source is in {}\n", vocabulary.decode(target),
+             target.size(), best.finished ? " and its end" : "", source.size(), flags.out);
 }
 
 }  // namespace example

@@ -126,8 +126,8 @@ void Adam<Model>::drop_frozen(Model& grad) const {
   std::size_t number = 0;
   visit([&](std::string_view, const auto&) { ++number; }, std::as_const(grad));
   check(number == groups_.size(),
-        "the optimiser was made for a model of {} tensors, found one of {}: after set_memory_rule() make another", groups_.size(),
-        number);
+        "the optimiser was made for a model of {} tensors, found one of {}: after set_memory_rule() make another",
+        groups_.size(), number);
   number = 0;
   visit(
       [&](std::string_view, auto& gradient) {
@@ -140,8 +140,7 @@ template <class Model>
 void Adam<Model>::check_moments(std::string_view name) const {
   visit(
       [&](std::string_view parameter, const auto& square) {
-        ensure((square.array() >= 0).all(), "{}: adam.v.{}: expected means of squares, found others", name,
-               parameter);
+        ensure((square.array() >= 0).all(), "{}: adam.v.{}: expected means of squares, found others", name, parameter);
       },
       v);
 }

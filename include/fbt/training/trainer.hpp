@@ -185,8 +185,7 @@ Trainer<Model, Loss, Optimizer, Data>::Trainer(Model& model, Optimizer& optimize
   const WeightFormat weights = weights_of(model);
   check(weights == WeightFormat::full, "a trainer: expected a model of full weights, found weights of {}", name_of(weights));
   bool learns_spans = false;
-  if constexpr (requires { model.core.add_span_penalty(0.0, model.core); })
-    learns_spans = model.core.config().span_ramp > 0;
+  if constexpr (requires { model.core.add_span_penalty(0.0, model.core); }) learns_spans = model.core.config().span_ramp > 0;
   check(options.span_penalty == 0 || learns_spans, "span_penalty: expected 0 for a model without learned spans, found {}",
         options.span_penalty);
   const Model zeros = zeros_like(model);
