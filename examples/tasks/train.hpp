@@ -170,10 +170,10 @@ struct Tests {
     }
     if (is_string(task)) add("trained_lengths_", 1, r.length);  // new ones
     if (task == Task::flip_flop)
-      for (const auto& [name, ignored] :
-           {std::pair("sparse_", flip_flop::Ignored::most), {"dense_", flip_flop::Ignored::few}})
-        kinds.push_back({name, draw_many(r.tests, fbt::mix_seed(seed, ++which),
-                                         [&](fbt::Random& random) { return flip_flop::draw(ignored, r.length, random); })});
+      for (const auto& kind : {std::pair("sparse_", flip_flop::Ignored::most), {"dense_", flip_flop::Ignored::few}})
+        kinds.push_back({kind.first, draw_many(r.tests, fbt::mix_seed(seed, ++which), [&](fbt::Random& random) {
+                           return flip_flop::draw(kind.second, r.length, random);
+                         })});
   }
 
   /// At least two of them.

@@ -13,7 +13,7 @@ TEST_CASE("recall: every key that was given is answered with its value") {
   REQUIRE(words.size() == 64);
   fbt::Random random(1);
   std::set<std::string> keys, values;
-  for (const std::size_t pairs : {1, 2, 8, 32}) {
+  for (const std::size_t pairs : {1u, 2u, 8u, 32u}) {
     std::map<std::string, int> asked;
     for (int n = 0; n < 100; ++n) {
       const Example example = recall::draw(static_cast<fbt::Index>(pairs), random);
