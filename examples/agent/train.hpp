@@ -123,21 +123,16 @@ class Training {
     // what the results cost, acting alone: as if every episode had all its steps
     budget_.expect_evaluation(static_cast<double>(flags_.episodes * flags_.recipe.length), static_cast<double>(frames));
     double progress = 0;
-    try {
-      while (progress < 1 && !interrupt_.requested()) {
-        const Stopwatch watch;
-        const ActorCriticLoss loss =
-            learner_.update(schedule_.rate(learner_.updates(), progress), flags_.recipe.entropy * (1 - progress));
-        budget_.spent_on_update(watch.seconds());
-        unreported_.add(loss, frames, watch.seconds());
-        for (const Episode& episode : lanes_.take_ended()) ended_.push_back(episode);
-        progress = budget_.progress(learner_.updates());
-        const double now = budget_.elapsed();
-        if (progress >= 1 || now >= reported_at_ + std::clamp(now / 30, 1.0, 30.0)) report();
-      }
-    } catch (const std::exception&) {  // the model is as it was before the update
-      if (learner_.updates() > 0 && std::isfinite(fbt::squared_norm(model_))) save();
-      throw;
+    while (progress < 1 && !interrupt_.requested()) {
+      const Stopwatch watch;
+      const ActorCriticLoss loss =
+          learner_.update(schedule_.rate(learner_.updates(), progress), flags_.recipe.entropy * (1 - progress));
+      budget_.spent_on_update(watch.seconds());
+      unreported_.add(loss, frames, watch.seconds());
+      for (const Episode& episode : lanes_.take_ended()) ended_.push_back(episode);
+      progress = budget_.progress(learner_.updates());
+      const double now = budget_.elapsed();
+      if (progress >= 1 || now >= reported_at_ + std::clamp(now / 30, 1.0, 30.0)) report();
     }
     return finish(progress < 1) ? 0 : interrupt_.exit_code();
   }
