@@ -19,11 +19,9 @@ namespace example {
 /// Whether a flag may have another value when a training goes on.
 enum class OnResume { keep, may_change };
 
-namespace detail {
-
 /// A flag's value as JSON.
 template <class T>
-auto plain(const T& value) {
+auto stored_value(const T& value) {
   if constexpr (std::is_enum_v<T>) {
     return std::string(fbt::name_of(value));
   } else if constexpr (requires { value.text(); }) {
@@ -33,7 +31,9 @@ auto plain(const T& value) {
   }
 }
 
-/// And back. Throws std::invalid_argument that begins with `what`.
+namespace detail {
+
+/// stored_value(), backwards. Throws std::invalid_argument that begins with `what`.
 template <class T, class Plain>
 T from_plain(const Plain& value, std::string_view what) {
   if constexpr (std::is_enum_v<T>) {
@@ -56,7 +56,7 @@ auto training_flags(Flags& flags) {
 template <class Visit>
 nlohmann::ordered_json write_flags(const Visit& visit) {
   nlohmann::ordered_json json;
-  visit([&](const char* name, const auto& value, const auto&...) { json[name] = detail::plain(value); });
+  visit([&](const char* name, const auto& value, const auto&...) { json[name] = stored_value(value); });
   return json;
 }
 
@@ -69,12 +69,12 @@ void merge_flags(const Visit& visit, const nlohmann::ordered_json& stored, const
     if (!stored.contains(name)) return;  // newer than the file
     const std::string flag = fmt::format("--{}", name);
     const auto old =
-        detail::from_plain<T>(stored.at(name).get<decltype(detail::plain(value))>(), fmt::format("{} {}", origin, flag));
+        detail::from_plain<T>(stored.at(name).get<decltype(stored_value(value))>(), fmt::format("{} {}", origin, flag));
     if (command.count(flag) == 0) {
       value = old;
     } else if (on_resume == OnResume::keep) {
       const auto shown = [](const auto& any) {
-        const std::string text = fmt::format("{}", detail::plain(any));
+        const std::string text = fmt::format("{}", stored_value(any));
         return text.empty() ? "none" : text;
       };
       fbt::check(value == old, "{}: {} {}, found {}; leave the flag out, or {}", flag, origin, shown(old), shown(value),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "support/flags.hpp"
+#include "support/stored_flags.hpp"
 #include "tasks/task.hpp"
 
 #include "fbt/core/check.hpp"
@@ -11,7 +12,6 @@
 
 #include <algorithm>
 #include <string>
-#include <type_traits>
 
 namespace example {
 
@@ -117,15 +117,9 @@ inline void add_recipe_flags(CLI::App& command, Recipe& given) {
   for (const auto& [name, task] : fbt::Names<Task>::list) {
     table += fmt::format("\n  {}:", name);
     const Recipe defaults = recipe(task);
-    visit_recipe(
-        [&](const char* flag, const char*, const auto& value) {
-          if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(value)>>) {
-            table += fmt::format(" --{} {}", flag, fbt::name_of(value));
-          } else {
-            table += fmt::format(" --{} {}", flag, value);
-          }
-        },
-        defaults);
+    visit_recipe([&](const char* flag, const char*,
+                     const auto& value) { table += fmt::format(" --{} {}", flag, stored_value(value)); },
+                 defaults);
   }
   command.footer(
       table +
