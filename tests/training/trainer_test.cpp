@@ -827,6 +827,8 @@ TEST_CASE("Trainer: the optimiser of a model before its memory rule was set is r
   Trainer<Model> trainer(model, adam, Batches(Tokens(text), {.lanes = 3, .segment = 4}), {});
   CHECK_THAT(message_of<std::invalid_argument>([&] { trainer.update(0.1, 0); }),
              ContainsSubstring("after set_memory_rule() make another"));
+  CHECK_THROWS_AS(adam.update(model, zeros_like(model), 0.1), std::invalid_argument);
+  CHECK(adam.updates == 0);
   CHECK(model.core.aggregator.mix.weight == before.core.aggregator.mix.weight);
   CHECK(model.head.linear.weight == before.head.linear.weight);
 }

@@ -13,7 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace fbt {
@@ -47,11 +46,11 @@ class Adam {
 
   const AdamOptions& options() const { return options_; }
 
-  /// One update of the model with gradient_scale * grad (the scale is for norm clipping).
+  /// One update of the model with gradient_scale * grad (the scale is for norm clipping). Throws std::invalid_argument for
+  /// the gradient of a model of another number of tensors.
   void update(Model& model, const Model& grad, double rate, double gradient_scale = 1);
 
-  /// Sets the gradient of frozen parameters to zero, so that it has no part in its norm. Throws std::invalid_argument for
-  /// the gradient of a model of another number of tensors.
+  /// Sets the gradient of frozen parameters to zero, so that it has no part in its norm. Throws as update().
   void drop_frozen(Model& grad) const;
 
   /// Calls f(name, moment) for what a training file keeps, with the names it has there.
@@ -69,6 +68,8 @@ class Adam {
   void check_moments(std::string_view name) const;
 
  private:
+  /// Before tensors are told by their numbers.
+  void check_tensors(const Model& grad) const;
   const ParameterGroup* group_of(std::size_t parameter) const {
     return groups_[parameter] < 0 ? nullptr : &options_.groups[static_cast<std::size_t>(groups_[parameter])];
   }
@@ -89,6 +90,7 @@ Adam<Model>::Adam(const Model& model, const AdamOptions& options)
 template <class Model>
 void Adam<Model>::update(Model& model, const Model& grad, double rate, double gradient_scale) {
   using Scalar = typename Model::Scalar;
+  check_tensors(grad);
   ++updates;
   const auto n = static_cast<double>(updates);
   const double root2 = std::sqrt(1 - std::pow(options_.beta2, n)), corrected1 = 1 - std::pow(options_.beta1, n);
@@ -123,17 +125,22 @@ void Adam<Model>::update(Model& model, const Model& grad, double rate, double gr
 
 template <class Model>
 void Adam<Model>::drop_frozen(Model& grad) const {
+  check_tensors(grad);
   std::size_t number = 0;
-  visit([&](std::string_view, const auto&) { ++number; }, std::as_const(grad));
-  check(number == groups_.size(),
-        "the optimiser was made for a model of {} tensors, found one of {}: after set_memory_rule() make another",
-        groups_.size(), number);
-  number = 0;
   visit(
       [&](std::string_view, auto& gradient) {
         if (const ParameterGroup* const group = group_of(number++); group && group->frozen) gradient.setZero();
       },
       grad);
+}
+
+template <class Model>
+void Adam<Model>::check_tensors(const Model& grad) const {
+  std::size_t found = 0;
+  visit([&](std::string_view, const auto&) { ++found; }, grad);
+  check(found == groups_.size(),
+        "the optimiser was made for a model of {} tensors, found one of {}: after set_memory_rule() make another",
+        groups_.size(), found);
 }
 
 template <class Model>
