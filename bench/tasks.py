@@ -174,9 +174,12 @@ random walk 150, algorithmic 3 900, algorithmic 5 300, copy and reverse 80, coun
 {paper_table("by_time")}
 """)
 
-    measures = [(task, length, key) for task, length in STATE.items()
-                for length, key in [(length, "accuracy"), *[(more * length, f"length_{more * length}_accuracy") for more in STATE_LENGTHS[task]]]]
-    measures.insert(-2, ("flip_flop", "sparse", "sparse_accuracy"))
+    measures = []
+    for task, length in STATE.items():
+        measures.append((task, length, "accuracy"))
+        measures += [(task, more * length, f"length_{more * length}_accuracy") for more in STATE_LENGTHS[task]]
+        if task == "flip_flop":
+            measures.append((task, "sparse", "sparse_accuracy"))
     rows = [[f"{task.replace('_', ' ')}, {length}", *[percent(key, group="state", task=task, rule=rule) for rule in RULES]] for task, length, key in measures]
     rows = [row for row in rows if any(row[1:])]
     if rows:
