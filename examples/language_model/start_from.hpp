@@ -11,6 +11,8 @@
 #include "fbt/models/config.hpp"
 #include "fbt/text/vocabulary.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <string>
 #include <string_view>
 #include <utility>
@@ -38,8 +40,9 @@ inline TextModel read_start(TrainFlags& flags, const CLI::App& command) {
              begun.config.vocabulary, begun.config.output_rows());
   begun.config.outputs = 0;
   begun.config.dropout = flags.config.dropout;
-  merge_flags(training_flags(flags), write_flags(training_flags(begun)), command, flags.start_from + " was begun with",
-              "do without --start-from");
+  nlohmann::ordered_json known = write_flags(training_flags(begun));
+  known.erase("start-from");
+  merge_flags(training_flags(flags), known, command, flags.start_from + " was begun with", "do without --start-from");
   flags.config = begun.config;
   fbt::check_layout(flags.config, flags.layout);
   return start;

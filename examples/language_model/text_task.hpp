@@ -54,11 +54,11 @@ class TextTask {
   }
   std::string config(const Limits& limits) const {
     nlohmann::ordered_json flags{{"data", flags_.data}};
-    if (!flags_.start_from.empty()) flags["start-from"] = flags_.start_from;
     flags["updates"] = limits.updates;
     flags["seconds"] = limits.seconds;
     flags.update(write_flags(training_flags(flags_)));
     for (const auto& [name, where] : vain_flags(flags_)) flags.erase(name);
+    if (flags_.start_from.empty()) flags.erase("start-from");
     return "# the same training again: language_model train --config THIS_FILE --out FOLDER\n" + write_config_lines(flags);
   }
   void conclude(const Model& model) const {

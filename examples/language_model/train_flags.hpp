@@ -64,6 +64,10 @@ void visit_flags(F&& f, Flags& flags) {
   auto& batches = flags.batches;
   auto& trainer = flags.trainer;
   using enum OnResume;
+  f("start-from", flags.start_from, keep,
+    "model file to begin with instead of random parameters, with its sizes and vocabulary; the memory rule may be another: "
+    "a "
+    "transformer goes on as feedback");
   f("vocabulary", flags.vocabulary, keep, "what a token is; sentencepiece: N subwords, learned from the text");
   f("layout", flags.layout, keep, "whose model it is, apart from fbt's: one that import_checkpoint can export to PyTorch");
   f("width", config.width, keep, "size of a layer's output and of a memory vector");
@@ -114,11 +118,6 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
   auto* const resume =
       add_flag(command, "resume", flags.resume, "go on with the training in the folder; flags not given are as they were")
           ->configurable(false);
-  add_path_flag(
-      command, "start-from", flags.start_from,
-      "model file to begin with instead of random parameters, with its sizes and vocabulary; the memory rule may be "
-      "another: a transformer goes on as feedback")
-      ->excludes(resume);
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
   add_flag(command, "seconds", flags.seconds,
            "end after so many seconds of training, evaluations included; with --resume so many more; 0: no limit")
@@ -126,6 +125,7 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add_flag(command, "threads", flags.trainer.threads, "most threads to work on");
   visit_flags([&](const char* name, auto& value, OnResume, const char* help) { add_flag(command, name, value, help); },
               flags);
+  command.get_option("--start-from")->excludes(resume)->check(refuse_empty_path, "");
   command.footer(
       "When the loss stands still, alone or together: --mimetic 3, so that attention begins with earlier tokens like the\n"
       "present one; --first-segment 8 --fresh 1, short sequences first; or --memory-rule transformer first, and then\n"

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <numeric>
 #include <string>
 #include <string_view>
@@ -66,15 +67,28 @@ inline std::string describe(const CLI::App& app, const CLI::ParseError& error) {
   return fmt::format("unexpected {}{}", *word, meant.empty() ? "" : fmt::format("; did you mean {}?", meant));
 }
 
-/// A message with the flags' names where it has those of the library's options: --head-size for head_size.
+/// A message with the flags' names where it has those of the library's options as words: --head-size for head_size, but a file
+/// runs/head_size.txt stays.
 inline std::string with_flags(const CLI::App& app, std::string message) {
+  const auto in_word = [&](std::size_t at) {
+    return at < message.size() && (std::isalnum(static_cast<unsigned char>(message[at])) != 0 ||
+                                   std::string_view("_-/").find(message[at]) != message.npos);
+  };
+  const auto continues = [&](std::size_t at) {
+    return in_word(at) || (at < message.size() && message[at] == '.' && in_word(at + 1));
+  };
+  const auto follows = [&](std::size_t at) { return at > 0 && (in_word(at - 1) || message[at - 1] == '.'); };
   for (const CLI::App* command : app.get_subcommands()) {
     for (const CLI::Option* option : command->get_options()) {
       std::string name = option->get_single_name();
       std::replace(name.begin(), name.end(), '-', '_');
       if (name.find('_') == name.npos) continue;
-      for (std::size_t at = 0; (at = message.find(name, at)) != message.npos; at += name.size())
-        message.replace(at, name.size(), "--" + option->get_single_name());
+      const std::string flag = "--" + option->get_single_name();
+      for (std::size_t at = 0; (at = message.find(name, at)) != message.npos;) {
+        const bool is_word = !follows(at) && !continues(at + name.size());
+        if (is_word) message.replace(at, name.size(), flag);
+        at += is_word ? flag.size() : name.size();
+      }
     }
   }
   return message;

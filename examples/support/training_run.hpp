@@ -323,6 +323,10 @@ class Training {
     try {
       if (saved_update_ < updates()) {
         if (can_go_on()) {
+          if (standing_.best_update == updates()) {  // its model may not be written: it is measured again
+            standing_.best_loss = std::numeric_limits<double>::infinity();
+            standing_.evaluation_missing = true;
+          }
           save_training();
           if (unreported_.updates > 0) add_report();
           save();

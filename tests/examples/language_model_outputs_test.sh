@@ -256,6 +256,18 @@ test_full_disk() {
   no_partial_files
 }
 
+test_a_best_model_that_cannot_be_written_is_made_again() {
+  train run --updates 2
+  mv run/model.safetensors first
+  mkdir -p run/model.safetensors/in_the_way
+  error "run holds update 4 (" train --data text --out run --resume --updates 4 --evaluate-every 4
+  rm -r run/model.safetensors
+  succeed train --data text --out run --resume
+  contains "$output" ", at update 4"
+  ! cmp -s first run/model.safetensors || fail "the model of update 2"
+  succeed evaluate --model run/model.safetensors --data text
+}
+
 test_divergence_keeps_the_last_good_checkpoint() {
   train run --updates 3
   error "expected a finite" train --data text --out run --resume --updates 20 --learning-rate 1e30 --clip 0 --warmup 0 --evaluate-every 100

@@ -454,6 +454,9 @@ test_start_from() {
   contains "$(tail -n 1 feedback/metrics.jsonl)" '"layer_weights":[0.3'
   succeed train --data text --out feedback --resume --updates 5
   contains "$(tail -n 1 feedback/metrics.jsonl)" '"update":5,'
+  # which can be had again, after it went on, too
+  contains "$(cat feedback/config.toml)" 'start-from = "parallel/model.safetensors"'
+  succeed train --config feedback/config.toml --out repeated
   # with no more than a tiny step the loss is that of the transformer
   succeed train --data text --out same --start-from parallel/model.safetensors --segment 16 --lanes 6 --updates 1 --memory-rule transformer --learning-rate 1e-9
   local before after
