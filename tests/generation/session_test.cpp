@@ -167,3 +167,18 @@ TEST_CASE("Session: errors") {
   CHECK_THAT(message_of<std::invalid_argument>([&] { S(model, {1}, model.make_memory(2), Vector<float>::Zero(11)); }),
              ContainsSubstring("the memory has 2 lanes, expected 1"));
 }
+
+TEST_CASE("Session: after an exception of emit it cannot go on, and is not kept") {
+  const auto model = make_model<FeedbackTransformer<float>>(Config{});
+  Session<FeedbackTransformer<float>> session(model);
+  session.read(std::vector<Token>{1, 2});
+  CHECK_THROWS_AS(session.write({.length = 0, .sampling = {.temperature = -1}}, [](const Drawn&) { return true; }),
+                  std::invalid_argument);
+  CHECK(session.can_go_on());  // nothing was read
+  CHECK_THROWS_WITH(session.write({.length = 5}, [](const Drawn&) -> bool { throw std::runtime_error("full"); }), "full");
+  CHECK_FALSE(session.can_go_on());
+  constexpr const char* message =
+      "session: what is remembered is not its text, as an exception ended write(); begin another";
+  CHECK_THROWS_WITH(session.read(std::vector<Token>{1}), message);
+  CHECK_THROWS_WITH(write(session, {.length = 1}), message);
+}

@@ -9,6 +9,7 @@
 
 #if !defined(_WIN32)
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
@@ -19,7 +20,7 @@ TEST_CASE("folder lock: one at a time") {
   const ScratchFolder folder;
   std::optional<FolderLock> lock(folder.path);
   const auto message = [&] { return message_of<std::runtime_error>([&] { FolderLock second(folder.path); }); };
-  CHECK_THAT(message(), ContainsSubstring(folder.path.string() + ": in use by "));
+  CHECK(message() == folder.path.string() + ": in use by another process, or another part of this one");
   write_all(folder / "file", "the folder can be written to");
   lock.reset();
   CHECK(message() == "[nothing was thrown]");
@@ -45,6 +46,19 @@ TEST_CASE("folder lock: makes the folder, and removes it when nothing was writte
 }
 
 #if !defined(_WIN32)
+
+TEST_CASE("folder lock: where there might be one that cannot be seen, there is an error") {
+  const ScratchFolder folder;
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit none = before;
+  none.rlim_cur = 0;  // no file can be opened
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const std::string message = message_of<std::runtime_error>([&] { FolderLock lock(folder / "a"); });
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  CHECK_THAT(message, ContainsSubstring("a: cannot lock the folder: "));
+  CHECK(folder.files() == 0);
+}
 
 TEST_CASE("folder lock: names the process that has it, and is gone with that, however it ends") {
   const ScratchFolder folder;

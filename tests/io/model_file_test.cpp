@@ -224,6 +224,13 @@ TEST_CASE("model file: files that are no model of ours") {
              ContainsSubstring("changed: the tensors do not fit the model"));
   CHECK_THAT(message_of<std::runtime_error>([&] { load_model<Model>(folder / "none"); }),
              ContainsSubstring("cannot open the file"));
+  Config vectors = tiny_config();
+  vectors.vocabulary = 0;
+  vectors.inputs = vectors.outputs = 3;
+  Random random(1);
+  save_model(folder / "vectors", VectorModel<float>(vectors, random));
+  CHECK_THAT(message_of<std::runtime_error>([&] { load_model<Model>(folder / "vectors"); }),
+             ContainsSubstring("vectors: a model of tokens needs a vocabulary"));
 }
 
 TEST_CASE("model file: a config that is far larger than the file is refused at once") {

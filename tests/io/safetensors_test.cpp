@@ -6,9 +6,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <limits>
 #include <numeric>
+#include <thread>
 
 using namespace fbt;
 
@@ -469,7 +471,31 @@ TEST_CASE("safetensors: files that cannot be read") {
   CHECK_THAT(message_of<std::runtime_error>([&] { TensorFile::read(folder / "empty"); }),
              ContainsSubstring("found only 0 bytes"));
   CHECK_THAT(message_of<std::runtime_error>([&] { TensorFile::read("/dev/zero"); }),
-             ContainsSubstring("/dev/zero: expected a file: "));
+             ContainsSubstring("/dev/zero: expected a file, found something else"));
+}
+
+TEST_CASE("safetensors: a file that another takes the place of while it is read is read as it was") {
+  const ScratchFolder folder;
+  TensorWriter small, large;
+  small.metadata["is"] = "small";
+  large.metadata["is"] = std::string(5000, 'x');
+  small.write(folder / "file");
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    for (int i = 0; i < 300; ++i) (i % 2 == 0 ? large : small).write(folder / "file");
+    done = true;
+  });
+  int whole = 0, reads = 0;
+  while (!done) {
+    ++reads;
+    const std::string message = message_of<std::runtime_error>([&] {
+      const std::string is = TensorFile::read(folder / "file").metadata().at("is");
+      whole += is == "small" || is == std::string(5000, 'x');
+    });
+    if (message != "[nothing was thrown]") UNSCOPED_INFO(message);
+  }
+  writer.join();
+  CHECK(whole == reads);
 }
 
 TEST_CASE("safetensors: what cannot be written") {

@@ -97,6 +97,21 @@ TEST_CASE("session file: another model is refused") {
   CHECK(message(model) == "[nothing was thrown]");
 }
 
+TEST_CASE("session file: a session that cannot go on is not kept") {
+  const ScratchFolder folder;
+  using Model = FeedbackTransformer<float>;
+  const auto model = make_model<Model>(Config{});
+  Session<Model> session(model);
+  session.read(std::vector<Token>{1, 2, 3});
+  save_session(folder / "s", session);
+  const std::string before = read_all(folder / "s");
+  CHECK_THROWS_AS(session.write({.length = 5}, [](const Drawn&) -> bool { throw std::runtime_error("full"); }),
+                  std::runtime_error);
+  CHECK_THAT(message_of<std::invalid_argument>([&] { save_session(folder / "s", session); }),
+             ContainsSubstring("s: a session whose write() ended with an exception cannot be kept"));
+  CHECK(read_all(folder / "s") == before);
+}
+
 TEST_CASE("session file: damage is noticed") {
   const ScratchFolder folder;
   using Model = FeedbackTransformer<float>;
@@ -131,6 +146,8 @@ TEST_CASE("session file: damage is noticed") {
                v["logits"].shape = {11, 1};
              }),
              ContainsSubstring("logits: expected shape (11) of dtype F32, found (11, 1) of F32"));
+  CHECK_THAT(message([](Metadata&, Views& v) { v["memory.0.values"].dtype = Dtype::i32; }),
+             ContainsSubstring("of dtype F32, found ") && ContainsSubstring(" of I32"));
   CHECK_THAT(message([](Metadata&, Views& v) { std::swap(v["memory.0.keys"].shape[0], v["memory.0.keys"].shape[1]); }),
              ContainsSubstring("memory.0.keys: "));
 }

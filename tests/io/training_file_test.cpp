@@ -260,7 +260,7 @@ TEST_CASE("training file: a training that does not fit leaves trainer and model 
     CHECK_THAT(with_file([](Metadata&, Views& t) {
                  std::reverse(t.at("memory.1.0.values").shape.begin(), t.at("memory.1.0.values").shape.end());
                }),
-               ContainsSubstring("memory.1.0.values: expected shape (2, 12), found (12, 2)"));
+               ContainsSubstring("memory.1.0.values: expected shape (2, 12) of dtype F32, found (12, 2) of F32"));
     CHECK_THAT(with_file([](Metadata&, Views& t) { t.at("memory.0.0.keys").shape = {12}; }),
                ContainsSubstring("memory.0.0.keys: expected at most 3 slots, found shape (12)"));
     CHECK_THAT(with_file([](Metadata&, Views& t) {
@@ -509,6 +509,9 @@ TEST_CASE("training file: the fingerprint of a text, and of vectors") {
   m(1, 1) = std::numeric_limits<float>::quiet_NaN();
   CHECK(of(m) != before);
   CHECK(of(m) == of(m));
+  const Matrix<double> x = Matrix<double>::Constant(2, 2, 1.5), negative = -x;  // in two numbers and in four
+  for (const Index n : {1, 2})
+    CHECK(fingerprint(Vectors<double>(x.data(), 2, n)) != fingerprint(Vectors<double>(negative.data(), 2, n)));
 }
 
 TEST_CASE("training file: trainings of version 0.1 go on") {
@@ -546,6 +549,31 @@ TEST_CASE("training file: its model can be loaded alone") {
   const auto missing = changed_file(folder, folder / "a", [](Metadata&, Views& t) { t.erase("model.norm_out.weight"); });
   CHECK_THAT(message_of<std::runtime_error>([&] { load_trained_model<Model>(TensorFile::read(missing)); }),
              ContainsSubstring("missing model.norm_out.weight"));
+
+  // what a file says of itself is not handed on to a file of another kind, but what is said beside it
+  save_model(folder / "of_training", loaded.model, loaded.metadata);
+  CHECK(!is_training(TensorFile::read(folder / "of_training")));
+  CHECK(load_model<Model>(folder / "of_training").metadata.at("note") == "x");
+  save_training(folder / "of_model", training.trainer, load_model<Model>(folder / "of_training").metadata);
+  CHECK(read_all(folder / "of_model") == read_all(folder / "a"));
+}
+
+TEST_CASE("training file: a memory that the model refuses is damage") {
+  const ScratchFolder folder;
+  Config config = tiny_config();
+  config.empty_memory = EmptyMemory::zero_slots;
+  Model model = tiny_model(config);
+  const auto text = tiny_text();
+  TinyTraining training(model, text);
+  training.update();
+  save_training(folder / "a", training.trainer);
+  const float first[] = {1, 0};
+  const auto path = changed_file(folder, folder / "a", [&](Metadata&, Views& t) {
+    t["memory.1.begin"] = {"memory.1.begin", Dtype::f32, {1, 2}, {reinterpret_cast<const char*>(first), sizeof(first)}};
+  });
+  CHECK_THAT(message_of<std::runtime_error>([&] { load_training(path, training.trainer); }),
+             ContainsSubstring("changed: a lane cannot begin anew alone"));
+  CHECK_NOTHROW(training.update());
 }
 
 TEST_CASE("a training of pairs goes on bit for bit, and only with the same pairs") {

@@ -20,6 +20,12 @@ TEST_CASE("LayerNorm: gradients") {
   CHECK(report.worst < 1e-8);
 }
 
+TEST_CASE("LayerNorm: an epsilon that is 0 in its numbers is refused") {
+  CHECK_THROWS_WITH(LayerNorm<float>(4, 1e-50),
+                    "norm_epsilon: expected a number above 0, found 1e-50, which is 0 in the numbers of the layer");
+  CHECK_NOTHROW(LayerNorm<double>(4, 1e-50));
+}
+
 TEST_CASE("LayerNorm: by hand") {
   LayerNorm<double> layer(2, 3);  // variance 1 + epsilon 3: deviation 2
   layer.weight << 2, 4;

@@ -126,6 +126,36 @@ TEST_CASE("WeightProbe: a stepper beside another packs nothing again, and packs 
   for (int n = 0; n < 3; ++n) CHECK(model.step(tokens, beside) == model.step(tokens, fresh));
 }
 
+TEST_CASE("WeightProbe: nor is what was packed for the way back, after a segment without one") {
+  Random random(1);
+  Segment without{1, 2, false, 0}, with{1, 2, true, 0}, again{1, 2, true, 0};
+  again.keep_packed = true;
+  Linear<double> layer(3, 2, random);
+  Linear<double>::Trace trace;
+  layer.prepare(trace, with);
+  layer.weight *= 2;
+  layer.prepare(trace, without);
+  layer.prepare(trace, again);
+  const Matrix<double> x = Matrix<double>::Ones(3, 2), dy = Matrix<double>::Ones(2, 2);
+  Matrix<double> y(2, 2), dx(3, 2);
+  layer.forward(x, trace, 0, y);
+  layer.backward(dy, trace, 0, dx);
+  CHECK(difference(dx, layer.weight.transpose() * dy) < 1e-14);
+
+  Position<double> position(PositionTerm::relative_key, 3, 1, 4, random);
+  scatter(position, random);
+  Position<double>::Trace own;
+  position.prepare(own, with);
+  position.weight *= 2;
+  position.prepare(own, without);
+  position.prepare(own, again);
+  const Matrix<double> dscores = Matrix<double>::Ones(4, 2);
+  Matrix<double> scores(4, 2);
+  position.forward(x, own, 0, scores);
+  position.backward(dscores, own, 0, dx);
+  CHECK(difference(dx, position.weight.transpose() * dscores) < 1e-14);
+}
+
 TEST_CASE("WeightProbe: what was packed of changed weights is not taken up again after a single lane") {
   Random random(1);
   Linear<double> layer(3, 2, random);

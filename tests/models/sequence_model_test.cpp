@@ -529,7 +529,21 @@ TEST_CASE("FeedbackTransformer: wrong calls are refused") {
                       "backward: the memory has changed since forward(): expected " + std::to_string(run.memory.end) +
                           " slots in use, found 0");
   CHECK(squared_norm(grad) == 0);
-  run.backward(zero, grad);
+  const Matrix<double> ones = Matrix<double>::Ones(5, 4);
+  Lanes fresh = run;
+  Memory<double> kept = run.memory;
+  run.memory.clear();
+  CHECK_THROWS_WITH(run.backward(ones, grad), ContainsSubstring("the memory has changed"));
+  run.memory = kept;
+  run.backward(ones, grad);  // what was refused has no part in it
+  Model expected = zeros_like(model);
+  fresh.backward(ones, expected);
+  visit(
+      [](std::string_view name, const auto& found, const auto& wanted) {
+        INFO(name);
+        CHECK(found == wanted);
+      },
+      grad, expected);
 
   // a stepper is not for segments
   for (const bool train : {false, true}) {

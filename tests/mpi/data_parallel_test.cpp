@@ -132,6 +132,11 @@ TEST_CASE("DataParallel: what does not fit together is refused by all processes"
         std::invalid_argument);
   }
   if (last == 0) return;
+  Config config = model.config();
+  config.dropout = processes.rank() == last ? 0.5 : 0;  // the same parameters, another model
+  Random random(1);
+  CHECK_THROWS_WITH(DataParallel(processes, Model(config, random), shards),
+                    fmt::format("process {}: expected the same dropout as process 0 has, 0, found 0.5", last));
   const Model other = small_model<Model>(processes.rank() == last ? 2 : 1);
   const auto named = ContainsSubstring(fmt::format("process {}: expected the same build of fbt, model and shards", last));
   CHECK_THROWS_WITH(DataParallel(processes, other, shards), named);

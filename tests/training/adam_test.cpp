@@ -184,6 +184,17 @@ struct FloatToy {
 
 }  // namespace
 
+TEST_CASE("Adam: a decay that is 1 in the numbers of the model is refused") {
+  const auto message = [](const AdamOptions& options) {
+    return message_of<std::invalid_argument>([&] { Adam<FloatToy>(FloatToy(), options); });
+  };
+  AdamOptions first, second;
+  first.beta1 = second.beta2 = 1 - 1e-9;
+  CHECK(message(first) == "beta1: 0.999999999 is 1 in the numbers of the model");
+  CHECK(message(second) == "beta2: 0.999999999 is 1 in the numbers of the model");
+  CHECK_NOTHROW(Adam<Toy>(Toy(1), first));
+}
+
 TEST_CASE("Adam: an epsilon that is 0 in the numbers of the model is refused") {
   AdamOptions options;
   options.epsilon = 1e-50;

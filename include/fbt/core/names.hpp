@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace fbt {
 
@@ -22,6 +23,16 @@ std::string_view name_of(Enum value) {
   for (const auto& [name, enumerator] : Names<Enum>::list)
     if (enumerator == value) return name;
   return "";
+}
+
+/// A field of a config, for messages.
+template <class T>
+std::string field_text(const T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    return std::string(name_of(value));
+  } else {
+    return fmt::to_string(value);
+  }
 }
 
 /// "relu, gelu, geglu", for messages.

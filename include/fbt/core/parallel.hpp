@@ -40,7 +40,7 @@ class Helpers {
 }  // namespace detail
 
 /// Calls f(0), ..., f(count - 1), each once, on up to the given number of threads (the calling one included), and waits for
-/// all. When calls throw, the exception of the lowest number is thrown on.
+/// all. When calls throw, the exception of the lowest number is thrown on; with one thread no later number is called then.
 template <class F>
 void parallel_for(Index count, Index threads, F&& f) {
   threads = std::min(threads, count);
@@ -89,7 +89,7 @@ class Team {
   Index threads() const { return helpers_.count() + 1; }
 
   /// Calls f(0), ..., f(threads() - 1), each on a thread of its own, waits for all, and throws the first exception of any.
-  /// When the team is busy with another caller's work, f is called here, one number after the other.
+  /// When the team is busy with another caller's work, f is called here, one number after the other until one throws.
   template <class F>
   void run(F&& f) {
     if (helpers_.count() == 0 || busy_.test_and_set(std::memory_order_acquire)) {
@@ -111,8 +111,14 @@ class Team {
     round_.fetch_add(1);
     if (asleep_.load() > 0) round_.notify_all();
     guarded(Index{0});
-    for (int tries = 0; missing_.load(std::memory_order_acquire) > 0; ++tries)
-      tries < patience ? detail::pause() : std::this_thread::yield();
+    for (int tries = patience; missing_.load(std::memory_order_acquire) > 0;) {
+      if (tries > 0) {
+        --tries;
+        detail::pause();
+      } else {
+        std::this_thread::yield();
+      }
+    }
     busy_.clear(std::memory_order_release);
     if (error) std::rethrow_exception(error);
   }

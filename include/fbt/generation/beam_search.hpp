@@ -152,7 +152,8 @@ class BeamSearch {
 }  // namespace detail
 
 /// The best hypotheses of every source (each of at least one token), at most as many as beams, the best first. lanes: how
-/// many beams of all sources are computed side by side, at most (but at least those of one source). Throws
+/// many beams of all sources are computed side by side, at most (but at least those of one source); the last bits of a log
+/// probability depend on it only where a single lane is computed alone, as generate() tells. Throws
 /// std::invalid_argument for an option out of range, an empty source, and a token outside the vocabulary, and
 /// std::runtime_error for logits that are NaN or +infinity.
 template <class Model>
@@ -177,9 +178,11 @@ std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<c
   for (std::size_t first = 0; first < sources.size(); first += at_once) {
     std::vector<std::vector<Token>> group;
     for (std::size_t i = first; i < std::min(first + at_once, sources.size()); ++i) group.push_back(sources[by_length[i]]);
-    stepper = stepper ? model.start(group, options.beams, *stepper) : model.start(group, options.beams, execution);
     std::vector<detail::BeamSearch> searches(group.size(), detail::BeamSearch(options));
     std::vector<std::size_t> running(group.size());  // which sources have lanes, so many as there are beams each
+    // a single lane would be computed in another order than many, so it stands there twice, unless all are computed alone
+    if (group.size() * beams == 1 && at_once > 1 && sources.size() > 1) group.push_back(group.front());
+    stepper = stepper ? model.start(group, options.beams, *stepper) : model.start(group, options.beams, execution);
     std::iota(running.begin(), running.end(), std::size_t{0});
     std::vector<Token> tokens(group.size() * beams);
     std::vector<Index> from;
@@ -206,8 +209,7 @@ std::vector<std::vector<Hypothesis>> beam_search(const Model& model, std::span<c
       if (going_on.size() == running.size()) {
         stepper->memory.reorder(from);
       } else if (!going_on.empty()) {
-        // lanes without a source cost as much as others, so those that go on move together; a single lane would be computed
-        // in another order than many, so it stands there twice
+        // lanes without a source cost as much as others, so those that go on move together; a single lane stands there twice
         if (kept.size() == 1) kept.push_back(kept.front());
         model.select_lanes(kept, *stepper);
         tokens.resize(kept.size());

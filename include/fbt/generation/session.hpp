@@ -46,19 +46,28 @@ class Session {
   /// The logits (V) of the token after it. Only of a text of at least one token.
   auto logits() const { return stepper_.trace.outputs.col(0); }
 
-  /// Reads on. Throws std::invalid_argument, and reads nothing, when a token is outside the vocabulary.
+  /// Whether what is remembered is the text: not after an exception in write(), such as one of emit().
+  bool can_go_on() const { return whole_; }
+
+  /// Reads on. Throws std::invalid_argument, and reads nothing, when a token is outside the vocabulary or the session cannot
+  /// go on.
   void read(Tokens tokens) {
+    check_whole();
     check_text(tokens);
-    for (const Token token : tokens) step(token);
-    text_.insert(text_.end(), tokens.begin(), tokens.end());
+    for (const Token token : tokens) {
+      step(token);
+      text_.push_back(token);
+    }
   }
 
   /// Continues the text; options, emit, result and errors are those of generate(). What is emitted belongs to the text from
   /// then on; a stop sequence does not. The same is written as after reading the whole text anew. Throws
-  /// std::invalid_argument when nothing has been read. After an exception the session cannot go on.
+  /// std::invalid_argument when nothing has been read, or the session cannot go on.
   template <class Emit>
   Index write(const GenerationOptions& options, Emit&& emit) {
+    check_whole();
     Continuation continuation(text_, options);
+    whole_ = false;
     // the tokens of a stop sequence are read, all but its last, before it is known to be one
     const bool may_read_too_far =
         std::any_of(options.stop.begin(), options.stop.end(), [](const auto& sequence) { return sequence.size() > 1; });
@@ -79,6 +88,7 @@ class Session {
     }
     for (; count < written.size(); ++count) step(written[count]);
     text_.insert(text_.end(), written.begin(), written.end());
+    whole_ = true;
     return continuation.emitted();
   }
 
@@ -86,11 +96,15 @@ class Session {
   void check_text(Tokens tokens) const {
     check_tokens(tokens, {static_cast<Index>(tokens.size()), 1}, model_->config().vocabulary);
   }
+  void check_whole() const {
+    check(whole_, "session: what is remembered is not its text, as an exception ended write(); begin another");
+  }
   auto step(Token token) { return model_->step({&token, 1}, stepper_).col(0); }
 
   const Model* model_;
   typename Model::Stepper stepper_;
   std::vector<Token> text_;
+  bool whole_ = true;
 };
 
 }  // namespace fbt

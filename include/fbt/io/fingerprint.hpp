@@ -8,28 +8,27 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <type_traits>
 
 namespace fbt {
 
-/// A hash of words of 32 or 64 bits (FNV-1a).
+/// A hash of words of 32 bits (FNV-1a with a state of 64: a higher bit of a word would have no part in the lower ones of the
+/// hash).
 class Fingerprint {
  public:
-  template <class Word>
-  void add(Word word) {
-    hash_ = (hash_ ^ word) * 0x100000001b3u;
-  }
+  void add(std::uint32_t word) { hash_ = (hash_ ^ word) * 0x100000001b3u; }
   /// The bits of every number.
   template <class Derived>
   void add_numbers(const Eigen::DenseBase<Derived>& numbers) {
     using Scalar = typename Derived::Scalar;
-    using Bits = std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint64_t>;
+    using Words = std::array<std::uint32_t, sizeof(Scalar) / sizeof(std::uint32_t)>;
     for (Index j = 0; j < numbers.cols(); ++j)
-      for (Index i = 0; i < numbers.rows(); ++i) add(std::bit_cast<Bits>(numbers(i, j)));
+      for (Index i = 0; i < numbers.rows(); ++i)
+        for (const std::uint32_t word : std::bit_cast<Words>(numbers(i, j))) add(word);
   }
   std::uint64_t value() const { return hash_; }
 

@@ -5,6 +5,7 @@
 #include "fbt/io/system.hpp"
 
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 #include <vector>
@@ -25,20 +26,28 @@ class FolderLock {
     std::filesystem::create_directories(folder, error);
     ensure(!error, "{}: cannot make the folder: {}", folder.string(), error.message());
     lock_ = detail::lock_folder(folder);
-    if (lock_ >= 0 || !detail::is_locked(errno)) return;
+    const int reason = errno;
+    if (lock_ >= 0 || detail::knows_no_locks(reason)) return;
+    remove_made();
+    ensure(detail::is_locked(reason), "{}: cannot lock the folder: {}", folder.string(), std::strerror(reason));
     const long owner = detail::folder_owner(folder);
-    ensure(false, "{}: in use by {}", folder.string(), owner > 0 ? fmt::format("process {}", owner) : "another process");
+    ensure(false, "{}: in use by {}", folder.string(),
+           owner > 0 ? fmt::format("process {}", owner) : "another process, or another part of this one");
   }
   /// A folder that was made and in which there is nothing is removed.
   ~FolderLock() {
     if (lock_ >= 0) detail::unlock_folder(lock_, folder_);
-    std::error_code none;
-    for (const auto& folder : made_) std::filesystem::remove(folder, none);
+    remove_made();
   }
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
  private:
+  void remove_made() const {
+    std::error_code none;
+    for (const auto& folder : made_) std::filesystem::remove(folder, none);
+  }
+
   std::filesystem::path folder_;
   std::vector<std::filesystem::path> made_;  // the innermost first
   int lock_ = -1;

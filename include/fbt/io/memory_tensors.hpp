@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,12 +33,13 @@ struct MemorySource {
   }
   Matrix<Scalar> matrix(const std::string& name, Index rows, Index columns) const {
     const TensorView& view = file.get(prefix + name);
-    ensure(view.shape == std::vector<std::uint64_t>{static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(columns)},
-           "{}: {}: expected shape ({}, {}), found {}", file.name(), view.name, rows, columns, shape_text(view.shape));
+    ensure(view.dtype == dtype_of<Scalar>() && view.shape == std::vector<std::uint64_t>{static_cast<std::uint64_t>(rows),
+                                                                                        static_cast<std::uint64_t>(columns)},
+           "{}: {}: expected shape ({}, {}) of dtype {}, found {} of {}", file.name(), view.name, rows, columns,
+           dtype_info(dtype_of<Scalar>()).name, shape_text(view.shape), dtype_info(view.dtype).name);
     Matrix<Scalar> m(rows, columns);
     for (Index r = 0; r < rows; ++r)
-      for (Index c = 0; c < columns; ++c)
-        m(r, c) = static_cast<Scalar>(view.number(static_cast<std::uint64_t>(r * columns + c)));
+      for (Index c = 0; c < columns; ++c) m(r, c) = view.at<Scalar>(static_cast<std::uint64_t>(r * columns + c));
     return m;
   }
 };
@@ -49,10 +51,20 @@ void add_memory(TensorWriter& writer, const std::string& prefix, const AnyMemory
   memory.save([&](std::string_view name, const auto& matrix) { writer.add(fmt::format("{}{}", prefix, name), matrix); });
 }
 
-/// Fills an empty memory with what add_memory() kept. Throws std::runtime_error when it does not fit, or is missing.
-template <class Scalar, class AnyMemory>
-void read_memory(const TensorFile& file, const std::string& prefix, AnyMemory& memory) {
-  memory.load(detail::MemorySource<Scalar>{file, prefix});
+/// The memory of a model, of so many lanes, that add_memory() kept. Throws std::runtime_error when it does not fit, or is
+/// missing.
+template <class Model>
+auto read_memory(const TensorFile& file, const std::string& prefix, const Model& model, Index lanes) {
+  auto memory = model.make_memory(lanes);
+  memory.load(detail::MemorySource<typename Model::Scalar>{file, prefix});
+  if constexpr (requires { model.core.check_memory(memory, lanes); }) {
+    try {
+      model.core.check_memory(memory, lanes);
+    } catch (const std::invalid_argument& error) {
+      throw std::runtime_error(fmt::format("{}: {}", file.name(), error.what()));
+    }
+  }
+  return memory;
 }
 
 }  // namespace fbt

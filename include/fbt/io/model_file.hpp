@@ -292,16 +292,16 @@ void check_probe(const TensorFile& file, const Model& model) {
 
 }  // namespace detail
 
-/// Writes a model file; extra goes into its __metadata__. A model whose logits are not finite, or whose zero slots far
+/// Writes a model file; extra goes into its __metadata__, apart from keys of fbt itself ("fbt."), which may be those of
+/// another file. A model whose logits are not finite, or whose zero slots far
 /// outnumber its parameters, gets no probe, nor does a decoder without its encoder. Throws std::runtime_error when the file
 /// cannot be written, and std::invalid_argument when extra is not UTF-8; an old file is then left as it was.
 template <class Model>
 void save_model(const std::filesystem::path& path, const Model& model, const Metadata& extra = {},
                 Probe probe = Probe::none) {
   TensorWriter writer;
-  writer.metadata = extra;
+  writer.metadata = detail::without_own(extra);
   writer.metadata[Model::config_key] = write_config(model.config());
-  writer.metadata.erase(weights_key);  // of the file that extra comes from
   if (const WeightFormat weights = weights_of(model); weights != WeightFormat::full)
     writer.metadata[weights_key] = std::string(name_of(weights));
   add_parameters(writer, "", model);
@@ -336,9 +336,13 @@ LoadedModel<Model> load_parameters(const TensorFile& file, const std::string& st
          "{}: expected a model of full weights, since it is to be one of double, found weights of {}", file.name(),
          name_of(weights));
   Random random = Random::idle();  // all is read
-  LoadedModel<Model> result{Model(config, random), file.metadata()};
-  read_parameters(file, prefix, result.model);
-  return result;
+  try {
+    LoadedModel<Model> result{Model(config, random), file.metadata()};
+    read_parameters(file, prefix, result.model);
+    return result;
+  } catch (const std::invalid_argument& error) {  // a model of another kind, for which the config is one
+    throw std::runtime_error(fmt::format("{}: {}", file.name(), error.what()));
+  }
 }
 
 }  // namespace detail

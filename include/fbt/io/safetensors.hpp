@@ -39,11 +39,12 @@ class TensorFile {
     ensure(!std::filesystem::is_directory(path, error), "{}: expected a file, found a folder", path.string());
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(detail::open_to_read(path), &std::fclose);
     ensure(file != nullptr, "{}: cannot open the file: {}", path.string(), std::strerror(errno));
-    const auto size = std::filesystem::file_size(path, error);
-    ensure(!error, "{}: expected a file: {}", path.string(), error.message());
-    std::string content(static_cast<std::size_t>(size), '\0');
-    ensure(std::fread(content.data(), 1, content.size(), file.get()) == size, "{}: cannot read the file: expected {} bytes",
-           path.string(), size);
+    // of what is open, which is not the file at the path any more when another takes its place
+    const auto size = detail::size_of(file.get());
+    ensure(size.has_value(), "{}: expected a file, found something else", path.string());
+    std::string content(*size, '\0');
+    ensure(std::fread(content.data(), 1, content.size(), file.get()) == *size, "{}: cannot read the file: expected {} bytes",
+           path.string(), *size);
     return parse(std::move(content), path.string());
   }
 
@@ -123,6 +124,16 @@ class TensorFile {
   std::vector<TensorView> tensors_;
   std::map<std::string, std::size_t, std::less<>> index_;
 };
+
+namespace detail {
+
+/// The metadata of a file without what fbt itself has written there: the rest may go into another file, of another kind, too.
+inline Metadata without_own(Metadata metadata) {
+  std::erase_if(metadata, [](const auto& entry) { return entry.first.starts_with("fbt."); });
+  return metadata;
+}
+
+}  // namespace detail
 
 /// Collects tensors and writes them as one file.
 class TensorWriter {

@@ -18,13 +18,14 @@
 
 namespace fbt {
 
-/// Writes a session; extra goes into the file's __metadata__, where "model" is a name of the model for messages. Throws
-/// std::invalid_argument when nothing has been read, and else as save_model().
+/// Writes a session; extra goes into the file's __metadata__ as for save_model(), where "model" is a name of the model for
+/// messages. Throws std::invalid_argument when nothing has been read, or the session cannot go on, and else as save_model().
 template <class Model>
 void save_session(const std::filesystem::path& path, const Session<Model>& session, const Metadata& extra = {}) {
   check(!session.text().empty(), "{}: a session that has read nothing has nothing to keep", path.string());
+  check(session.can_go_on(), "{}: a session whose write() ended with an exception cannot be kept", path.string());
   TensorWriter writer;
-  writer.metadata = extra;
+  writer.metadata = detail::without_own(extra);
   writer.metadata["fbt.session.model"] = model_fingerprint(session.model());
   writer.add("text", session.text());
   writer.add("logits", session.logits());
@@ -38,7 +39,8 @@ struct LoadedSession {
   Metadata metadata;
 };
 
-/// The session in a file that save_session() wrote, of the same model, which has to outlive it. Throws std::runtime_error when the file is damaged, or belongs to another model.
+/// The session in a file that save_session() wrote, of the same model, which has to outlive it. Throws std::runtime_error when
+/// the file is damaged, or belongs to another model.
 template <class Model>
 LoadedSession<Model> load_session(const TensorFile& file, const Model& model, const Execution& execution = {}) {
   using Scalar = typename Model::Scalar;
@@ -68,9 +70,8 @@ LoadedSession<Model> load_session(const TensorFile& file, const Model& model, co
          dtype_info(dtype_of<Scalar>()).name, shape_text(stored.shape), dtype_info(stored.dtype).name);
   Vector<Scalar> logits(model.head.outputs());
   for (Index i = 0; i < logits.size(); ++i) logits(i) = stored.at<Scalar>(static_cast<std::uint64_t>(i));
-  auto memory = model.make_memory(1);
-  read_memory<Scalar>(file, "memory.", memory);
-  return {Session<Model>(model, std::move(text), std::move(memory), logits, execution), file.metadata()};
+  return {Session<Model>(model, std::move(text), read_memory(file, "memory.", model, 1), logits, execution),
+          file.metadata()};
 }
 template <class Model>
 LoadedSession<Model> load_session(const std::filesystem::path& path, const Model& model, const Execution& execution = {}) {

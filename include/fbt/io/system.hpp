@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -30,6 +31,11 @@ enum class Access { usual, user };
 #if defined(_WIN32)
 
 inline std::FILE* open_to_read(const std::filesystem::path& path) { return ::_wfopen(path.c_str(), L"rb"); }
+inline std::optional<std::size_t> size_of(std::FILE* file) {
+  struct _stat64 status {};
+  if (::_fstat64(::_fileno(file), &status) != 0 || (status.st_mode & _S_IFMT) != _S_IFREG) return std::nullopt;
+  return static_cast<std::size_t>(status.st_size);
+}
 
 inline int open_to_write(const std::filesystem::path& path) { return ::_wopen(path.c_str(), _O_WRONLY | _O_BINARY); }
 inline int create_file(const std::filesystem::path& path, Access) {
@@ -41,6 +47,7 @@ inline std::ptrdiff_t write_some(int file, std::string_view bytes) {
   return ::_write(file, bytes.data(), static_cast<unsigned>(bytes.substr(0, 1 << 30).size()));
 }
 inline bool write_to_disk(int file) { return ::_commit(file) == 0; }
+inline void keep_name(const std::filesystem::path&) {}
 inline bool close_file(int file) { return ::_close(file) == 0; }
 inline bool may_write(const std::filesystem::path& path) { return ::_waccess(path.c_str(), 2) == 0; }
 inline bool take_over(int, const std::filesystem::path&) { return true; }
@@ -54,6 +61,7 @@ inline int lock_folder(const std::filesystem::path& folder) {
   return file;
 }
 inline bool is_locked(int reason) { return reason == EACCES; }
+inline bool knows_no_locks(int reason) { return reason != EACCES; }
 inline long folder_owner(const std::filesystem::path& folder) {
   long process = 0;
   if (std::FILE* const file = open_to_read(folder_lock_file(folder))) {
@@ -71,6 +79,12 @@ inline void unlock_folder(int file, const std::filesystem::path& folder) {
 #else
 
 inline std::FILE* open_to_read(const std::filesystem::path& path) { return std::fopen(path.c_str(), "rb"); }
+/// None of what is no file.
+inline std::optional<std::size_t> size_of(std::FILE* file) {
+  struct stat status {};
+  if (::fstat(::fileno(file), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
+  return static_cast<std::size_t>(status.st_size);
+}
 
 /// A file that exists, with its content. Waits for a reader when it is a FIFO.
 inline int open_to_write(const std::filesystem::path& path) { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY); }
@@ -94,6 +108,13 @@ inline bool name_file(int file, const std::filesystem::path& path) {
 }
 inline std::ptrdiff_t write_some(int file, std::string_view bytes) { return ::write(file, bytes.data(), bytes.size()); }
 inline bool write_to_disk(int file) { return ::fsync(file) == 0; }
+/// Writes to the disk what a file in a folder is called, as far as the file system does that.
+inline void keep_name(const std::filesystem::path& folder) {
+  const int number = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (number < 0) return;
+  static_cast<void>(::fsync(number));
+  ::close(number);
+}
 inline bool close_file(int file) { return ::close(file) == 0; }
 inline bool may_write(const std::filesystem::path& path) { return ::access(path.c_str(), W_OK) == 0; }
 /// Gives a file the mode of another, and its owner and group as far as the process may.
@@ -115,7 +136,7 @@ inline int open_standard_stream(const std::filesystem::path& path) {
   return -1;
 }
 
-/// Locks a folder for as long as the process lives and does not unlock it; -1 when another one has. Needs no file in it.
+/// Locks a folder for as long as the process lives and does not unlock it; else -1. Needs no file in it.
 inline int lock_folder(const std::filesystem::path& folder) {
   const int file = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (file < 0) return -1;
@@ -131,7 +152,13 @@ inline int lock_folder(const std::filesystem::path& folder) {
   ::fcntl(file, F_SETLK, &mark);
   return file;
 }
+/// Why there is no lock: another one has it.
 inline bool is_locked(int reason) { return reason == EWOULDBLOCK; }
+/// The file system has none. Over NFS a file must be open for writing, which a folder cannot be: EBADF.
+inline bool knows_no_locks(int reason) {
+  return reason == ENOLCK || reason == EOPNOTSUPP || reason == ENOTSUP || reason == ENOSYS || reason == EINVAL ||
+         reason == EBADF;
+}
 /// The process that has locked a folder; 0 when that is not known.
 inline long folder_owner(const std::filesystem::path& folder) {
   const int file = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

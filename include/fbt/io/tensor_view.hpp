@@ -142,13 +142,6 @@ struct TensorView {
   }
 };
 
-/// size *= n, unless the product is too large for it: then false.
-inline bool multiply_by(std::uint64_t& size, std::uint64_t n) {
-  if (n > 0 && size > std::numeric_limits<std::uint64_t>::max() / n) return false;
-  size *= n;
-  return true;
-}
-
 /// Throws std::runtime_error on a machine that cannot use the numbers in a file as they are.
 inline void check_byte_order(std::string_view file) {
   ensure(std::endian::native == std::endian::little,

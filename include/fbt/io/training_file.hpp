@@ -38,7 +38,7 @@ inline std::string fingerprint(std::span<const TokenPair> pairs) {
   Fingerprint hash;
   for (const TokenPair& pair : pairs) {
     for (const auto* tokens : {&pair.source, &pair.target}) {
-      hash.add(static_cast<std::uint64_t>(tokens->size()));
+      hash.add(static_cast<std::uint32_t>(tokens->size()));
       for (const Token token : *tokens) hash.add(static_cast<std::uint32_t>(token));
     }
   }
@@ -81,18 +81,11 @@ Metadata training_identity(const AnyTrainer& trainer) {
 /// Throws std::runtime_error that names the first field in which the config of a file is not the expected one.
 template <class AnyConfig>
 void expect_config(std::string_view stored, const AnyConfig& expected, std::string_view name) {
-  const auto text = []<class T>(const T& value) {
-    if constexpr (std::is_enum_v<T>) {
-      return name_of(value);
-    } else {
-      return fmt::to_string(value);
-    }
-  };
   const AnyConfig config = read_config<AnyConfig>(stored, name);
   visit_config(
       [&](const char* field, const auto& want, const auto& found) {
         ensure(want == found, "{}: the training belongs to another config: expected {} {}, found {}", name, field,
-               text(want), text(found));
+               field_text(want), field_text(found));
       },
       expected, config);
 }
@@ -102,8 +95,7 @@ template <class Model, class AnyTrainer>
 auto read_memories(const TensorFile& file, const Model& model, const AnyTrainer& trainer) {
   std::vector<decltype(model.make_memory(1))> memories;
   for (Index s = 0; s < trainer.options().shards; ++s)
-    read_memory<typename Model::Scalar>(file, fmt::format("memory.{}.", s),
-                                        memories.emplace_back(model.make_memory(trainer.memory(s).lanes())));
+    memories.push_back(read_memory(file, fmt::format("memory.{}.", s), model, trainer.memory(s).lanes()));
   return memories;
 }
 
@@ -114,12 +106,11 @@ inline void expect_full_weights(const TensorFile& file) {
 
 }  // namespace detail
 
-/// Writes all that a training needs to go on; extra goes into the file's __metadata__. Throws as save_model().
+/// Writes all that a training needs to go on; extra goes into the file's __metadata__ as for save_model(). Throws as that.
 template <class AnyTrainer>
 void save_training(const std::filesystem::path& path, const AnyTrainer& trainer, const Metadata& extra = {}) {
   TensorWriter writer;
-  writer.metadata = extra;
-  writer.metadata.erase(weights_key);
+  writer.metadata = detail::without_own(extra);
   writer.metadata["fbt.training.config"] = write_config(trainer.model().config());
   for (const auto& [key, value] : detail::training_identity(trainer)) writer.metadata["fbt.training." + key] = value;
   add_parameters(writer, "model.", trainer.model());

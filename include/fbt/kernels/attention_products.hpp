@@ -1,6 +1,5 @@
-// The inner loops of the layers beside packed products: of a matrix and a vector, as attention has them over strided views
-// of the memory, too small for a general product routine; softmax; layer norm. A is column-major; entry (i, j) is
-// a[i + j * stride].
+// The inner loops of attention: products of a matrix and a vector over strided views of the memory, too small for a general
+// product routine, and softmax. A is column-major; entry (i, j) is a[i + j * stride].
 #pragma once
 
 #include "fbt/core/types.hpp"

@@ -2,6 +2,7 @@
 // (Ba, Kiros, Hinton, 2016). Follows the contract of layer.hpp.
 #pragma once
 
+#include "fbt/core/check.hpp"
 #include "fbt/core/segment.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
@@ -24,7 +25,11 @@ struct LayerNorm {
 
   LayerNorm() = default;
   explicit LayerNorm(Index size, double epsilon_ = 1e-5)
-      : weight(Vector<Scalar>::Ones(size)), bias(Vector<Scalar>::Zero(size)), epsilon(epsilon_) {}
+      : weight(Vector<Scalar>::Ones(size)), bias(Vector<Scalar>::Zero(size)), epsilon(epsilon_) {
+    check(static_cast<Scalar>(epsilon) > 0,
+          "norm_epsilon: expected a number above 0, found {}, which is {} in the numbers of the layer", epsilon,
+          static_cast<Scalar>(epsilon));
+  }
 
   void prepare(Trace& trace, const Segment& segment) const {
     trace.lanes = segment.lanes;

@@ -92,6 +92,7 @@ struct Position {
       const auto newest = table(weight, k).bottomRows(trace.rows);
       const bool keep = segment.keep_packed && trace.probes[i].matches(newest);
       trace.probes[i].take(newest);
+      if (!keep && !segment.train) trace.backward[i] = {};  // of other weights
       if (!keep || !trace.forward[i].has()) trace.forward[i].own().pack(newest);
       if (segment.train && (!keep || !trace.backward[i].has())) trace.backward[i].own().pack_transposed(newest);
     }

@@ -290,6 +290,16 @@ class FeedbackCore {
         "a lane cannot begin anew alone with empty_memory zero_slots: all lanes share the zero slots");
   }
 
+  /// Throws std::invalid_argument unless the way back of the segment may begin, with the memory as forward() left it.
+  void check_backward(const Memory& memory, const Trace& trace) const {
+    trace.order.check_backward(trace.segment.steps - 1);
+    check(memory.banks.size() == aggregator.key_values.size() &&
+              memory.end == trace.aggregator.first_slot + trace.segment.steps,
+          "backward: the memory has changed since forward(): expected {} slots in use, found {}",
+          trace.aggregator.first_slot + trace.segment.steps, memory.banks.empty() ? 0 : memory.end);
+    check(memory.source.windows == trace.source_windows, "backward: the memory has other sources than in forward()");
+  }
+
  private:
   static constexpr bool has_cross = requires(Block block, typename Block::Trace trace) {
     block.cross->prepare_source(Index{}, trace.cross);
@@ -371,12 +381,7 @@ class FeedbackCore {
   }
 
   void begin_backward(const Memory& memory, Trace& trace) const {
-    trace.order.check_backward(trace.segment.steps - 1);
-    check(memory.banks.size() == aggregator.key_values.size() &&
-              memory.end == trace.aggregator.first_slot + trace.segment.steps,
-          "backward: the memory has changed since forward(): expected {} slots in use, found {}",
-          trace.aggregator.first_slot + trace.segment.steps, memory.banks.empty() ? 0 : memory.end);
-    check(memory.source.windows == trace.source_windows, "backward: the memory has other sources than in forward()");
+    check_backward(memory, trace);
     aggregator.begin_backward(trace.aggregator, memory);
     trace.dsource.banks.resize(config_.cross_attention ? memory.source.banks.size() : 0);
     for (std::size_t i = 0; i < trace.dsource.banks.size(); ++i)

@@ -213,12 +213,9 @@ class LstmCore {
   /// dy, dx (d, B); dx is overwritten. What was carried from before the segment is constant. Throws as that of FeedbackCore.
   void backward(const In<Scalar>& dy, const Memory& memory, Trace& trace, Index t, Out<Scalar> dx) const {
     const fbt::Memory<Scalar>& past = memory.past;
-    if (t == trace.segment.steps - 1) trace.order.check_backward(t);
-    if (config_.attention && t == trace.segment.steps - 1) {
-      check(past.banks.size() == 1 && past.end == trace.first_slot + trace.segment.steps,
-            "backward: the memory has changed since forward(): expected {} slots in use, found {}",
-            trace.first_slot + trace.segment.steps, past.banks.empty() ? 0 : past.end);
-      trace.dbank.set_zero_like(past.banks.front(), past.end);
+    if (t == trace.segment.steps - 1) {
+      check_backward(memory, trace);
+      if (config_.attention) trace.dbank.set_zero_like(past.banks.front(), past.end);
     }
     trace.order.backward(t);
     auto& dh = trace.dh;
@@ -293,6 +290,15 @@ class LstmCore {
           layers.size(), config_.width, past_text(config_.attention, config_.window, config_.heads), memory.cells.size(),
           memory.cells.front().cell.rows(),
           past_text(!past.banks.empty(), past.window, past.banks.empty() ? 0 : past.banks.front().heads));
+  }
+
+  /// As that of FeedbackCore.
+  void check_backward(const Memory& memory, const Trace& trace) const {
+    trace.order.check_backward(trace.segment.steps - 1);
+    const fbt::Memory<Scalar>& past = memory.past;
+    check(!config_.attention || (past.banks.size() == 1 && past.end == trace.first_slot + trace.segment.steps),
+          "backward: the memory has changed since forward(): expected {} slots in use, found {}",
+          trace.first_slot + trace.segment.steps, past.banks.empty() ? 0 : past.end);
   }
 
  private:

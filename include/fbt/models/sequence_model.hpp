@@ -21,7 +21,7 @@
 namespace fbt {
 
 /// What takes the place of a FeedbackCore in a SequenceModel. Its Trace has its Segment and StepOrder, and the places where
-/// inputs are written and outputs found.
+/// inputs are written and outputs found. Where it has check_backward(memory, trace), the way back begins with that.
 template <class C>
 concept SequenceCore = std::copyable<C> && std::constructible_from<C, const typename C::Config&, Random&> &&
     requires(const C core, C grad, typename C::Trace trace, typename C::Memory memory, In<typename C::Scalar> x,
@@ -253,9 +253,11 @@ void SequenceModel<Input_, Core_, Head_>::backward(const In<Scalar>& doutputs, c
         "backward: expected the gradient of the outputs ({}, {}), found ({}, {})", trace.outputs.rows(),
         trace.outputs.cols(), doutputs.rows(), doutputs.cols());
   const Segment& segment = trace.core.segment;
+  if constexpr (requires { core.check_backward(memory, trace.core); })
+    core.check_backward(memory, trace.core);  // before the head adds anything to its trace
   head.backward(doutputs, trace.head, 0, trace.dh);
   core.backward_segment(trace.dh, memory, trace.core, grad.core);
-  head.accumulate(trace.head, 0, 1, grad.head);  // after the core, which may refuse the memory
+  head.accumulate(trace.head, 0, 1, grad.head);
   walk_back(
       segment.steps, [&](Index t) { input.backward(step_columns(trace.dh, t, segment.lanes), trace.input, t); },
       [&](Index first, Index count) { input.accumulate(trace.input, first, count, grad.input); });

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/names.hpp"
 #include "fbt/core/portability.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
@@ -108,6 +109,9 @@ class DataParallel {
                           fmt::format("fbt {}.{}.{} with vectors of {} bytes, {} parameters of norm {:a}, {} shards",
                                       FBT_VERSION_MAJOR, FBT_VERSION_MINOR, FBT_VERSION_PATCH, FBT_VECTOR_BYTES,
                                       partition_.total(), squared_norm(model), shards));
+    if constexpr (requires { visit_config([](const char*, const auto&) {}, model.config()); })
+      visit_config([&](const char* field, const auto& value) { processes.expect_same(field, field_text(value)); },
+                   model.config());
     ensure(shards >= processes.count(), "expected at least as many shards as processes, found {} shards for {} processes",
            shards, processes.count());
   }

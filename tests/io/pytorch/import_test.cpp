@@ -428,6 +428,9 @@ TEST_CASE("export: models that have no place in a layout") {
   for (const Layout layout : {Layout::official, Layout::labml, Layout::lucidrains})
     CHECK_THAT(message(layout, [](Config& c) { c.outputs = c.vocabulary + 1; }),
                ContainsSubstring("holds models whose outputs are their vocabulary"));
+  for (const Layout layout : {Layout::official, Layout::labml, Layout::lucidrains})
+    CHECK(message(layout, [](Config& c) { c.cross_attention = true; }) ==
+          fmt::format("export: a file of {} holds models with cross_attention false, found true", name_of(layout)));
   CHECK(official([](Config& c) { c.activation = Activation::gelu; }) ==
         "export: a file of official holds models with activation relu, found gelu");
   CHECK(official([](Config& c) { c.position = PositionTerm::none; }) ==

@@ -89,6 +89,7 @@ struct LabmlLayout {
     f("output_bias", c.output_bias, true);
     f("log_probabilities", c.log_probabilities, false);
     f("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
+    f("cross_attention", c.cross_attention, false);
     f("pre_norm", c.pre_norm, true);
   }
   static void set_sizes(Config& c) {

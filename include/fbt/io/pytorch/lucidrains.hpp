@@ -87,6 +87,7 @@ struct LucidrainsLayout {
     f("output_bias", c.output_bias, true);
     f("log_probabilities", c.log_probabilities, false);
     f("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
+    f("cross_attention", c.cross_attention, false);
     f("pre_norm", c.pre_norm, true);
     f("value_bias", c.value_bias, false);
     f("share_key_value", c.share_key_value, true);

@@ -108,6 +108,7 @@ struct OfficialLayout {
     f("output_bias", c.output_bias, false);
     f("log_probabilities", c.log_probabilities, true);
     f("norm_epsilon", c.norm_epsilon, Config{}.norm_epsilon);
+    f("cross_attention", c.cross_attention, false);
     f("value_bias", c.value_bias, false);
   }
   /// They are all arguments of the class.
