@@ -33,12 +33,12 @@ int main(int argc, char** argv) {
   example::PairEvaluateFlags evaluate;
   auto* const evaluate_command = app.add_subcommand("evaluate", "write the targets of a corpus, and measure them");
   add_pair_evaluate_flags(*evaluate_command, evaluate);
-  evaluate_command->callback([&] { example::evaluate(evaluate); });
+  evaluate_command->callback([&] { example::evaluate(evaluate, *evaluate_command); });
 
   example::WriteFlags write;
   auto* const write_command = app.add_subcommand("write", "write the targets of texts");
   add_write_flags(*write_command, write);
-  write_command->callback([&] { example::write(write); });
+  write_command->callback([&] { example::write(write, *write_command); });
 
   example::PairShowFlags show;
   auto* const show_command = app.add_subcommand("show", "draw what of a source a model looks at while it writes");

@@ -67,7 +67,10 @@ inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   add_flag(command, "repetition-window", sampling.repetition_window, "how many tokens are recent");
   add_flag(command, "seed", sampling.seed, "for the draws; the same seed writes the same text");
   add_execution_flags(command, flags.execution);
-  add_flag(command, "stop", flags.stop, "text to end before; may be given several times");
+  add_flag(command, "stop", flags.stop,
+           "text to end before; may be given several times. Of subwords, what belongs to it stays in what --save-state and "
+           "the next "
+           "lines of --interactive remember");
   add_flag(command, "no-prompt", flags.print.no_prompt, "print what is written without the text before it");
   auto* const raw =
       add_flag(command, "raw", flags.print.raw, "print the bytes of a model of bytes as they are, and no others");
@@ -247,7 +250,7 @@ inline void generate(GenerateFlags flags, const CLI::App& command) {
     try {
       if (flags.interactive) count += detail::converse(vocabulary, session, flags);
     } catch (const std::exception&) {
-      save();  // up to the line that is at fault
+      if (session.can_go_on()) save();  // up to the line that is at fault
       throw;
     }
     save();

@@ -127,7 +127,8 @@ inline int train(TrainFlags flags, const CLI::App& command, Processes& processes
   fbt::check(!start || flags.mimetic == 0,
              "--mimetic {}: expected random parameters, found those of --start-from; leave out one of the flags",
              flags.mimetic);
-  for (const auto& [name, where] : vain_flags(flags)) refuse_flags(command, {name}, where);
+  refuse_vain_flags(flags, command);
+  if (flags.config.memory_rule != fbt::MemoryRule::layer) flags.config.memory_layer = 0;
 
   std::vector<NamedText> texts = detail::read_data(flags.data);
   const fbt::Vocabulary vocabulary = stored  ? *stored_vocabulary

@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,6 +31,7 @@ struct TrainFlags {
   std::string out;
   std::string start_from;  ///< model file; none: random parameters
   bool resume = false;
+  std::set<std::string> from_file;  ///< names of the flags that --config has set
   VocabularyChoice vocabulary;
   fbt::Layout layout = fbt::Layout::fbt;
   fbt::Config config;
@@ -114,10 +116,9 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
       ->allow_extra_args()
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_path_flag(command, "out", flags.out, "folder to write to")->required();
-  add_config_flag(command);
-  auto* const resume =
-      add_flag(command, "resume", flags.resume, "go on with the training in the folder; flags not given are as they were")
-          ->configurable(false);
+  add_config_flag(command, flags.from_file);
+  add_flag(command, "resume", flags.resume, "go on with the training in the folder; flags not given are as they were")
+      ->configurable(false);
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");
   add_flag(command, "seconds", flags.seconds,
            "end after so many seconds of training, evaluations included; with --resume so many more; 0: no limit")
@@ -125,7 +126,7 @@ inline void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add_flag(command, "threads", flags.trainer.threads, "most threads to work on");
   visit_flags([&](const char* name, auto& value, OnResume, const char* help) { add_flag(command, name, value, help); },
               flags);
-  command.get_option("--start-from")->excludes(resume)->check(refuse_empty_path, "");
+  command.get_option("--start-from")->check(refuse_empty_path, "");
   command.footer(
       "When the loss stands still, alone or together: --mimetic 3, so that attention begins with earlier tokens like the\n"
       "present one; --first-segment 8 --fresh 1, short sequences first; or --memory-rule transformer first, and then\n"

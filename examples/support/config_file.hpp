@@ -116,8 +116,9 @@ inline std::vector<ConfigLine> read_config_lines(const std::string& text, std::s
 }
 
 /// Adds the flag --config to a command: a file with flags of the command, of which those on the command line count more.
-inline void add_config_flag(CLI::App& command) {
-  const auto read = [&command](const std::string& path) {
+/// Afterwards from_file, which has to outlive the command, has the names of those that it has set.
+inline void add_config_flag(CLI::App& command, std::set<std::string>& from_file) {
+  const auto read = [&command, &from_file](const std::string& path) {
     for (const ConfigLine& line : read_config_lines(read_text_file(path), path)) {
       CLI::Option* const option = command.get_option_no_throw("--" + line.name);
       fbt::check(option && option->get_configurable(), "{}: expected a flag of {} that a file may set, found {}", line.place,
@@ -128,6 +129,7 @@ inline void add_config_flag(CLI::App& command) {
       try {
         option->add_result(line.values);
         option->run_callback();
+        from_file.insert(line.name);
       } catch (const std::exception& error) {
         throw std::invalid_argument(fmt::format("{}: {}", line.place, error.what()));
       }

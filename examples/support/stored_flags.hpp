@@ -2,6 +2,8 @@
 // f(name, field, on_resume, ...) for each.
 #pragma once
 
+#include "support/flags.hpp"
+
 #include "fbt/core/check.hpp"
 #include "fbt/core/names.hpp"
 
@@ -51,6 +53,14 @@ T from_plain(const Plain& value, std::string_view what) {
 template <class Flags>
 auto training_flags(Flags& flags) {
   return [&flags](const auto& f) { visit_flags(f, flags); };
+}
+
+/// Throws std::invalid_argument when a flag was given that has no effect by vain_flags(flags), other than by --config: what
+/// makes it vain was given later.
+template <class Flags>
+void refuse_vain_flags(const Flags& flags, const CLI::App& command) {
+  for (const auto& [name, where] : vain_flags(flags))
+    if (!flags.from_file.contains(name)) refuse_flags(command, {name}, where);
 }
 
 template <class Visit>

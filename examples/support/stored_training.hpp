@@ -83,12 +83,12 @@ template <class Flags>
 Standing choose_standing(const Flags& flags, const std::optional<StoredTraining>& stored, const CLI::App& command) {
   fbt::check(flags.seconds >= 0 && flags.seconds < 1e9, "--seconds must be from 0 to 1e9, found {}", flags.seconds);
   const Limits given{flags.updates, flags.seconds};
+  const bool limited = given.updates > 0 || given.seconds > 0;
+  fbt::check(limited || command.count("--seconds") == 0, "give a limit: --seconds or --updates above 0");
   Standing standing = stored ? stored->standing : Standing{};
   if (stored) {
     standing.limits = go_on(given, standing.limits, standing.elapsed, standing.ended(), flags.out);
   } else {
-    const bool limited = given.updates > 0 || given.seconds > 0;
-    fbt::check(limited || command.count("--seconds") == 0, "give a limit: --seconds or --updates above 0");
     standing.limits = limited ? given : Limits{0, 60};
   }
   return standing;

@@ -46,7 +46,8 @@ void visit_recipe(F&& f, Same&... recipes) {
   f("heads", "attention heads per layer", recipes.heads...);
   f("window", "how many past tokens a token sees", recipes.window...);
   f("span-ramp",
-    "all but the LSTMs see so many tokens at first, and learn to see up to the window; 0, or not below the window: always "
+    "all but the LSTMs see one token less than this at first, and learn to see up to the window; 0, or not below the "
+    "window: always "
     "the window",
     recipes.span_ramp...);
   f("position",
@@ -144,7 +145,7 @@ inline void check_recipe(Task task, const Recipe& r) {
     fbt::check(r.test_length <= recall::keys, "--test-length of recall must be at most {}, the number of keys, found {}",
                recall::keys, r.test_length);
   within("examples", r.examples, 1);
-  within("first-length", r.first_length, 1);
+  within("first-length", r.first_length, task == Task::flip_flop ? 2 : 1);
   within("tests", r.tests, 1);
   within("lanes", r.lanes, 1);
   fbt::check(r.curriculum >= 0 && r.curriculum <= 1, "--curriculum must be from 0 to 1, found {}", r.curriculum);

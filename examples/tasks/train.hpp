@@ -85,12 +85,16 @@ inline void refuse_vain_flags(const TaskTrainFlags& flags, const Recipe& recipe,
                  fmt::format("with --task {}: a segment is an example", fbt::name_of(flags.task)));
   if (flags.task == Task::s5)
     refuse_flags(command, {"first-length"}, "with --task s5, whose first examples have fewer permutations");
-  if (!flags.data.empty() && (recipe.curriculum == 0 || lessons(flags.task, recipe).empty()))
-    refuse_flags(command, {"examples"}, "with --data, which has them, and no lessons before");
+  constexpr const char* none_before = "without a --curriculum above 0, and examples shorter than --length to begin with";
+  const std::vector<Lesson> all = lessons(flags.task, recipe);
+  if (all.empty() && recipe.curriculum > 0)
+    refuse_flags(command, {"curriculum"}, "without examples shorter than --length to begin with");
+  const bool none = recipe.curriculum == 0 || all.empty();
+  if (none) refuse_flags(command, {"first-length", "advance"}, none_before);
+  if (is_algorithmic(flags.task) && recipe.first_length >= recipe.length)
+    refuse_flags(command, {"first-length"}, none_before);
+  if (!flags.data.empty() && none) refuse_flags(command, {"examples"}, "with --data, which has them, and no lessons before");
   if (!flags.test_data.empty()) refuse_flags(command, {"tests", "test-length"}, "with --test-data, which has them");
-  if (recipe.curriculum == 0 || lessons(flags.task, recipe).empty())
-    refuse_flags(command, {"first-length", "advance"},
-                 "without a --curriculum above 0, and examples shorter than --length to begin with");
 }
 
 /// The list of flags for support/stored_flags.hpp. Those of the learning rate and its like may change.
@@ -174,6 +178,14 @@ struct Tests {
         kinds.push_back({kind.first, draw_many(r.tests, fbt::mix_seed(seed, ++which), [&](fbt::Random& random) {
                            return flip_flop::draw(kind.second, r.length, random);
                          })});
+    for (const Kind& kind : kinds)
+      fbt::check(std::any_of(kind.examples.begin(), kind.examples.end(), has_label),
+                 "nothing is scored in test examples of a --length of {} and a --test-length of {}; give larger ones",
+                 r.length, r.test_length);
+  }
+
+  static bool has_label(const Example& example) {
+    return std::any_of(example.labels.begin(), example.labels.end(), [](fbt::Token label) { return label != unscored; });
   }
 
   /// At least two of them.
@@ -532,6 +544,8 @@ inline int train(TaskTrainFlags flags, const CLI::App& command, const Stopwatch&
     r = flags.recipe;
     check_recipe(flags.task, r);
     r.seconds = command.count("--seconds") > 0 ? r.seconds : 0;
+    fbt::check(flags.updates > 0 || r.seconds > 0 || command.count("--seconds") == 0,
+               "give a limit: --seconds or --updates above 0");
     standing.limits = go_on({flags.updates, r.seconds}, standing.limits, standing.elapsed, standing.ended(), flags.out);
   } else {
     r = choose_recipe(flags.task, flags.recipe, command);

@@ -1,6 +1,7 @@
 // `evaluate`: writes the targets of a part of a corpus, and measures how near they are to those that people wrote.
 #pragma once
 
+#include "support/flags.hpp"
 #include "support/path_flag.hpp"
 #include "support/run.hpp"
 #include "support/stopwatch.hpp"
@@ -31,14 +32,16 @@ struct WritingFlags {
   fbt::Execution execution{fbt::available_processors()};
   SourceLimit source_limit{0, LongSources::cut};
 
-  /// Sets what depends on the model. Throws std::invalid_argument for flags out of range.
-  void fit(const Translator& translator) {
+  /// Sets what depends on the model. Throws std::invalid_argument for flags out of range, and for those that were given and
+  /// have no effect.
+  void fit(const Translator& translator, const CLI::App& command) {
     const auto within = [](const char* name, fbt::Index value, fbt::Index most) {
       fbt::check(value >= 1 && value <= most, "--{} must be from 1 to {}, found {}", name, most, value);
     };
     within("beam", search.beams, search.most_beams);
     within("length", search.length, search.most_tokens);
     fbt::check(search.length_penalty >= 0, "--length-penalty must be at least 0, found {}", search.length_penalty);
+    if (search.beams == 1) refuse_flags(command, {"length-penalty"}, "with --beam 1, which keeps one beginning");
     search.begin = search.end = translator.boundary();
     if (source_limit.tokens == 0) source_limit.tokens = translator.source_limit;
   }
@@ -114,9 +117,9 @@ inline nlohmann::ordered_json json_of(const std::vector<Measure>& measures) {
   return json;
 }
 
-inline void evaluate(PairEvaluateFlags flags) {
+inline void evaluate(PairEvaluateFlags flags, const CLI::App& command) {
   const Translator translator = load_translator(flags.model);
-  flags.writing.fit(translator);
+  flags.writing.fit(translator, command);
   fbt::check(flags.lanes >= 1, "--lanes must be at least 1, found {}", flags.lanes);
   const CorpusInfo info = read_corpus_info(flags.data);
   fbt::check(info.task == translator.task, "{}: expected pairs of the model's task {}, found {}", flags.data,

@@ -36,7 +36,7 @@ inline void show(PairShowFlags flags, const CLI::App& command) {
   const Translator translator = load_translator(flags.model);
   constexpr auto most = static_cast<fbt::Index>(AttentionMap::most_tokens);  // the end counted
   if (command.count("--length") == 0) flags.writing.search.length = std::min(flags.writing.search.length, most);
-  flags.writing.fit(translator);
+  flags.writing.fit(translator, command);
   fbt::check(flags.writing.search.length <= most, "--length must be at most {}, which a picture has room for, found {}",
              most, flags.writing.search.length);
   const fbt::Vocabulary& vocabulary = translator.vocabulary;

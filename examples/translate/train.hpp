@@ -109,8 +109,9 @@ inline int train(PairTrainFlags flags, const CLI::App& command, Processes& proce
   fbt::check(flags.smoothing >= 0 && flags.smoothing < 1, "--label-smoothing must be at least 0 and below 1, found {}",
              flags.smoothing);
   fbt::check(flags.lanes >= 1 && flags.lanes <= 4096, "--lanes must be from 1 to 4096, found {}", flags.lanes);
-  for (const auto& [name, where] : vain_flags(flags)) refuse_flags(command, {name}, where);
+  refuse_vain_flags(flags, command);
   fbt::Config& decoder = flags.config.decoder;
+  if (decoder.memory_rule != fbt::MemoryRule::layer) decoder.memory_layer = 0;
   decoder.vocabulary = info.vocabulary.size() + 1;
   decoder.share_key_value = !decoder.remembers_per_layer();
   flags.config.validate();

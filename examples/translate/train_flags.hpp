@@ -16,6 +16,7 @@
 
 #include <cmath>
 #include <concepts>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -26,6 +27,7 @@ namespace example {
 struct PairTrainFlags {
   std::string data, out;  ///< folders
   bool resume = false;
+  std::set<std::string> from_file;  ///< names of the flags that --config has set
   fbt::EncoderDecoderConfig config;
   fbt::Index lanes = 32;
   double smoothing = 0.1;
@@ -90,7 +92,7 @@ void visit_flags(F&& f, Flags& flags) {
 inline void add_pair_train_flags(CLI::App& command, PairTrainFlags& flags) {
   add_path_flag(command, "data", flags.data, "folder that prepare wrote")->required();
   add_path_flag(command, "out", flags.out, "folder to write to")->required();
-  add_config_flag(command);
+  add_config_flag(command, flags.from_file);
   add_flag(command, "resume", flags.resume, "go on with the training in the folder; flags not given are as they were")
       ->configurable(false);
   add_flag(command, "updates", flags.updates, "end after so many updates, earlier runs included; 0: no limit");

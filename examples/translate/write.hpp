@@ -45,9 +45,9 @@ inline std::vector<fbt::Token> encode_source(const Translator& translator, const
 
 }  // namespace detail
 
-inline void write(WriteFlags flags) {
+inline void write(WriteFlags flags, const CLI::App& command) {
   const Translator translator = load_translator(flags.model);
-  flags.writing.fit(translator);
+  flags.writing.fit(translator, command);
   const auto write_one = [&](const std::string& text, const std::string& name) {
     const auto source = detail::encode_source(translator, text, flags.writing.source_limit, name);
     std::string target;

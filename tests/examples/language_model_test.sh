@@ -288,6 +288,11 @@ test_interactive() {
   printf 'in\nthe Ω\n' >turns
   error "line 2: expected only characters of the model's vocabulary of" "${write[@]}" --save-state kept <turns
   succeed generate --model run/model.safetensors --length 5 --load-state kept  # up to that line
+  # but an error within a turn leaves what was kept before
+  cp kept before
+  (echo in | "$program" generate --model run/model.safetensors --length 5000 --interactive --no-prompt --load-state kept --save-state kept >/dev/full 2>stderr) && fail "wrote to a full device"
+  contains "$(cat stderr)" "cannot write the text to the standard output"
+  same kept before
   error "the standard input: cannot be read: " "${write[@]}" </
   succeed "${write[@]}" </dev/null; [ -z "$output" ] || fail "$output"
   printf 'in\n' >turns
@@ -486,7 +491,9 @@ test_start_from() {
     train --data text --out other --start-from own/model.safetensors --memory-norm none
   train shared --updates 2
   error "--memory-rule recurrent needs share_key_value false" train --data text --out other --start-from shared/model.safetensors --memory-rule recurrent
-  error "--resume excludes --start-from" train --data text --out feedback --resume --start-from parallel/model.safetensors
+  error "--start-from: feedback/training.safetensors was begun with parallel/model.safetensors, found own/model.safetensors; leave the flag out" \
+    train --data text --out feedback --resume --start-from own/model.safetensors
+  succeed train --config feedback/config.toml --out feedback --resume --updates 6
   error "none: cannot open" train --data text --out other --start-from none
   [ ! -e other ] || fail "left a folder"
 }
@@ -550,6 +557,13 @@ test_config() {
   same run/config.toml again/config.toml
   succeed train --out wider --config run/config.toml --width 16 --updates 1
   contains "$(cat wider/config.toml)" 'width = 16'
+  # also where they leave no effect to one in the file
+  succeed train --config run/config.toml --out unheld --validation-fraction 0 --updates 1
+  succeed train "${tiny[@]}" --memory-rule layer --memory-layer 1 --updates 1 --out layer
+  contains "$(cat layer/config.toml)" 'memory-layer = 1'
+  succeed train --config layer/config.toml --memory-rule feedback --out no.layer
+  error "--memory-layer has no effect without --memory-rule layer" \
+    train --config layer/config.toml --memory-rule feedback --memory-layer 1 --out other
   succeed train --config again/config.toml --out again --resume --updates 6
   contains "$(tail -n 1 again/metrics.jsonl)" '"update":6,'
   contains "$(cat again/config.toml)" 'updates = 6'
@@ -726,6 +740,7 @@ test_vain_flags() {
   error "--growing has no effect without --first-segment" train "${tiny[@]}" --out other --growing 0.5
   error "--growing has no effect without --first-segment" train --data text --out run --resume --updates 4 --growing 0.5
   error "give a limit: --seconds or --updates above 0" train "${tiny[@]}" --out other --seconds 0
+  error "give a limit: --seconds or --updates above 0" train --data text --out run --resume --seconds 0
   error "--evaluate-every has no effect with --validation-fraction 0" train "${tiny[@]}" --out other --validation-fraction 0 --evaluate-every 3
   [ ! -e other ] || fail "left a folder"
 }

@@ -255,6 +255,12 @@ test_vain_flags() {
   done
   error "--first-length has no effect without a --curriculum above 0, and examples shorter than --length to begin with" \
     train --task random_walk --length 9 --first-length 9 --out run
+  error "--curriculum has no effect without examples shorter than --length to begin with" \
+    train --task random_walk --length 20 --curriculum 0.5 --out run
+  error "--first-length has no effect" train --task algorithmic_3 --length 10 --first-length 12 --out run
+  error "--first-length must be from 2 to 1000000, found 1" train --task flip_flop --first-length 1 --out run
+  error "nothing is scored in test examples of a --length of 1 and a --test-length of 1" \
+    train --task algorithmic_3 --length 1 --test-length 1 --out run
   error "--first-length has no effect with --task s5" train --task s5 --first-length 3 --out run
   error "--test-length of recall must be at most 32, the number of keys, found 33" train --task recall --length 33 --out run
   error "--length of flip_flop must be at least 2" train --task flip_flop --length 1 --out run
@@ -332,6 +338,8 @@ test_errors() {
   error "--curriculum must be from 0 to 1, found 2" train --task copy --curriculum 2
   error "--mimetic must be from 0 to 100, found -1" train --task copy --mimetic -1
   error "give a limit" train --task copy --seconds 0
+  succeed train "${tiny[@]}" --task copy --updates 2 --seconds 0 --out limited
+  error "give a limit" train --resume --seconds 0 --out limited
   error "config: width 10 is not divisible by heads 4" train --task copy --width 10
   error "--lanes must be from 1 to 1000000, found 0" train --task copy --lanes 0
   error "--count must be from 1 to 1000, found 0" show --task copy --count 0

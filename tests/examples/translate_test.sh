@@ -279,6 +279,7 @@ test_write_reads_lines() {
   succeed write --model run --beam 2 --length 5 --text "a red game" --text "" --text "a blue game"
   [ "$output" = "$lines" ] || fail "$output is not $lines"
   error "--beam must be from 1 to 1024, found 0" write --model run --text a --beam 0
+  error "--length-penalty has no effect with --beam 1" evaluate --model run --data data --beam 1 --length-penalty 2
   error "--length-penalty must be at least 0, found -1" evaluate --model run --data data --length-penalty -1
   error "--lanes must be at least 1, found 0" evaluate --model run --data data --lanes 0
   error "--beam must be from 1 to 1024, found 9223372036854775807" evaluate --model run --data data --beam 9223372036854775807
