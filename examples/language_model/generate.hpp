@@ -68,9 +68,8 @@ inline void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   add_flag(command, "seed", sampling.seed, "for the draws; the same seed writes the same text");
   add_execution_flags(command, flags.execution);
   add_flag(command, "stop", flags.stop,
-           "text to end before; may be given several times. Of subwords, what belongs to it stays in what --save-state and "
-           "the next "
-           "lines of --interactive remember");
+           "text to end before; may be given several times; of subwords, --save-state and the next lines of --interactive "
+           "remember it");
   add_flag(command, "no-prompt", flags.print.no_prompt, "print what is written without the text before it");
   auto* const raw =
       add_flag(command, "raw", flags.print.raw, "print the bytes of a model of bytes as they are, and no others");

@@ -67,9 +67,8 @@ void visit_flags(F&& f, Flags& flags) {
   auto& trainer = flags.trainer;
   using enum OnResume;
   f("start-from", flags.start_from, keep,
-    "model file to begin with instead of random parameters, with its sizes and vocabulary; the memory rule may be another: "
-    "a "
-    "transformer goes on as feedback");
+    "model file to begin with instead of random parameters, with its sizes and vocabulary; the memory rule may be "
+    "another: a transformer goes on as feedback");
   f("vocabulary", flags.vocabulary, keep, "what a token is; sentencepiece: N subwords, learned from the text");
   f("layout", flags.layout, keep, "whose model it is, apart from fbt's: one that import_checkpoint can export to PyTorch");
   f("width", config.width, keep, "size of a layer's output and of a memory vector");

@@ -162,7 +162,9 @@ struct Linear {
           "the model has weights of {}: expected these, or full for what it has, found {}", name_of(format),
           name_of(segment.weights));
   }
-  void prepare_compact(Trace& trace, const Segment& segment, bool keep) const requires std::is_same_v<Scalar, float> {
+  void prepare_compact(Trace& trace, const Segment& segment, bool keep) const
+    requires std::is_same_v<Scalar, float>
+  {
     trace.forward = trace.backward = {};
     trace.columns.resize(inputs(), segment.lanes, trace.format);
     if (compact) {
@@ -175,8 +177,9 @@ struct Linear {
     trace.compact.own().pack(weight, segment.weights, segment.team);
     trace.probe.take(weight);
   }
-  void multiply_compact(const In<float>& x, Trace& trace, Out<float> y,
-                        const Epilogue<float>& epilogue) const requires std::is_same_v<Scalar, float> {
+  void multiply_compact(const In<float>& x, Trace& trace, Out<float> y, const Epilogue<float>& epilogue) const
+    requires std::is_same_v<Scalar, float>
+  {
     trace.columns.take(x);
     constexpr Index quicker = 4;  // than a full multiply-add, about
     const CompactMatrix& matrix = trace.kept ? *trace.kept : *trace.compact;
