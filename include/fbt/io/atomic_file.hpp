@@ -85,7 +85,6 @@ struct TemporaryPath {
 /// Puts a file into the place of the one at the path, if there is one, with its mode and owner.
 inline void replace_file(const std::filesystem::path& path, bool exists, const std::vector<std::string_view>& pieces) {
   const Access access = exists ? Access::user : Access::usual;
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   const TemporaryPath temporary(std::filesystem::path(path) += ".part");
   const auto fill = [&](OutputFile& file) {
     if (exists) file.require(may_write(path) && take_over(file.number(), path));
@@ -97,10 +96,9 @@ inline void replace_file(const std::filesystem::path& path, bool exists, const s
     std::error_code error;
     std::filesystem::rename(temporary.path, path, error);
     if (error) cannot_write(path, error.message());
-    keep_name(folder);
   };
   // Of a file that has no name before it is whole, nothing is left when the program is killed.
-  if (const int unnamed = create_unnamed_file(folder, access); unnamed >= 0) {
+  if (const int unnamed = create_unnamed_file(path.has_parent_path() ? path.parent_path() : ".", access); unnamed >= 0) {
     OutputFile file(unnamed, path);
     fill(file);
     if (name_file(unnamed, temporary.path)) return finish(file);
@@ -113,11 +111,11 @@ inline void replace_file(const std::filesystem::path& path, bool exists, const s
 }  // namespace detail
 
 /// Writes a file so that at every moment the path holds either all of the old content or all of the new, flushed to the
-/// disk. A symbolic link stays, and what it leads to is written; mode and owner of an old file stay, too (the owner as far
-/// as the process may), but a further hard link to it keeps the old content. Into a FIFO, a character device or what the
-/// standard output or error stream goes to, the content is written as it comes. Only one writer of a path at a time; a file
-/// PATH.part is removed. Throws std::runtime_error when the file cannot be written, or when the path is that of a folder, or
-/// of anything else; an old file is then as it was.
+/// disk (which of the two it is after a power cut, the file system decides). A symbolic link stays, and what it leads to is
+/// written; mode and owner of an old file stay, too (the owner as far as the process may), but a further hard link to it
+/// keeps the old content. Into a FIFO, a character device or what the standard output or error stream goes to, the content is
+/// written as it comes. Only one writer of a path at a time; a file PATH.part is removed. Throws std::runtime_error when the
+/// file cannot be written, or when the path is that of a folder, or of anything else; an old file is then as it was.
 inline void write_atomically(const std::filesystem::path& path, const std::vector<std::string_view>& pieces) {
   using enum std::filesystem::file_type;
   ensure(!path.empty(), "expected the path of a file to write, found an empty one");

@@ -47,7 +47,6 @@ inline std::ptrdiff_t write_some(int file, std::string_view bytes) {
   return ::_write(file, bytes.data(), static_cast<unsigned>(bytes.substr(0, 1 << 30).size()));
 }
 inline bool write_to_disk(int file) { return ::_commit(file) == 0; }
-inline void keep_name(const std::filesystem::path&) {}
 inline bool close_file(int file) { return ::_close(file) == 0; }
 inline bool may_write(const std::filesystem::path& path) { return ::_waccess(path.c_str(), 2) == 0; }
 inline bool take_over(int, const std::filesystem::path&) { return true; }
@@ -108,13 +107,6 @@ inline bool name_file(int file, const std::filesystem::path& path) {
 }
 inline std::ptrdiff_t write_some(int file, std::string_view bytes) { return ::write(file, bytes.data(), bytes.size()); }
 inline bool write_to_disk(int file) { return ::fsync(file) == 0; }
-/// Writes to the disk what a file in a folder is called, as far as the file system does that.
-inline void keep_name(const std::filesystem::path& folder) {
-  const int number = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (number < 0) return;
-  static_cast<void>(::fsync(number));
-  ::close(number);
-}
 inline bool close_file(int file) { return ::close(file) == 0; }
 inline bool may_write(const std::filesystem::path& path) { return ::access(path.c_str(), W_OK) == 0; }
 /// Gives a file the mode of another, and its owner and group as far as the process may.
@@ -146,7 +138,8 @@ inline int lock_folder(const std::filesystem::path& folder) {
     errno = reason;
     return -1;
   }
-  // flock() does not tell who has a lock: this one excludes nobody, but tells
+  // flock() does not tell who has a lock: this one excludes nobody, but tells, until this process closes the folder, which it
+  // may have opened for something else
   struct flock mark {};
   mark.l_type = F_RDLCK;
   ::fcntl(file, F_SETLK, &mark);
