@@ -249,7 +249,7 @@ inline void generate(GenerateFlags flags, const CLI::App& command) {
     try {
       if (flags.interactive) count += detail::converse(vocabulary, session, flags);
     } catch (const std::exception&) {
-      if (session.can_go_on()) save();  // up to the line that is at fault
+      if (session.can_go_on() && !session.text().empty()) save();  // up to the line that is at fault
       throw;
     }
     save();

@@ -57,7 +57,7 @@ class TextTask {
     flags["updates"] = limits.updates;
     flags["seconds"] = limits.seconds;
     flags.update(write_flags(training_flags(flags_)));
-    for (const auto& [name, where] : vain_flags(flags_)) flags.erase(name);
+    for (const VainFlag& vain : vain_flags(flags_)) flags.erase(vain.name);
     if (flags_.start_from.empty()) flags.erase("start-from");
     return "# the same training again: language_model train --config THIS_FILE --out FOLDER\n" + write_config_lines(flags);
   }

@@ -104,11 +104,14 @@ inline std::vector<NamedText> read_data(const std::vector<std::string>& paths) {
 inline int train(TrainFlags flags, const CLI::App& command, Processes& processes) {
   std::optional<fbt::FolderLock> lock;
   processes.first_does([&] { lock.emplace(flags.out); });
+  drop_overruled_layer(flags, flags.config, command);
   std::optional<fbt::Vocabulary> stored_vocabulary;
   const auto stored = open_training(flags, command, [&](const fbt::Metadata& metadata, const std::string& file) {
     stored_vocabulary = fbt::Vocabulary::read(metadata, file);
     return fbt::read_config(metadata.at("fbt.training.config"), file);
   });
+  if (stored && !stored->flags.contains("start-from") && !flags.from_file.contains("start-from"))
+    refuse_flags(command, {"start-from"}, "with --resume");  // of an older training it is not known
   std::optional<TextModel> start;
   if (!stored && flags.start_from.empty()) apply_layout(flags, command);
   if (!stored && !flags.start_from.empty()) start = read_start(flags, command);
@@ -128,7 +131,6 @@ inline int train(TrainFlags flags, const CLI::App& command, Processes& processes
              "--mimetic {}: expected random parameters, found those of --start-from; leave out one of the flags",
              flags.mimetic);
   refuse_vain_flags(flags, command);
-  if (flags.config.memory_rule != fbt::MemoryRule::layer) flags.config.memory_layer = 0;
 
   std::vector<NamedText> texts = detail::read_data(flags.data);
   const fbt::Vocabulary vocabulary = stored  ? *stored_vocabulary

@@ -21,7 +21,6 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace example {
@@ -142,11 +141,13 @@ inline void apply_layout(TrainFlags& flags, const CLI::App& command) {
 }
 
 /// The names of flags that have no effect, and why.
-inline std::vector<std::pair<const char*, const char*>> vain_flags(const TrainFlags& flags) {
-  std::vector<std::pair<const char*, const char*>> vain;
-  if (flags.config.memory_rule != fbt::MemoryRule::layer) vain.emplace_back("memory-layer", "without --memory-rule layer");
-  if (flags.trainer.first_segment == 0) vain.emplace_back("growing", "without --first-segment");
-  if (flags.validation_fraction == 0) vain.emplace_back("evaluate-every", "with --validation-fraction 0");
+inline std::vector<VainFlag> vain_flags(const TrainFlags& flags) {
+  std::vector<VainFlag> vain;
+  if (flags.config.memory_rule != fbt::MemoryRule::layer)
+    vain.push_back({"memory-layer", "memory-rule", "without --memory-rule layer"});
+  if (flags.trainer.first_segment == 0) vain.push_back({"growing", "first-segment", "without --first-segment"});
+  if (flags.validation_fraction == 0)
+    vain.push_back({"evaluate-every", "validation-fraction", "with --validation-fraction 0"});
   return vain;
 }
 

@@ -67,8 +67,8 @@ inline std::string describe(const CLI::App& app, const CLI::ParseError& error) {
   return fmt::format("unexpected {}{}", *word, meant.empty() ? "" : fmt::format("; did you mean {}?", meant));
 }
 
-/// A message with the flags' names where it has those of the library's options as words: --head-size for head_size, but a file
-/// runs/head_size.txt stays.
+/// A message with the flags' names where it has those of the library's options as words: --head-size for head_size, but a
+/// file runs/head_size.txt stays.
 inline std::string with_flags(const CLI::App& app, std::string message) {
   const auto in_word = [&](std::size_t at) {
     return at < message.size() && (std::isalnum(static_cast<unsigned char>(message[at])) != 0 ||

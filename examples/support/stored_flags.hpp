@@ -6,6 +6,7 @@
 
 #include "fbt/core/check.hpp"
 #include "fbt/core/names.hpp"
+#include "fbt/models/config.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -55,12 +56,30 @@ auto training_flags(Flags& flags) {
   return [&flags](const auto& f) { visit_flags(f, flags); };
 }
 
-/// Throws std::invalid_argument when a flag was given that has no effect by vain_flags(flags), other than by --config: what
-/// makes it vain was given later.
+/// A flag that has no effect, the flag whose value makes it vain, and when that is, for messages.
+struct VainFlag {
+  const char *name, *cause, *where;
+};
+
+/// Whether the flag is of a --config file, and what makes it vain was given beside that.
+template <class Flags>
+bool is_overruled(const VainFlag& flag, const Flags& flags, const CLI::App& command) {
+  return flags.from_file.contains(flag.name) && !flags.from_file.contains(flag.cause) &&
+         command.count(fmt::format("--{}", flag.cause)) > 0;
+}
+
+/// Throws std::invalid_argument when a flag was given that has no effect by vain_flags(flags), and is not overruled.
 template <class Flags>
 void refuse_vain_flags(const Flags& flags, const CLI::App& command) {
-  for (const auto& [name, where] : vain_flags(flags))
-    if (!flags.from_file.contains(name)) refuse_flags(command, {name}, where);
+  for (const VainFlag& flag : vain_flags(flags))
+    if (!is_overruled(flag, flags, command)) refuse_flags(command, {flag.name}, flag.where);
+}
+
+/// The only flag that another one makes wrong, not only vain: the layer that is remembered under another rule.
+template <class Flags>
+void drop_overruled_layer(const Flags& flags, fbt::Config& config, const CLI::App& command) {
+  for (const VainFlag& flag : vain_flags(flags))
+    if (flag.name == std::string_view("memory-layer") && is_overruled(flag, flags, command)) config.memory_layer = 0;
 }
 
 template <class Visit>
@@ -68,6 +87,12 @@ nlohmann::ordered_json write_flags(const Visit& visit) {
   nlohmann::ordered_json json;
   visit([&](const char* name, const auto& value, const auto&...) { json[name] = stored_value(value); });
   return json;
+}
+
+/// The same as a text. What is not UTF-8, such as a path may have, is replaced.
+template <class Visit>
+std::string dump_flags(const Visit& visit) {
+  return write_flags(visit).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 /// Sets the flags that were not given to stored ones. Throws std::invalid_argument when one that was given contradicts them

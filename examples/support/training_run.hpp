@@ -298,7 +298,7 @@ class Training {
     nlohmann::ordered_json standing;
     visit_standing([&](const char* name, const auto& value) { standing[name] = value; }, standing_);
     fbt::Metadata metadata = task_.metadata();
-    metadata["flags"] = write_flags(training_flags(flags_)).dump();
+    metadata["flags"] = dump_flags(training_flags(flags_));
     metadata["standing"] = standing.dump();
     processes_.save_training(path("training.safetensors"), trainer_, metadata);
     saved_update_ = updates();
@@ -323,11 +323,13 @@ class Training {
     try {
       if (saved_update_ < updates()) {
         if (can_go_on()) {
-          if (standing_.best_update == updates()) {  // its model may not be written: it is measured again
+          const Standing reached = standing_;
+          if (reached.best_update == updates()) {  // if its model cannot be written, it is measured again
             standing_.best_loss = std::numeric_limits<double>::infinity();
             standing_.evaluation_missing = true;
           }
           save_training();
+          standing_ = reached;
           if (unreported_.updates > 0) add_report();
           save();
         } else {

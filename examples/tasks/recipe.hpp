@@ -46,8 +46,8 @@ void visit_recipe(F&& f, Same&... recipes) {
   f("heads", "attention heads per layer", recipes.heads...);
   f("window", "how many past tokens a token sees", recipes.window...);
   f("span-ramp",
-    "all but the LSTMs see one token less than this at first, and learn to see up to the window; 0, or not below the window: "
-    "always the window",
+    "all but the LSTMs see one token less than this at first, and learn to see up to the window; 0, or not below the "
+    "window: always the window",
     recipes.span_ramp...);
   f("position",
     "what tells attention how far back a token is; none: nothing does, so that longer examples hold nothing that is new to "

@@ -365,7 +365,7 @@ class TaskTraining {
     TaskTrainFlags flags = flags_;
     flags.recipe = recipe_;
     processes_.save_training(path("training.safetensors"), trainer,
-                             {{"flags", write_flags(task_flags(flags)).dump()}, {"standing", standing.dump()}});
+                             {{"flags", dump_flags(task_flags(flags))}, {"standing", standing.dump()}});
   }
 
   /// Goes on from the files in the folder. Throws when they do not fit, or the limit is reached already.

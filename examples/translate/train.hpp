@@ -72,7 +72,7 @@ class PairsTask {
   std::string config(const Limits& limits) const {
     nlohmann::ordered_json flags{{"data", flags_.data}, {"updates", limits.updates}, {"seconds", limits.seconds}};
     flags.update(write_flags(training_flags(flags_)));
-    for (const auto& [name, where] : vain_flags(flags_)) flags.erase(name);
+    for (const VainFlag& vain : vain_flags(flags_)) flags.erase(vain.name);
     return "# the same training again: translate train --config THIS_FILE --out FOLDER\n" + write_config_lines(flags);
   }
   void conclude(const Model&) const {}
@@ -90,6 +90,7 @@ inline int train(PairTrainFlags flags, const CLI::App& command, Processes& proce
   std::optional<fbt::FolderLock> lock;
   processes.first_does([&] { lock.emplace(flags.out); });
   const CorpusInfo info = read_corpus_info(flags.data);
+  drop_overruled_layer(flags, flags.config.decoder, command);
   const auto stored = open_training(flags, command, [&](const fbt::Metadata& metadata, const std::string& file) {
     fbt::ensure(metadata.contains("translate.task"), "{}: expected a training of translate, found one of another program",
                 file);
@@ -111,7 +112,6 @@ inline int train(PairTrainFlags flags, const CLI::App& command, Processes& proce
   fbt::check(flags.lanes >= 1 && flags.lanes <= 4096, "--lanes must be from 1 to 4096, found {}", flags.lanes);
   refuse_vain_flags(flags, command);
   fbt::Config& decoder = flags.config.decoder;
-  if (decoder.memory_rule != fbt::MemoryRule::layer) decoder.memory_layer = 0;
   decoder.vocabulary = info.vocabulary.size() + 1;
   decoder.share_key_value = !decoder.remembers_per_layer();
   flags.config.validate();

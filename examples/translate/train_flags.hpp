@@ -19,7 +19,6 @@
 #include <set>
 #include <string>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 namespace example {
@@ -105,9 +104,10 @@ inline void add_pair_train_flags(CLI::App& command, PairTrainFlags& flags) {
 }
 
 /// The names of flags that have no effect, and why.
-inline std::vector<std::pair<const char*, const char*>> vain_flags(const PairTrainFlags& flags) {
-  std::vector<std::pair<const char*, const char*>> vain;
-  if (flags.config.decoder.memory_rule != fbt::MemoryRule::layer) vain.emplace_back("memory-layer", "without --rule layer");
+inline std::vector<VainFlag> vain_flags(const PairTrainFlags& flags) {
+  std::vector<VainFlag> vain;
+  if (flags.config.decoder.memory_rule != fbt::MemoryRule::layer)
+    vain.push_back({"memory-layer", "rule", "without --rule layer"});
   return vain;
 }
 

@@ -562,8 +562,12 @@ test_config() {
   succeed train "${tiny[@]}" --memory-rule layer --memory-layer 1 --updates 1 --out layer
   contains "$(cat layer/config.toml)" 'memory-layer = 1'
   succeed train --config layer/config.toml --memory-rule feedback --out no.layer
+  succeed train --config layer/config.toml --memory-rule feedback --out no.layer --resume --updates 2
+  succeed train --config layer/config.toml --memory-rule feedback --out no.layer.either --start-from run/model.safetensors --vocabulary byte
   error "--memory-layer has no effect without --memory-rule layer" \
     train --config layer/config.toml --memory-rule feedback --memory-layer 1 --out other
+  printf 'data = text\nupdates = 1\ngrowing = 0.5\n' >vain.toml  # nothing else was given
+  error "--growing has no effect without --first-segment" train --config vain.toml --out other
   succeed train --config again/config.toml --out again --resume --updates 6
   contains "$(tail -n 1 again/metrics.jsonl)" '"update":6,'
   contains "$(cat again/config.toml)" 'updates = 6'

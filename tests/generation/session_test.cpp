@@ -168,6 +168,16 @@ TEST_CASE("Session: errors") {
              ContainsSubstring("the memory has 2 lanes, expected 1"));
 }
 
+TEST_CASE("Session: reads its own text again") {
+  const auto model = make_model<FeedbackTransformer<float>>(Config{});
+  Session<FeedbackTransformer<float>> session(model), other(model);
+  session.read(std::vector<Token>{1, 2, 3});
+  session.read(session.text());
+  other.read(std::vector<Token>{1, 2, 3, 1, 2, 3});
+  CHECK(session.text() == other.text());
+  CHECK(session.logits() == other.logits());
+}
+
 TEST_CASE("Session: after an exception of emit it cannot go on, and is not kept") {
   const auto model = make_model<FeedbackTransformer<float>>(Config{});
   Session<FeedbackTransformer<float>> session(model);

@@ -3,6 +3,7 @@
 #include "fbt/training/gathered_training.hpp"
 
 #include "fbt/io/training_file.hpp"
+#include "fbt/models/encoder_decoder.hpp"
 #include "fbt/models/sequence_model.hpp"
 #include "mpi/together.hpp"
 #include "support/scratch.hpp"
@@ -136,6 +137,12 @@ TEST_CASE("DataParallel: what does not fit together is refused by all processes"
   config.dropout = processes.rank() == last ? 0.5 : 0;  // the same parameters, another model
   Random random(1);
   CHECK_THROWS_WITH(DataParallel(processes, Model(config, random), shards),
+                    fmt::format("process {}: expected the same dropout as process 0 has, 0, found 0.5", last));
+  EncoderDecoderConfig pair;
+  pair.decoder = config;
+  pair.decoder.cross_attention = true;
+  pair.source_vocabulary = 5;
+  CHECK_THROWS_WITH(DataParallel(processes, EncoderDecoder<float>(pair, random), shards),
                     fmt::format("process {}: expected the same dropout as process 0 has, 0, found 0.5", last));
   const Model other = small_model<Model>(processes.rank() == last ? 2 : 1);
   const auto named = ContainsSubstring(fmt::format("process {}: expected the same build of fbt, model and shards", last));

@@ -54,7 +54,8 @@ class Session {
   void read(Tokens tokens) {
     check_whole();
     check_text(tokens);
-    for (const Token token : tokens) {
+    const std::vector<Token> own(tokens.begin(), tokens.end());  // they may be the session's
+    for (const Token token : own) {
       step(token);
       text_.push_back(token);
     }

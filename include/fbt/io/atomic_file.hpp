@@ -113,9 +113,9 @@ inline void replace_file(const std::filesystem::path& path, bool exists, const s
 /// Writes a file so that at every moment the path holds either all of the old content or all of the new, flushed to the
 /// disk (which of the two it is after a power cut, the file system decides). A symbolic link stays, and what it leads to is
 /// written; mode and owner of an old file stay, too (the owner as far as the process may), but a further hard link to it
-/// keeps the old content. Into a FIFO, a character device or what the standard output or error stream goes to, the content is
-/// written as it comes. Only one writer of a path at a time; a file PATH.part is removed. Throws std::runtime_error when the
-/// file cannot be written, or when the path is that of a folder, or of anything else; an old file is then as it was.
+/// keeps the old content. Into a FIFO, a character device or what the standard output or error stream goes to, the content
+/// is written as it comes. Only one writer of a path at a time; a file PATH.part is removed. Throws std::runtime_error when
+/// the file cannot be written, or when the path is that of a folder, or of anything else; an old file is then as it was.
 inline void write_atomically(const std::filesystem::path& path, const std::vector<std::string_view>& pieces) {
   using enum std::filesystem::file_type;
   ensure(!path.empty(), "expected the path of a file to write, found an empty one");

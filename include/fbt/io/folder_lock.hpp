@@ -28,8 +28,10 @@ class FolderLock {
     lock_ = detail::lock_folder(folder);
     const int reason = errno;
     if (lock_ >= 0 || detail::knows_no_locks(reason)) return;
-    remove_made();
-    ensure(detail::is_locked(reason), "{}: cannot lock the folder: {}", folder.string(), std::strerror(reason));
+    if (!detail::is_locked(reason)) {
+      remove_made();  // in use, it is another's
+      ensure(false, "{}: cannot lock the folder: {}", folder.string(), std::strerror(reason));
+    }
     const long owner = detail::folder_owner(folder);
     ensure(false, "{}: in use by {}", folder.string(),
            owner > 0 ? fmt::format("process {}", owner) : "another process, or another part of this one");

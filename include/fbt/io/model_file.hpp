@@ -293,9 +293,9 @@ void check_probe(const TensorFile& file, const Model& model) {
 }  // namespace detail
 
 /// Writes a model file; extra goes into its __metadata__, apart from keys of fbt itself ("fbt."), which may be those of
-/// another file. A model whose logits are not finite, or whose zero slots far
-/// outnumber its parameters, gets no probe, nor does a decoder without its encoder. Throws std::runtime_error when the file
-/// cannot be written, and std::invalid_argument when extra is not UTF-8; an old file is then left as it was.
+/// another file. A model whose logits are not finite, or whose zero slots far outnumber its parameters, gets no probe, nor
+/// does a decoder without its encoder. Throws std::runtime_error when the file cannot be written, and std::invalid_argument
+/// when extra is not UTF-8; an old file is then left as it was.
 template <class Model>
 void save_model(const std::filesystem::path& path, const Model& model, const Metadata& extra = {},
                 Probe probe = Probe::none) {

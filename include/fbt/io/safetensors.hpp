@@ -127,7 +127,7 @@ class TensorFile {
 
 namespace detail {
 
-/// The metadata of a file without what fbt itself has written there: the rest may go into another file, of another kind, too.
+/// The metadata of a file without what fbt itself has written there: the rest may go into a file of another kind, too.
 inline Metadata without_own(Metadata metadata) {
   std::erase_if(metadata, [](const auto& entry) { return entry.first.starts_with("fbt."); });
   return metadata;

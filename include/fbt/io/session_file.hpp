@@ -39,8 +39,8 @@ struct LoadedSession {
   Metadata metadata;
 };
 
-/// The session in a file that save_session() wrote, of the same model, which has to outlive it. Throws std::runtime_error when
-/// the file is damaged, or belongs to another model.
+/// The session in a file that save_session() wrote, of the same model, which has to outlive it. Throws std::runtime_error
+/// when the file is damaged, or belongs to another model.
 template <class Model>
 LoadedSession<Model> load_session(const TensorFile& file, const Model& model, const Execution& execution = {}) {
   using Scalar = typename Model::Scalar;

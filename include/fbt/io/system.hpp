@@ -31,6 +31,7 @@ enum class Access { usual, user };
 #if defined(_WIN32)
 
 inline std::FILE* open_to_read(const std::filesystem::path& path) { return ::_wfopen(path.c_str(), L"rb"); }
+/// Of a regular file; nothing of anything else.
 inline std::optional<std::size_t> size_of(std::FILE* file) {
   struct _stat64 status {};
   if (::_fstat64(::_fileno(file), &status) != 0 || (status.st_mode & _S_IFMT) != _S_IFREG) return std::nullopt;
@@ -78,7 +79,6 @@ inline void unlock_folder(int file, const std::filesystem::path& folder) {
 #else
 
 inline std::FILE* open_to_read(const std::filesystem::path& path) { return std::fopen(path.c_str(), "rb"); }
-/// None of what is no file.
 inline std::optional<std::size_t> size_of(std::FILE* file) {
   struct stat status {};
   if (::fstat(::fileno(file), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
@@ -138,8 +138,8 @@ inline int lock_folder(const std::filesystem::path& folder) {
     errno = reason;
     return -1;
   }
-  // flock() does not tell who has a lock: this one excludes nobody, but tells, until this process closes the folder, which it
-  // may have opened for something else
+  // flock() does not tell who has a lock: this one excludes nobody, but tells, until this process closes the folder, which
+  // it may have opened for something else
   struct flock mark {};
   mark.l_type = F_RDLCK;
   ::fcntl(file, F_SETLK, &mark);

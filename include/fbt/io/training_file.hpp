@@ -4,6 +4,7 @@
 #pragma once
 
 #include "fbt/core/check.hpp"
+#include "fbt/core/names.hpp"
 #include "fbt/core/types.hpp"
 #include "fbt/core/visit.hpp"
 #include "fbt/io/fingerprint.hpp"
@@ -19,7 +20,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 

@@ -28,8 +28,8 @@ struct AdaptiveSpan {
   };
 
   AdaptiveSpan() = default;
-  /// Heads begin with a span of 0, so that they see what their ramp covers, ramp - 1 slots. Throws std::invalid_argument when
-  /// a size is too small.
+  /// Heads begin with a span of 0, so that they see what their ramp covers, ramp - 1 slots. Throws std::invalid_argument
+  /// when a size is too small.
   AdaptiveSpan(Index heads, Index window_, Index ramp_) : length(Vector<Scalar>::Zero(heads)), window(window_), ramp(ramp_) {
     check(heads >= 1 && window >= 1 && ramp >= 2,
           "span: expected at least 1 head, a window of 1 and a ramp of 2, so that the newest slot is seen, found {}, {} and "

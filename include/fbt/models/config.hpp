@@ -11,8 +11,10 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <concepts>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace fbt {
@@ -116,7 +118,7 @@ struct Names<MemoryNorm> {
 
 /// Calls f(name, field) for every field of one or more configs, with the names they have in files.
 template <class F, class... Same>
-void visit_config(F&& f, Same&... configs) {
+requires(std::same_as<std::remove_const_t<Same>, Config>&&...) void visit_config(F&& f, Same&... configs) {
   f("vocabulary", configs.vocabulary...);
   f("inputs", configs.inputs...);
   f("outputs", configs.outputs...);

@@ -83,8 +83,8 @@ Adam<Model>::Adam(const Model& model, const AdamOptions& options)
     : m(zeros_like(model)), v(m), options_((options.validate(), options)) {
   check(static_cast<typename Model::Scalar>(options.epsilon * std::sqrt(1 - options.beta2)) > 0,
         "epsilon: {} is 0 in the numbers of the model", options.epsilon);
-  for (const auto& [name, beta] : {std::pair("beta1", options.beta1), std::pair("beta2", options.beta2)})
-    check(static_cast<typename Model::Scalar>(beta) < 1, "{}: {} is 1 in the numbers of the model", name, beta);
+  check(static_cast<typename Model::Scalar>(options.beta1) < 1, "beta1: {} is 1 in the numbers of the model", options.beta1);
+  check(static_cast<typename Model::Scalar>(options.beta2) < 1, "beta2: {} is 1 in the numbers of the model", options.beta2);
   for (const ParameterGroup* const group : assign_groups(model, options_.groups))
     groups_.push_back(group ? static_cast<int>(group - options_.groups.data()) : -1);
 }

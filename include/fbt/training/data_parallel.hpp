@@ -109,9 +109,11 @@ class DataParallel {
                           fmt::format("fbt {}.{}.{} with vectors of {} bytes, {} parameters of norm {:a}, {} shards",
                                       FBT_VERSION_MAJOR, FBT_VERSION_MINOR, FBT_VERSION_PATCH, FBT_VECTOR_BYTES,
                                       partition_.total(), squared_norm(model), shards));
-    if constexpr (requires { visit_config([](const char*, const auto&) {}, model.config()); })
-      visit_config([&](const char* field, const auto& value) { processes.expect_same(field, field_text(value)); },
-                   model.config());
+    if constexpr (requires { model.config(); }) {
+      const auto& config = model.config();
+      const auto compare = [&](const char* field, const auto& value) { processes.expect_same(field, field_text(value)); };
+      if constexpr (requires { visit_config(compare, config); }) visit_config(compare, config);
+    }
     ensure(shards >= processes.count(), "expected at least as many shards as processes, found {} shards for {} processes",
            shards, processes.count());
   }
