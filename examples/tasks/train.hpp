@@ -86,14 +86,15 @@ inline void refuse_vain_flags(const TaskTrainFlags& flags, const Recipe& recipe,
   if (flags.task == Task::s5)
     refuse_flags(command, {"first-length"}, "with --task s5, whose first examples have fewer permutations");
   constexpr const char* none_before = "without a --curriculum above 0, and examples shorter than --length to begin with";
-  const std::vector<Lesson> all = lessons(flags.task, recipe);
-  if (all.empty() && recipe.curriculum > 0)
+  const bool none_shorter = lessons(flags.task, recipe).empty();
+  if (none_shorter && recipe.curriculum > 0)
     refuse_flags(command, {"curriculum"}, "without examples shorter than --length to begin with");
-  const bool none = recipe.curriculum == 0 || all.empty();
-  if (none) refuse_flags(command, {"first-length", "advance"}, none_before);
+  const bool no_lessons = recipe.curriculum == 0 || none_shorter;
+  if (no_lessons) refuse_flags(command, {"first-length", "advance"}, none_before);
   if (is_algorithmic(flags.task) && recipe.first_length >= recipe.length)
     refuse_flags(command, {"first-length"}, none_before);
-  if (!flags.data.empty() && none) refuse_flags(command, {"examples"}, "with --data, which has them, and no lessons before");
+  if (!flags.data.empty() && no_lessons)
+    refuse_flags(command, {"examples"}, "with --data, which has them, and no lessons before");
   if (!flags.test_data.empty()) refuse_flags(command, {"tests", "test-length"}, "with --test-data, which has them");
 }
 

@@ -494,6 +494,15 @@ test_start_from() {
   error "--start-from: feedback/training.safetensors was begun with parallel/model.safetensors, found own/model.safetensors; leave the flag out" \
     train --data text --out feedback --resume --start-from own/model.safetensors
   succeed train --config feedback/config.toml --out feedback --resume --updates 6
+  # a training of before it was kept does not know
+  sed 's/\\"start-from\\":\\"parallel\/model.safetensors\\",/                                              /' feedback/training.safetensors >older
+  ! cmp -s older feedback/training.safetensors || fail "the file was not changed"
+  mv older feedback/training.safetensors
+  error "--start-from has no effect with --resume" train --data text --out feedback --resume --updates 7 --start-from parallel/model.safetensors
+  succeed train --data text --out feedback --resume --updates 7
+  # its path may be any
+  cp parallel/model.safetensors $'caf\xe9'
+  succeed train --data text --out any --start-from $'caf\xe9' --segment 16 --lanes 6 --updates 1
   error "none: cannot open" train --data text --out other --start-from none
   [ ! -e other ] || fail "left a folder"
 }

@@ -115,6 +115,8 @@ test_train_writes_its_files() {
   same run/model.safetensors threads/model.safetensors
   for rule in transformer top_only recurrent average; do train $rule --updates 2 --rule $rule; done
   train layer --updates 2 --rule layer --memory-layer 1
+  succeed train --config layer/config.toml --rule feedback --out no.layer
+  succeed train --config layer/config.toml --rule feedback --out no.layer --resume --updates 3
 }
 
 test_resume_gives_the_same_model() {

@@ -185,9 +185,7 @@ Matrix<double> logits_of(const std::vector<double>& probabilities) {
 TEST_CASE("beam_search: a source that is left over for the last group is written as beside the others, to the last bit") {
   Random random(3);
   const EncoderDecoder<float> model(small_translator().config(), random);
-  BeamSearchOptions o = {.begin = 3, .end = 3};
-  o.beams = 1;
-  o.length = 5;
+  const BeamSearchOptions o{.begin = 3, .end = 3, .beams = 1, .length = 5};
   const auto all = beam_search(model, sources, o), two = beam_search(model, sources, o, 2);
   for (std::size_t i = 0; i < sources.size(); ++i) {
     CHECK(two[i][0].tokens == all[i][0].tokens);

@@ -178,7 +178,7 @@ TEST_CASE("Session: reads its own text again") {
   CHECK(session.logits() == other.logits());
 }
 
-TEST_CASE("Session: after an exception of emit it cannot go on, and is not kept") {
+TEST_CASE("Session: after an exception of emit it cannot go on") {
   const auto model = make_model<FeedbackTransformer<float>>(Config{});
   Session<FeedbackTransformer<float>> session(model);
   session.read(std::vector<Token>{1, 2});

@@ -63,6 +63,19 @@ void check_round_trip(const Model& model) {
   }
 }
 
+/// A session that has read three tokens, and its file.
+struct Saved {
+  ScratchFolder folder;
+  std::filesystem::path path = folder / "s";
+  FeedbackTransformer<float> model = make_model<FeedbackTransformer<float>>(Config{});
+  Session<FeedbackTransformer<float>> session{model};
+
+  Saved() {
+    session.read(std::vector<Token>{1, 2, 3});
+    save_session(path, session);
+  }
+};
+
 }  // namespace
 
 TEST_CASE("session file: goes on as if it had never been put away") {
@@ -98,30 +111,20 @@ TEST_CASE("session file: another model is refused") {
 }
 
 TEST_CASE("session file: a session that cannot go on is not kept") {
-  const ScratchFolder folder;
-  using Model = FeedbackTransformer<float>;
-  const auto model = make_model<Model>(Config{});
-  Session<Model> session(model);
-  session.read(std::vector<Token>{1, 2, 3});
-  save_session(folder / "s", session);
-  const std::string before = read_all(folder / "s");
-  CHECK_THROWS_AS(session.write({.length = 5}, [](const Drawn&) -> bool { throw std::runtime_error("full"); }),
+  Saved saved;
+  const std::string before = read_all(saved.path);
+  CHECK_THROWS_AS(saved.session.write({.length = 5}, [](const Drawn&) -> bool { throw std::runtime_error("full"); }),
                   std::runtime_error);
-  CHECK_THAT(message_of<std::invalid_argument>([&] { save_session(folder / "s", session); }),
+  CHECK_THAT(message_of<std::invalid_argument>([&] { save_session(saved.path, saved.session); }),
              ContainsSubstring("s: a session whose write() ended with an exception cannot be kept"));
-  CHECK(read_all(folder / "s") == before);
+  CHECK(read_all(saved.path) == before);
 }
 
 TEST_CASE("session file: damage is noticed") {
-  const ScratchFolder folder;
-  using Model = FeedbackTransformer<float>;
-  const auto model = make_model<Model>(Config{});
-  Session<Model> session(model);
-  session.read(std::vector<Token>{1, 2, 3});
-  save_session(folder / "s", session);
+  const Saved saved;
   const auto message = [&](auto&& change) {
-    const auto path = changed_file(folder, folder / "s", change);
-    return message_of<std::runtime_error>([&] { load_session(path, model); });
+    const auto path = changed_file(saved.folder, saved.path, change);
+    return message_of<std::runtime_error>([&] { load_session(path, saved.model); });
   };
   CHECK(message([](Metadata&, Views&) {}) == "[nothing was thrown]");
   CHECK_THAT(message([](Metadata& m, Views&) { m.clear(); }), ContainsSubstring("expected a session written by fbt"));

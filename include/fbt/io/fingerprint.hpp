@@ -16,8 +16,8 @@
 
 namespace fbt {
 
-/// A hash of words of 32 bits (FNV-1a with a state of 64: a higher bit of a word would have no part in the lower ones of the
-/// hash).
+/// A hash of words (FNV-1a with a state of 64 bits). Words have 32, as a product moves bits upwards only: of words of 64 two
+/// changed signs would cancel.
 class Fingerprint {
  public:
   void add(std::uint32_t word) { hash_ = (hash_ ^ word) * 0x100000001b3u; }
